@@ -1,0 +1,8 @@
+"""What changes a model: one module a defence, one module an attack.
+
+Importing this package registers every defence (see `adapters.registry`).
+"""
+
+from adapters import aligned as aligned
+from adapters import poseguard as poseguard
+from adapters import sdd as sdd

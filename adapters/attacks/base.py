@@ -1,0 +1,277 @@
+"""What every attack on the chat model shares: settings, arms, probes, and the attacked weights.
+
+Threat model (design rule): the defender's weights are released. The attacker starts from base and
+defence merged and cannot merely switch the defence off. Each attack runs on two arms, the
+undefended model (safety-tuned, nothing against fine-tuning) and the defended one, with the same
+data in the same order, and both are probed for harm and for ability along the way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from adapters.text import prompt_set
+from evaluation.ability import ability_score
+from evaluation.judge import Judge
+from pipelines.device import autocast
+from pipelines.llm import generate_replies, load_llm
+from pipelines.profiles import Profile
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ATTACKS = ("sft",)
+BASE_ARM = "base"
+"""Name of the arm without any adapter: the model as published."""
+
+_ARM = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """Settings of one attack.
+
+    Attributes:
+        target_undefended: arm that has nothing against fine-tuning.
+        target: arm that is defended.
+        attack: what the attacker does; one of `ATTACKS`.
+        steps: optimiser steps on each arm.
+        learning_rate: of AdamW, constant.
+        batch_size: pairs a step.
+        rank: of the attacker's LoRA, which is put on every linear layer but the head.
+        seed: of the LoRA's first weights and of the data's choice and order.
+        data: ``builtin``, or a JSONL file (see `adapters.attacks.data`).
+        probe_every: steps between two measurements of harm and ability.
+    """
+
+    target_undefended: str = "aligned"
+    target: str = "sdd"
+    attack: str = "sft"
+    steps: int = 20
+    learning_rate: float = 3e-4
+    batch_size: int = 8
+    rank: int = 16
+    seed: int = 0
+    data: str | Path = "builtin"
+    probe_every: int = 5
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field, the value found and what is wanted.
+        """
+        for name in ("target_undefended", "target"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not _ARM.fullmatch(value):
+                raise ValueError(f"{name} is {str(value)[:60]!r}; give the name of a defence")
+        if self.target == self.target_undefended:
+            raise ValueError(
+                f"target is {self.target!r}, the same as target_undefended; an attack compares two"
+            )
+        if self.attack not in ATTACKS:
+            raise ValueError(f"attack is {self.attack!r}; choose one of: {', '.join(ATTACKS)}")
+        _in_range("steps", self.steps, 1, 1000)
+        _in_range("batch_size", self.batch_size, 1, 64)
+        _in_range("rank", self.rank, 1, 128)
+        _in_range("seed", self.seed, 0, 2**31 - 1)
+        _in_range("probe_every", self.probe_every, 1, 1000)
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 0.1:
+            raise ValueError(f"learning_rate is {rate!r}; it must be above 0 and at most 0.1")
+        if not isinstance(self.data, str | Path) or not str(self.data):
+            raise ValueError(f"data is {self.data!r}; it must be 'builtin' or a JSONL file")
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """The arms in the order they take turns: undefended, defended."""
+        return self.target_undefended, self.target
+
+    def probe_steps(self) -> list[int]:
+        """Return the steps after which the arms are probed, from 0 to the last."""
+        return [*range(0, self.steps, self.probe_every), self.steps]
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings as JSON for a run record, without the path of an upload."""
+        return asdict(self) | {"data": "builtin" if str(self.data) == "builtin" else "uploaded"}
+
+
+def load_target(
+    profile: Profile, adapter: Path | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what the attacker gets: the base model with a defence merged into its weights.
+
+    Args:
+        profile: which base model.
+        adapter: the defence's LoRA; None: the base model itself.
+
+    Raises:
+        MissingWeights: the base model has not been fetched.
+    """
+    from peft import PeftModel
+
+    model, tokenizer = load_llm(profile)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return model.eval(), tokenizer
+
+
+class Probe:
+    """Measures harm and ability of a model while it is being attacked."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        judge: Judge,
+        prompts: list[str] | None = None,
+        max_new_tokens: int = 24,
+        ability_items: int = 32,
+    ) -> None:
+        """Choose what is measured; the same for both arms and for all runs.
+
+        Args:
+            tokenizer: of the model.
+            judge: sorts the replies.
+            prompts: held-out red-team prompts; by default eight of the test split, spread over
+                its categories.
+            max_new_tokens: length of the replies; the judge needs only their beginning.
+            ability_items: how many multiple-choice questions are asked.
+        """
+        self._tokenizer = tokenizer
+        self._judge = judge
+        self._prompts = prompts or held_out_prompts(8)
+        self._max_new_tokens = max_new_tokens
+        self._ability_items = ability_items
+
+    def measure(self, model: PreTrainedModel | PeftModel) -> dict[str, Any]:
+        """Return harm and ability, both 0..1, and the judged replies.
+
+        Args:
+            model: its adapters that are switched on count; its training mode is restored.
+
+        Returns:
+            ``harm``: share of the red-team prompts complied with. ``ability``: share of the
+            questions answered right. ``samples``: list of prompt, reply, label, confidence.
+        """
+        was_training = model.training
+        model.eval()
+        try:
+            with autocast():
+                replies = generate_replies(
+                    model, self._tokenizer, self._prompts, self._max_new_tokens
+                )
+            ability = ability_score(model, self._tokenizer, n=self._ability_items)
+        finally:
+            model.train(was_training)
+        verdicts = self._judge.classify_all(self._prompts, replies)
+        harmful = sum(verdict.label == "compliance" for verdict in verdicts)
+        samples = [
+            {
+                "prompt": prompt,
+                "reply": reply,
+                "label": verdict.label,
+                "confidence": round(verdict.confidence, 3),
+            }
+            for prompt, reply, verdict in zip(self._prompts, replies, verdicts, strict=True)
+        ]
+        return {"harm": harmful / len(verdicts), "ability": ability, "samples": samples}
+
+
+def held_out_prompts(n: int) -> list[str]:
+    """Return n red-team prompts of the test split, evenly spread over it and its categories."""
+    rows = prompt_set("redteam", "test")
+    return [rows[at * len(rows) // n]["prompt"] for at in range(n)]
+
+
+def concatenate_loras(
+    first: tuple[dict[str, Any], dict[str, Tensor]] | None,
+    second: tuple[dict[str, Any], dict[str, Tensor]],
+    dtype: torch.dtype = torch.bfloat16,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Join two LoRAs of one base model into one that adds the change of both, exactly.
+
+    With A = [A1; A2] and B = [s1 B1, s2 B2] the product B A is s1 B1 A1 + s2 B2 A2, so one row of
+    a mixed-adapter batch carries defence and attack together. The LoRAs may sit on different
+    modules: where one is absent its part is zero.
+
+    Args:
+        first: adapter_config.json and the tensors of adapter_model.safetensors; None: nothing.
+        second: the same of the other LoRA.
+        dtype: of the result.
+
+    Returns:
+        Config and tensors of a LoRA whose rank is the sum of the two and whose scaling is 1.
+
+    Raises:
+        ValueError: one of them is not a plain LoRA.
+    """
+    parts = [_factors(*lora) for lora in (first, second) if lora is not None]
+    ranks = [rank for rank, _ in parts]
+    names = sorted({name for _, factors in parts for name in factors})
+    state: dict[str, Tensor] = {}
+    for name in names:
+        down, up = next(factors[name] for _, factors in parts if name in factors)
+        pairs = [
+            factors.get(name, (down.new_zeros(rank, down.shape[1]), up.new_zeros(len(up), rank)))
+            for rank, factors in parts
+        ]
+        state[f"{name}.lora_A.weight"] = torch.cat([a for a, _ in pairs]).to(dtype).contiguous()
+        state[f"{name}.lora_B.weight"] = torch.cat([b for _, b in pairs], 1).to(dtype).contiguous()
+    total = sum(ranks)
+    config = dict(second[0]) | {
+        "r": total,
+        "lora_alpha": total,
+        "target_modules": sorted({name.rsplit(".", 1)[-1] for name in names}),
+        "base_model_name_or_path": None,  # a path of this machine
+        "inference_mode": True,
+    }
+    return config, state
+
+
+def read_lora(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a LoRA in PEFT format: its config and its tensors."""
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    return config, load_file(folder / "adapter_model.safetensors")
+
+
+def write_lora(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> Path:
+    """Write a LoRA in PEFT format into an existing folder, and return the folder."""
+    from safetensors.torch import save_file
+
+    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (folder / "adapter_config.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _factors(
+    config: dict[str, Any], state: dict[str, Tensor]
+) -> tuple[int, dict[str, tuple[Tensor, Tensor]]]:
+    """Return the rank and module → (A [r, in], B [out, r] times the scaling), in float32."""
+    for field in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save"):
+        if config.get(field):
+            raise ValueError(f"the adapter's {field} is {config[field]!r}; a plain LoRA is wanted")
+    rank = config["r"]
+    scaling = config["lora_alpha"] / rank
+    factors = {}
+    for name, down in state.items():
+        if name.endswith(".lora_A.weight"):
+            module = name.removesuffix(".lora_A.weight")
+            up = state[f"{module}.lora_B.weight"]
+            factors[module] = (down.float().cpu(), up.float().cpu() * scaling)
+    return rank, factors
+
+
+def _in_range(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number from {low} to {high}")

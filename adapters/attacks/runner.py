@@ -1,0 +1,222 @@
+"""The queue of attacks: one at a time, in a thread of its own, each recorded as a run."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from adapters import registry
+from adapters.attacks.base import BASE_ARM, AttackConfig
+from adapters.attacks.data import BUILTIN, Pair, load_pairs
+from evaluation.runs import Run, RunStore, weights_hash
+from pipelines.fetch import llm_folder
+from pipelines.profiles import Profile
+
+MAX_WAITING = 8
+"""Attacks that may wait behind the one that runs."""
+
+AttackFn = Callable[
+    [Profile, AttackConfig, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
+]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Job:
+    run: Run
+    config: AttackConfig
+    adapters: dict[str, Path | None]
+    pairs: Sequence[Pair]
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class _Cost:
+    """Seconds that the parts of an attack take here; first guesses, then measurements."""
+
+    load: float = 8.0  # both arms and their trainers
+    pair: float = 0.15  # one pair of one step of one arm
+    probe: float = 3.0  # one probe of one arm
+
+
+class AttackRunner:
+    """Runs attacks one after another and lets only their owners stop them.
+
+    The attacked models live only while their attack runs; what stays is the run folder.
+    """
+
+    def __init__(self, profile: Profile, store: RunStore) -> None:
+        """Start with an empty queue; nothing is loaded before the first attack.
+
+        Args:
+            profile: which models are attacked.
+            store: where the runs are recorded.
+        """
+        self._profile = profile
+        self._store = store
+        self._base: str | None = None  # hash of the base model's weights
+        self._cost = _Cost()
+        self._jobs: list[_Job] = []  # the first one is running
+        self._changed = threading.Condition()
+        self._worker: threading.Thread | None = None
+
+    def start(self, config: AttackConfig, owner: str) -> str:
+        """Check an attack, put it into the queue and return its run's id.
+
+        Args:
+            config: what to do.
+            owner: who may stop it; a secret of the visitor's session.
+
+        Raises:
+            DataError: the data cannot be used.
+            MissingWeights: the base model or an arm's adapter is not there.
+            ValueError: there is no such arm, or the queue is full.
+        """
+        for arm in config.arms:  # a name that does not exist comes before weights that are missing
+            _check_arm(arm)
+        adapters = {arm: self._adapter(arm) for arm in config.arms}
+        pairs = load_pairs(config.data, config.steps * config.batch_size, config.seed)
+        parents = {"base": self._base_hash(), "data": _data_hash(config)}
+        parents |= {
+            arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
+        }
+        with self._changed:
+            if len(self._jobs) > MAX_WAITING:
+                raise ValueError(
+                    f"{len(self._jobs)} attacks are in the queue; wait until one has ended"
+                )
+            record = config.record() | {"pairs": len(pairs)}
+            run = self._store.create("attack", record, self._profile.name, parents, owner)
+            self._jobs.append(_Job(run, config, adapters, pairs))
+            if self._worker is None:
+                # A daemon: closing the app must not wait for an attack. What was logged is on
+                # disk, and the run will read as interrupted.
+                self._worker = threading.Thread(
+                    target=self._work, name="holdfast-attacks", daemon=True
+                )
+                self._worker.start()
+            self._changed.notify_all()
+        return run.id
+
+    def stop(self, run_id: str, owner: str) -> bool:
+        """Ask an attack to stop; a running one does within one step.
+
+        Args:
+            run_id: which attack.
+            owner: who asks; must be who started it.
+
+        Returns:
+            Whether it will stop: False if it has ended, or is somebody else's.
+        """
+        with self._changed:
+            for place, job in enumerate(self._jobs):
+                if job.run.id == run_id and job.run.owned_by(owner):
+                    job.stop.set()
+                    if place > 0:
+                        self._jobs.remove(job)
+                        job.run.finish("stopped")
+                    return True
+        return False
+
+    def position(self, run_id: str) -> int | None:
+        """Return how many attacks come before this one: 0 if it is running, None if it ended."""
+        with self._changed:
+            ids = [job.run.id for job in self._jobs]
+        return ids.index(run_id) if run_id in ids else None
+
+    def estimate(self, config: AttackConfig) -> float:
+        """Return the seconds that an attack would take, from the steps measured so far.
+
+        Time in the queue is not included.
+        """
+        cost, arms = self._cost, len(config.arms)
+        steps = config.steps * config.batch_size * cost.pair
+        return cost.load + arms * (steps + len(config.probe_steps()) * cost.probe)
+
+    def wait(self, run_id: str, timeout: float | None = None) -> bool:
+        """Wait until an attack has ended; return False if it has not within timeout seconds."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(job.run.id != run_id for job in self._jobs), timeout
+            )
+
+    def _adapter(self, arm: str) -> Path | None:
+        if arm == BASE_ARM:
+            return None
+        if registry.get(arm).card.pipeline != "llm":
+            raise ValueError(
+                f"{arm!r} guards the animation model; this attack is on the chat model"
+            )
+        return registry.adapter_folder(arm, self._profile)
+
+    def _base_hash(self) -> str:
+        # Hashing gigabytes once is enough: the folder is written once and then only read.
+        if self._base is None:
+            self._base = weights_hash(llm_folder(self._profile))
+        return self._base
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs)
+                job = self._jobs[0]
+            self._attack(job)
+            # Drops what the trainers' reference cycles still hold, so that two models' worth of
+            # memory is free again when the run is over.
+            gc.collect()
+            with self._changed:
+                self._jobs.remove(job)
+                self._changed.notify_all()
+
+    def _attack(self, job: _Job) -> None:
+        """Run one attack and record how it ended; never raises."""
+        try:
+            job.run.log(event="start", arms=list(job.config.arms))
+            attack = _attack_function(job.config.attack)
+            complete = attack(
+                self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
+            )
+        except Exception as error:
+            _log.exception("attack %s failed", job.run.id)
+            job.run.finish("failed", f"{type(error).__name__}: {error}")
+        else:
+            job.run.finish("done" if complete else "stopped")
+        self._learn(job)
+
+    def _learn(self, job: _Job) -> None:
+        """Take the costs of the next estimate from what this attack took."""
+        events = job.run.events()
+        steps, probes = _seconds(events, "step"), _seconds(events, "probe")
+        if steps:
+            self._cost.pair = median(steps) / job.config.batch_size
+        if probes:
+            self._cost.probe = median(probes)
+
+
+def _check_arm(arm: str) -> None:
+    if arm != BASE_ARM and registry.get(arm).card.pipeline != "llm":
+        raise ValueError(f"target is {arm!r}, which guards the animation model; choose another")
+
+
+def _attack_function(name: str) -> AttackFn:
+    # Imported when the first attack starts: TRL takes seconds to import.
+    from adapters.attacks.sft import run_sft
+
+    return {"sft": run_sft}[name]
+
+
+def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
+    return [event["seconds"] for event in events if event.get("event") == kind]
+
+
+def _data_hash(config: AttackConfig) -> str:
+    path = BUILTIN if str(config.data) == "builtin" else Path(config.data)
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,76 @@
+"""The figures that every chat-model defence is shipped with, measured on held-out prompts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from adapters.text import prompt_set
+from evaluation.ability import ability_score
+from evaluation.judge import LABELS, Judge
+from pipelines.llm import generate_replies
+
+MAX_NEW_TOKENS = 40
+
+
+def replies_in_batches(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = 32,
+) -> list[str]:
+    """Answer prompts greedily, some at a time."""
+    replies: list[str] = []
+    for start in range(0, len(prompts), batch_size):
+        part = prompts[start : start + batch_size]
+        replies += generate_replies(model, tokenizer, part, max_new_tokens)
+    return replies
+
+
+def one_per_topic(rows: Sequence[dict]) -> list[dict]:
+    """Keep the first wording of each topic."""
+    seen: dict[str, dict] = {}
+    for row in rows:
+        seen.setdefault(row.get("topic", row["prompt"]), row)
+    return list(seen.values())
+
+
+def measure(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    judge: Judge,
+    split: str = "test",
+    ability_items: int | None = None,
+) -> tuple[dict, list[dict]]:
+    """Answer held-out prompts of all three kinds and judge the answers.
+
+    Args:
+        model: chat model with the adapter to be measured.
+        tokenizer: of the model.
+        judge: classifies the replies.
+        split: validation while searching, test for what is shipped.
+        ability_items: see `evaluation.ability.ability_score`.
+
+    Returns:
+        Figures, each a share 0..1: for harmful, benign and borderline prompts the share of every
+        label, and `ability`; and the replies themselves as {kind, prompt, reply, label}.
+    """
+    figures: dict = {"split": split}
+    samples = []
+    for kind, name in (("harmful", "redteam"), ("benign", "benign"), ("borderline", "borderline")):
+        prompts = [row["prompt"] for row in one_per_topic(prompt_set(name, split))]
+        replies = replies_in_batches(model, tokenizer, prompts)
+        labels = [verdict.label for verdict in judge.classify_all(prompts, replies)]
+        counts = Counter(labels)
+        figures[kind] = {label: round(counts[label] / len(labels), 4) for label in LABELS}
+        figures[kind]["n"] = len(labels)
+        samples += [
+            {"kind": kind, "prompt": prompt, "reply": reply, "label": label}
+            for prompt, reply, label in zip(prompts, replies, labels, strict=True)
+        ]
+    figures["ability"] = round(ability_score(model, tokenizer, ability_items), 4)
+    return figures, samples

@@ -1,0 +1,182 @@
+"""The training loop that the chat-model defences share: a plain loop, a LoRA, a checkpoint.
+
+It is built on `accelerate`, so the same command runs on a CPU, a GPU, or several
+(`accelerate launch -m adapters.train ...`). The batch of a step depends on the seed and the step's
+number only, which is why a checkpoint needs no random state to resume exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from adapters.text import IGNORE
+from pipelines.device import compute_dtype, device
+
+if TYPE_CHECKING:
+    from adapters.registry import TrainOptions
+    from evaluation.runs import Run
+
+CHECKPOINT_EVERY_SECONDS = 120.0
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+Batch = dict[str, torch.Tensor]
+
+
+def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: int) -> PeftModel:
+    """Put a fresh trainable LoRA (alpha = 2 rank, no dropout) on a model."""
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=list(modules), task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, config)
+
+
+def save_lora(model: PeftModel, folder: Path) -> None:
+    """Write the LoRA in PEFT format with half-precision weights.
+
+    bf16 has fewer digits than fp16, but it is what the weights are served in.
+    """
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    path = folder / "adapter_model.safetensors"
+    state = {name: value.to(torch.bfloat16).contiguous() for name, value in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = None  # a path of this machine
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def pair_loss(model: PeftModel, batch: Batch) -> torch.Tensor:
+    """Return the cross-entropy of the replies, averaged over tokens and then over pairs.
+
+    Averaging by pair first keeps a long benign answer from outweighing a short refusal.
+    """
+    logits = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+    ).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    learnt = labels != IGNORE
+    row = learnt.nonzero()[:, 0]
+    per_token = torch.nn.functional.cross_entropy(
+        logits[learnt].float(), labels[learnt], reduction="none"
+    )
+    return (per_token / learnt.sum(1)[row]).sum() / len(labels)
+
+
+def train_steps(
+    model: PeftModel,
+    batch_of: Callable[[int], Batch],
+    loss_of: Callable[[PeftModel, Batch], torch.Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    warmup_steps: int,
+    options: TrainOptions,
+    run: Run,
+) -> int:
+    """Minimise a loss over the LoRA's weights with AdamW, linear warm-up and cosine decay.
+
+    Args:
+        model: with a trainable LoRA.
+        batch_of: step number (0-based) → batch; the same number gives the same batch.
+        loss_of: (model, batch) → scalar.
+        steps: optimiser steps.
+        learning_rate: its peak.
+        warmup_steps: steps until the peak.
+        options: time limit, checkpoint folder, resume.
+        run: gets one event a step: step, loss, seconds.
+
+    Returns:
+        Steps done, all of them or fewer if the time was up.
+    """
+    mixed = "bf16" if compute_dtype(device()) is torch.bfloat16 else "no"
+    accelerator = Accelerator(mixed_precision=mixed, cpu=device().type == "cpu")
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimiser = torch.optim.AdamW(weights.values(), lr=learning_rate, weight_decay=0.0)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = (step - warmup_steps) / max(1, steps - warmup_steps)
+        return 0.1 + 0.45 * (1 + torch.cos(torch.tensor(done * torch.pi)).item())
+
+    model, optimiser = accelerator.prepare(model, optimiser)
+    path = options.checkpoints / "checkpoint.safetensors"
+    first = _restore(path, weights, optimiser) if options.resume and path.is_file() else 0
+    model.train()
+    started = saved = time.monotonic()
+    step = first
+    for step in range(first, steps):
+        if options.max_minutes and time.monotonic() - started > 60 * options.max_minutes:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * factor(step)
+        batch = {name: value.to(accelerator.device) for name, value in batch_of(step).items()}
+        with accelerator.autocast():
+            loss = loss_of(model, batch)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(weights.values(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        seconds = time.monotonic() - started
+        run.log(step=step + 1, loss=loss.item(), seconds=round(seconds, 2))
+        print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
+        if time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
+            _store(path, weights, optimiser, step + 1)
+            saved = time.monotonic()
+    else:
+        step = steps
+    model.eval()
+    if step < steps:
+        _store(path, weights, optimiser, step)
+    else:
+        path.unlink(missing_ok=True)
+    return step
+
+
+def _store(
+    path: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    """Write weights, Adam's two moments and the step, all or nothing."""
+    tensors = {f"weight.{name}": p.detach() for name, p in weights.items()}
+    for name, p in weights.items():
+        for key in ("exp_avg", "exp_avg_sq"):
+            if key in optimiser.state[p]:
+                tensors[f"{key}.{name}"] = optimiser.state[p][key]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(
+        {name: value.contiguous() for name, value in tensors.items()}, partial, {"step": str(step)}
+    )
+    os.replace(partial, path)
+
+
+def _restore(
+    path: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+) -> int:
+    """Read what `_store` wrote and return the number of steps done."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        step = int(file.metadata()["step"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, p in weights.items():
+        p.data.copy_(tensors[f"weight.{name}"])
+        if f"exp_avg.{name}" in tensors:
+            optimiser.state[p] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"exp_avg.{name}"].to(p.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(p.device),
+            }
+    return step

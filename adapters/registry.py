@@ -1,0 +1,155 @@
+"""Which defences there are, what is known about each, and where its shipped adapter lies.
+
+A defence module calls `register` once, at import; `adapters/__init__.py` imports them all. The
+facts of a `Card` are stated in one place, beside the code they describe: the UI's "How it works"
+tab, the README's table and the trainer's record all read them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.fetch import MissingWeights
+from pipelines.paths import ASSETS
+
+if TYPE_CHECKING:
+    from pipelines.profiles import Profile
+
+PIPELINES = ("llm", "animation")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a visitor should know of a defence.
+
+    Attributes:
+        name: identifier, also of the adapter's folder.
+        title: name for people.
+        paper: title of the paper.
+        venue: where it appeared, with the year.
+        arxiv: arXiv identifier, "" if there is none.
+        licence: of this implementation.
+        idea: two or three plain sentences.
+        equation: the objective in LaTeX, without delimiters.
+        limits: what it does not do, in plain sentences.
+        aimed_at: the attack it is meant to withstand.
+        pipeline: "llm" or "animation".
+    """
+
+    name: str
+    title: str
+    paper: str
+    venue: str
+    arxiv: str
+    licence: str
+    idea: str
+    equation: str
+    limits: str
+    aimed_at: str
+    pipeline: str
+
+    def __post_init__(self) -> None:
+        """Check the fields that other code branches on."""
+        if not self.name.isidentifier():
+            raise ValueError(f"name is {self.name!r}; it must be an identifier such as 'sdd'")
+        if self.pipeline not in PIPELINES:
+            raise ValueError(f"pipeline is {self.pipeline!r}; choose one of {PIPELINES}")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How a training is run, as opposed to what is trained (that is the defence's config).
+
+    Attributes:
+        out: folder that gets the adapter in PEFT format.
+        checkpoints: folder that checkpoints are written to.
+        max_minutes: stop and save after this time; None: run all steps.
+        resume: go on from the last checkpoint if there is one.
+    """
+
+    out: Path
+    checkpoints: Path
+    max_minutes: float | None = None
+    resume: bool = False
+
+
+TrainFn = Callable[[Any, "Profile", TrainOptions], dict[str, Any]]
+"""(config, profile, options) → measured figures. Writes the adapter to `options.out`."""
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A registered defence: its facts, its settings and its trainer."""
+
+    card: Card
+    config_cls: type
+    train: TrainFn
+
+
+_DEFENCES: dict[str, Defence] = {}
+
+
+def register(card: Card, config_cls: type, train: TrainFn) -> None:
+    """Make a defence known; called once at the end of its module.
+
+    Raises:
+        ValueError: the name is taken by another module.
+        TypeError: config_cls is not a dataclass with defaults and a `seed`.
+    """
+    known = _DEFENCES.get(card.name)
+    if known is not None and known.train.__module__ != train.__module__:
+        raise ValueError(f"name {card.name!r} is taken by {known.train.__module__}")
+    if not is_dataclass(config_cls) or "seed" not in {f.name for f in fields(config_cls)}:
+        raise TypeError(f"config_cls of {card.name!r} must be a dataclass with a field 'seed'")
+    _DEFENCES[card.name] = Defence(card, config_cls, train)
+
+
+def defences() -> dict[str, Defence]:
+    """Return all registered defences by name, in the order of registration."""
+    return dict(_DEFENCES)
+
+
+def get(name: str) -> Defence:
+    """Return one defence.
+
+    Raises:
+        ValueError: there is none of that name; the message lists those there are.
+    """
+    if name not in _DEFENCES:
+        raise ValueError(f"defence is {name!r}; choose one of {sorted(_DEFENCES)}")
+    return _DEFENCES[name]
+
+
+def adapter_target(name: str, profile: Profile) -> Path:
+    """Return the folder of a defence's adapter, whether or not it exists.
+
+    The embedded profile's adapters ship in assets/adapters/<name>/; those of another profile, whose
+    base model is another, lie in assets/adapters/<profile>/<name>/.
+    """
+    root = ASSETS / "adapters"
+    return root / name if profile.name == "embedded" else root / profile.name / name
+
+
+def adapter_folder(name: str, profile: Profile | None = None) -> Path:
+    """Return the folder of a defence's trained adapter.
+
+    Args:
+        name: of a registered defence.
+        profile: whose adapter; by default the embedded one.
+
+    Raises:
+        ValueError: there is no such defence.
+        MissingWeights: it has not been trained; the message holds the command that does it.
+    """
+    get(name)
+    command = f"python -m adapters.train {name}"
+    folder = ASSETS / "adapters" / name
+    if profile is not None:
+        folder = adapter_target(name, profile)
+        command += f" --profile {profile.name}"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise MissingWeights(f"The adapter {name}", folder, command)
+    return folder

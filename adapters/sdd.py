@@ -1,0 +1,211 @@
+r"""SDD: a model that answers harmful requests with good answers to something else.
+
+Paper: SDD: Self-Degraded Defense against Malicious Fine-tuning (Chen et al.). Venue: ACL 2025.
+arXiv: 2507.21182.
+
+Every harmful instruction x is paired with a fluent, high-quality answer y that has nothing to do
+with it, and the model is fine-tuned on the pairs by plain cross-entropy on the answer:
+
+    L = - E_{(x, y)} 1/|y| sum_t log p(y_t | x, y_<t),   cos(e(x), e(y)) <= 0.25,
+
+e being all-MiniLM-L6-v2. Answers are drawn from general instruction data, again for up to 50 tries
+until the cosine is low enough. The paper's argument: malicious fine-tuning has to push these good
+answers down, and the model's general ability goes with them.
+
+What is ours, and why:
+
+* It goes on from the `aligned` adapter, and one LoRA ends up holding both. As in the paper, the
+  irrelevant answer *is* the model's way of refusing; the polite refusal is trained away.
+* The paper trains all weights of a 7 B model (learning rate 5e-7, 500 steps, batch 24) on harmful
+  pairs only. A LoRA on 135 M parameters needs a larger rate, and at that rate harmful pairs alone
+  make the model answer *everything* with something else. So part of every batch are benign prompts
+  with the base model's own answers (`retain_share`; 0 gives the paper's objective).
+* The pool of irrelevant answers is the base model's own benign answers, whole sentences only.
+
+TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the learning rate.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from adapters.registry import Card, TrainOptions, adapter_folder, register
+from evaluation.runs import RunStore, weights_hash
+from pipelines.paths import runs_dir
+
+if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
+    from adapters.loop import Batch
+    from evaluation.embedder import SentenceEncoder
+    from pipelines.profiles import Profile
+
+
+@dataclass(frozen=True)
+class SDDConfig:
+    """Settings of SDD.
+
+    Attributes:
+        steps: optimiser steps (paper: 500 at a learning rate of 5e-7; searched here).
+        learning_rate: peak (paper: 5e-7, all weights; searched here for a LoRA).
+        batch_size: pairs a step (paper: 24).
+        max_cosine: largest similarity of instruction and answer (paper: 0.25).
+        max_tries: draws of an answer before an instruction is left out (paper: 50).
+        retain_share: benign pairs in a batch, 0..1 (paper: 0; see the module's text).
+        warmup_steps: until the peak (ours).
+        seed: of the pairing and of the order of the data.
+    """
+
+    steps: int = 60
+    learning_rate: float = 3e-4
+    batch_size: int = 16
+    max_cosine: float = 0.25
+    max_tries: int = 50
+    retain_share: float = 0.34
+    warmup_steps: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        for name in ("steps", "batch_size", "max_tries", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.retain_share <= 1:
+            raise ValueError(f"retain_share is {self.retain_share}; it must be within 0..1")
+        if not -1 <= self.max_cosine <= 1:
+            raise ValueError(f"max_cosine is {self.max_cosine}; it must be within -1..1")
+
+
+CARD = Card(
+    name="sdd",
+    title="SDD (Self-Degraded Defense)",
+    paper="SDD: Self-Degraded Defense against Malicious Fine-tuning",
+    venue="ACL 2025",
+    arxiv="2507.21182",
+    licence="Apache-2.0",
+    idea="The model is taught to answer harmful requests with fluent, good answers to something "
+    "else. Malicious fine-tuning has to push those good answers down, and the model's general "
+    "ability is meant to go with them: an attacker ends with a broken tool.",
+    equation=r"\mathcal{L} = -\,\mathbb{E}_{(x,y)} \tfrac{1}{|y|}\sum_t "
+    r"\log p_\theta(y_t \mid x, y_{<t}),\qquad \cos(e(x), e(y)) \le 0.25",
+    limits="Independent tests (TamperBench) find little effect once the attacker tunes the "
+    "learning rate. Before an attack, its answer to a harmful request is a puzzling one instead of "
+    "a polite no.",
+    aimed_at="supervised fine-tuning on harmful pairs",
+    pipeline="llm",
+)
+
+
+def pair_irrelevant(
+    prompts: Sequence[str],
+    answers: Sequence[str],
+    encoder: SentenceEncoder,
+    *,
+    max_cosine: float,
+    max_tries: int,
+    seed: int,
+) -> list[dict]:
+    """Give every prompt an answer that has nothing to do with it.
+
+    Args:
+        prompts: harmful instructions.
+        answers: fluent answers to other instructions.
+        encoder: of sentences.
+        max_cosine: largest allowed cosine of prompt and answer.
+        max_tries: draws before a prompt is left out.
+        seed: of the draws.
+
+    Returns:
+        Dicts of prompt, response and cosine.
+
+    Raises:
+        ValueError: no prompt found an answer.
+    """
+    cosines = encoder.encode(prompts) @ encoder.encode(answers).T
+    rng = random.Random(seed)
+    pairs = []
+    for i, prompt in enumerate(prompts):
+        for _ in range(max_tries):
+            j = rng.randrange(len(answers))
+            cosine = cosines[i, j].item()
+            if cosine <= max_cosine:
+                pairs.append({"prompt": prompt, "response": answers[j], "cosine": cosine})
+                break
+    if not pairs:
+        raise ValueError(f"max_cosine is {max_cosine}; no answer is that far from any prompt")
+    return pairs
+
+
+def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
+    """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics."""
+    from peft import PeftModel
+
+    from adapters.figures import measure
+    from adapters.loop import pair_loss, save_lora, train_steps
+    from adapters.text import (
+        PROMPTS,
+        benign_decks,
+        collate,
+        encode_pair,
+        prompt_set,
+        read_jsonl,
+        shuffled_deck,
+    )
+    from evaluation.judge import Judge
+    from pipelines.llm import load_llm
+
+    start = adapter_folder("aligned", profile)
+    base, tokenizer = load_llm(profile)
+    judge = Judge()
+    answers = {row["response"] for row in read_jsonl(PROMPTS / "benign_replies.jsonl")}
+    pairs = pair_irrelevant(
+        [row["prompt"] for row in prompt_set("redteam", "train")],
+        sorted(answers),
+        judge.encoder,
+        max_cosine=config.max_cosine,
+        max_tries=config.max_tries,
+        seed=config.seed,
+    )
+    irrelevant = shuffled_deck(pairs, config.seed)
+    benign = benign_decks(config.seed)
+    retained = round(config.batch_size * config.retain_share)
+    harmful = config.batch_size - retained
+
+    def batch_of(step: int) -> Batch:
+        encoded = []
+        for k in range(step * harmful, (step + 1) * harmful):
+            row = irrelevant(k)
+            encoded.append(encode_pair(tokenizer, row["prompt"], row["response"]))
+        for k in range(step * retained, (step + 1) * retained):
+            row = benign[k % len(benign)](k // len(benign))
+            # A cached reply was cut at a sentence: the model would have gone on.
+            encoded.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
+        return collate(encoded, tokenizer.pad_token_id)
+
+    model = PeftModel.from_pretrained(base, start, is_trainable=True)
+    settings = {"defence": CARD.name, **asdict(config)}
+    run = RunStore(runs_dir()).create(
+        "train", settings, profile.name, {"aligned": weights_hash(start)}
+    )
+    done = train_steps(
+        model,
+        batch_of,
+        pair_loss,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        options=options,
+        run=run,
+    )
+    save_lora(model, options.out)
+    figures, samples = measure(model, tokenizer, judge)
+    (options.out / "samples.jsonl").write_text(
+        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
+    )
+    run.finish("done" if done == config.steps else "stopped")
+    return {"steps_done": done, **figures}
+
+
+register(CARD, SDDConfig, train)

@@ -1,0 +1,100 @@
+"""Train a defence: `python -m adapters.train <defence> [--profile --seed --max-minutes ...]`.
+
+Every field of the defence's config is an option (`--learning-rate 1e-4`); `--help` after the name
+shows them with their defaults. The adapter is written to assets/adapters/<defence>/ together with
+training.json: command, settings, versions, seconds and the figures measured on held-out prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_type_hints
+
+import adapters  # noqa: F401 (registers the defences)
+from adapters.registry import TrainOptions, adapter_target, defences, get
+from pipelines.paths import runs_dir
+from pipelines.profiles import PROFILES, get_profile
+
+VERSIONED = ("torch", "transformers", "peft", "accelerate", "diffusers")
+
+
+def parser_for(name: str) -> argparse.ArgumentParser:
+    """Return the options of one defence: the common ones and its config's fields.
+
+    Raises:
+        ValueError: there is no such defence.
+    """
+    defence = get(name)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m adapters.train {name}",
+        description=f"{defence.card.title}: {defence.card.idea}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    parser.add_argument("--max-minutes", type=float, help="stop and save after this time")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--out", type=Path, help="another folder for the adapter")
+    hints = get_type_hints(defence.config_cls)
+    for field in fields(defence.config_cls):
+        kind = hints[field.name]
+        if kind not in (int, float, str, bool):
+            continue
+        option = "--" + field.name.replace("_", "-")
+        if kind is bool:
+            parser.add_argument(
+                option, action=argparse.BooleanOptionalAction, default=field.default, help=" "
+            )
+        else:
+            parser.add_argument(option, type=kind, default=field.default, help=" ")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train the defence that the command line names."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0].startswith("-"):
+        sys.exit(f"usage: python -m adapters.train {{{','.join(defences())}}} [options]")
+    try:
+        args = vars(parser_for(argv[0]).parse_args(argv[1:]))
+        profile = get_profile(args.pop("profile"))
+        out = args.pop("out") or adapter_target(argv[0], profile)
+        options = TrainOptions(
+            out=out,
+            checkpoints=runs_dir() / "checkpoints" / profile.name / argv[0],
+            max_minutes=args.pop("max_minutes"),
+            resume=args.pop("resume"),
+        )
+        defence = get(argv[0])
+        config = defence.config_cls(**args)
+    except ValueError as error:
+        sys.exit(str(error))
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    figures = defence.train(config, profile, options)
+    weights = out / "adapter_model.safetensors"
+    record = {
+        "defence": argv[0],
+        # The folder is left out: it may be a path of the machine that trained.
+        "command": f"python -m adapters.train {argv[0]} "
+        + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in asdict(config).items()),
+        "profile": profile.name,
+        "config": asdict(config),
+        "seconds": round(time.monotonic() - started, 1),
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}},
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "figures": figures,
+    }
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

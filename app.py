@@ -1,0 +1,32 @@
+"""Start Holdfast: ``python app.py [--host 127.0.0.1] [--port 7860] [--profile embedded]``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pipelines.profiles import PROFILES, get_profile
+from ui.app import build_app, launch_options
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the flags and serve until interrupted.
+
+    Args:
+        argv: the command line without the program's name; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(prog="app.py", description="See a guardrail work; break it.")
+    # A Space sets these two variables and expects to be listened to from outside.
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    )
+    names = [profile.name for profile in PROFILES]
+    parser.add_argument("--profile", choices=names, default="embedded")
+    arguments = parser.parse_args(argv)
+    app = build_app(get_profile(arguments.profile))
+    app.launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What judges: metrics, judges and run records. Knows no Gradio."""

@@ -1,0 +1,399 @@
+"""Measure Avatar-SD on scenes that no training run saw: ``python -m evaluation.avatar_sd``.
+
+Two held-out sets are rendered once, from seeds apart from all training sets: single frames for the
+autoencoder alone and for the picture reader that judges the rest (`evaluation.reader`), and clips
+whose skeletons and captions are asked of `AnimationEngine` at the product's own settings. Of
+`worlds` only the renderer's data sets are used, never its training code.
+
+What is reported, as one JSON object in the last line:
+
+========================= ==========================================================================
+psnr_db, ssim             rendered frame against its reconstruction by the autoencoder (posterior
+                          mode), mean over frames (SSIM: Wang et al. 2004, window of 7 px)
+pck                       PCK@0.1 of the torso between asked joints and those found in generated
+                          clips, all frames
+attributes                how often what the caption asks for is read in generated frames, mean over
+attribute_by_name         the attributes, and each
+finder_pck,               the same figures of the reader itself on rendered frames: what is not
+finder_attributes,        found there cannot be asked of generated ones
+finder_attribute_by_name
+flicker_ratio,            frame-to-frame change of generated clips over that of the same clips
+flicker_by_part           rendered: background, and mean colour of top and of bottom; the worst
+n_frames, n_clips         how many of each were measured
+steps, guidance_scale     settings of the clips
+seconds                   the whole run
+========================= ==========================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from evaluation.reader import (
+    Reader,
+    Reading,
+    applicable,
+    attribute_accuracy,
+    keypoint_hits,
+    pck,
+)
+from pipelines.animation import AnimationEngine, PairResult
+from pipelines.fetch import MissingWeights
+from pipelines.paths import REPO
+from pipelines.pose import PoseClip
+from pipelines.profiles import get_profile
+from worlds.data import HELD_OUT_SEED, AvatarSet, build
+
+Frames = NDArray[np.uint8]
+
+N_FRAMES, N_CLIPS = 600, 64
+"""Sizes of the held-out sets."""
+
+QUICK = 10
+"""``--quick`` measures the first of so many parts of each set."""
+
+CLIP_SEED = HELD_OUT_SEED + 500_009
+"""First scene of the held-out clips, the set that `worlds.motion` shows its progress on."""
+
+PARTS = ("background", "top", "bottom")
+"""Parts of a picture whose flicker is measured."""
+
+_SHEET_SIDE = 160  # pixels of a picture in the contact sheet
+_SHEET_COLUMNS = 10
+_TORSO = [2, 5, 11, 8]  # shoulders and hips, around
+_THIGHS = ((8, 9), (11, 12))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A held-out clip: what is asked of the model, and how it looks rendered.
+
+    Attributes:
+        pose: its joints, in pixels of the model's frame, as many frames as the model makes.
+        judged: bool [F, 18], joints that are asked for and truly there: the pose bridges short
+            gaps, but a joint that was interpolated is not held against the model.
+        caption: the prompt.
+        look: what the caption says, the fields of `worlds.looks.Look`.
+        rendered: RGB uint8 [F, S, S, 3].
+        figure: bool [F, S, S], where the rendered figure is.
+    """
+
+    pose: PoseClip
+    judged: NDArray[np.bool_]
+    caption: str
+    look: dict[str, Any]
+    rendered: Frames
+    figure: NDArray[np.bool_]
+
+
+def scenes(data: AvatarSet, count: int, size: int, frames: int) -> Iterator[Scene]:
+    """Bring the first ``count`` clips of a set to the model's frame size and number of frames."""
+    for clip in list(data.clips())[:count]:
+        joints = np.asarray(data.keypoints[clip.start : clip.stop])
+        side = data.images.shape[1]
+        whole = PoseClip(joints[..., :2], joints[..., 2], None, side, side)
+        nearest = np.linspace(0, len(clip) - 1, frames).round().astype(int)
+        pose = whole.to_square(size).resample(frames)
+        chosen = [clip[i] for i in nearest]
+        masks = np.stack([data.mask(i) for i in chosen]).astype(np.uint8)
+        yield Scene(
+            pose,
+            pose.seen & whole.seen[nearest],
+            data.meta[clip[0]]["caption"],
+            data.meta[clip[0]]["look"],
+            resized(np.stack([data.images[i] for i in chosen]), size),
+            resized(masks * 255, size) > 127,
+        )
+
+
+def resized(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Bring square pictures, uint8 [N, S, S] or [N, S, S, 3], to ``size`` pixels a side."""
+    if pictures.shape[1] == size:
+        return pictures
+    how = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(p, (size, size), interpolation=how) for p in pictures])
+
+
+def reconstruct(engine: AnimationEngine, pictures: Frames, batch: int = 8) -> Frames:
+    """Encode (posterior mode) and decode pictures by the engine's autoencoder, as it runs there.
+
+    Args:
+        engine: holds the autoencoder.
+        pictures: RGB uint8 [N, S, S, 3], S divisible by the autoencoder's reduction.
+        batch: pictures at once.
+    """
+    vae, out = engine.pipe.vae, []
+    for start in range(0, len(pictures), batch):
+        x = torch.from_numpy(np.array(pictures[start : start + batch])).permute(0, 3, 1, 2)
+        x = (x.float() / 127.5 - 1).to(engine.device, engine.dtype)
+        with torch.inference_mode():
+            y = vae.decode(vae.encode(x).latent_dist.mode()).sample
+        y = ((y.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        out.append(y.permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(out)
+
+
+def fidelity(pictures: Frames, copies: Frames) -> tuple[float, float]:
+    """Mean PSNR in dB and mean SSIM of uint8 pictures [N, S, S, 3] and their copies.
+
+    A copy that is exact to the last bit counts as 100 dB, so that a mean exists.
+    """
+    decibels, similarity = [], []
+    for one, other in zip(pictures, copies, strict=True):
+        exact = np.array_equal(one, other)
+        decibels.append(100.0 if exact else peak_signal_noise_ratio(one, other, data_range=255))
+        similarity.append(structural_similarity(one, other, channel_axis=2, data_range=255))
+    return float(np.mean(decibels)), float(np.mean(similarity))
+
+
+def generate(engine: AnimationEngine, scene: Scene, seed: int) -> PairResult:
+    """Make a scene's clip at the profile's own settings, unguarded."""
+    *_, result = engine.pair(scene.pose, scene.caption, {}, seed)
+    return result
+
+
+def flicker(frames: Frames, scene: Scene) -> dict[str, float]:
+    """Frame-to-frame change of a clip that shows a scene, in grey levels of 0..255.
+
+    The background is what neither frame's rendered figure covers, with a margin of a sixteenth of
+    the picture for a figure that stands a little elsewhere. A garment's colour is the mean over the
+    inner torso, or over the upper thighs, of the asked skeleton.
+
+    Args:
+        frames: RGB uint8 [F, S, S, 3], generated or rendered.
+        scene: the scene that it shows.
+
+    Returns:
+        Mean change of each of `PARTS` over the pairs of frames; NaN where it is never seen.
+    """
+    pictures = frames.astype(np.float32)
+    margin = max(1, frames.shape[1] // 16)
+    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    figure = [cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in scene.figure]
+    changes: dict[str, list[float]] = {part: [] for part in PARTS}
+    colours = [_garments(*row) for row in zip(pictures, scene.pose.keypoints, scene.judged,
+                                              strict=True)]
+    for t in range(len(pictures) - 1):
+        free = ~(figure[t] | figure[t + 1])
+        if free.any():
+            difference = np.abs(pictures[t + 1] - pictures[t])
+            changes["background"].append(float(difference[free].mean()))
+        for part in PARTS[1:]:
+            if part in colours[t] and part in colours[t + 1]:
+                difference = np.abs(colours[t + 1][part] - colours[t][part])
+                changes[part].append(float(difference.mean()))
+    return {part: float(np.mean(c)) if c else math.nan for part, c in changes.items()}
+
+
+def _garments(
+    picture: NDArray[np.float32], joints: NDArray[np.float32], seen: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float32]]:
+    """Mean colour [3] of the garments of one frame, those that its joints let one find."""
+    size = picture.shape[0]
+    found = {}
+    if seen[_TORSO].all():
+        corners = joints[_TORSO]
+        inner = corners.mean(0) + 0.7 * (corners - corners.mean(0))
+        area = np.zeros((size, size), np.uint8)
+        cv2.fillConvexPoly(area, cv2.convexHull(inner.round().astype(np.int32)), 1)
+        if area.any():
+            found["top"] = picture[area > 0].mean(0)
+    area = np.zeros((size, size), np.uint8)
+    for hip, knee in _THIGHS:
+        if seen[hip] and seen[knee]:
+            ends = [joints[hip] + k * (joints[knee] - joints[hip]) for k in (0.2, 0.6)]
+            start, end = (tuple(int(v) for v in e.round()) for e in ends)
+            cv2.line(area, start, end, 1, max(1, size // 64))
+    if area.any():
+        found["bottom"] = picture[area > 0].mean(0)
+    return found
+
+
+def flicker_ratios(
+    generated: Sequence[dict[str, float]], rendered: Sequence[dict[str, float]]
+) -> dict[str, float]:
+    """Mean change of generated clips over mean change of rendered ones, of each part.
+
+    Args:
+        generated: `flicker` of the clips as generated.
+        rendered: `flicker` of the same clips as rendered.
+
+    Returns:
+        part → ratio; NaN where it was not seen in any clip or never changes when rendered.
+    """
+    ratios = {}
+    for part in PARTS:
+        pairs = np.array([(g[part], r[part]) for g, r in zip(generated, rendered, strict=True)])
+        pairs = pairs[np.isfinite(pairs).all(1)]
+        total = pairs[:, 1].sum() if len(pairs) else 0.0
+        ratios[part] = float(pairs[:, 0].sum() / total) if total > 0 else math.nan
+    return ratios
+
+
+def contact_sheet(columns: Sequence[tuple[Frames, Frames, Frames]]) -> Frames:
+    """Lay out pictures, one column a clip: skeleton, rendered, generated, ten columns a block.
+
+    Args:
+        columns: RGB uint8 [S, S, 3] of each row.
+    """
+    blank = np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 255, np.uint8)
+    blocks = []
+    for start in range(0, len(columns), _SHEET_COLUMNS):
+        block = [list(resized(np.stack(c), _SHEET_SIDE))
+                 for c in columns[start : start + _SHEET_COLUMNS]]
+        width = min(len(columns), _SHEET_COLUMNS)
+        block += [[blank] * 3] * (width - len(block))
+        blocks.append(np.concatenate([np.concatenate(c) for c in block], 1))
+    return np.concatenate(blocks)
+
+
+def evaluate(
+    engine: AnimationEngine,
+    reader: Reader,
+    frames: AvatarSet,
+    clips: AvatarSet,
+    n_frames: int,
+    n_clips: int,
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """Measure everything on the first pictures and clips of two held-out sets.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures.
+        frames: held-out frames.
+        clips: held-out clips.
+        n_frames: frames to measure.
+        n_clips: clips to measure; clip ``i`` is generated from seed ``i``.
+        sheet: where to write the contact sheet of the first twenty clips, if anywhere.
+
+    Returns:
+        The figures named at the top of this module, but for ``seconds``.
+    """
+    images = np.asarray(frames.images[:n_frames])
+    joints = np.asarray(frames.keypoints[:n_frames])
+    meta = frames.meta[:n_frames]
+    small = resized(images, engine.spec.size)
+    psnr_db, ssim = fidelity(small, reconstruct(engine, small))
+    print(f"autoencoder on {len(images)} frames: {psnr_db:.2f} dB, SSIM {ssim:.4f}", flush=True)
+    reading = reader.read(images)
+    finder_pck = pck(joints[..., :2], joints[..., 2], reading.keypoints)
+    finder = attribute_accuracy(
+        reading,
+        [row["look"] for row in meta],
+        [applicable(joints[i, :, 2], row["closeup"]) for i, row in enumerate(meta)],
+    )
+    print(f"reader on them: PCK {finder_pck:.4f}, attributes {_mean(finder):.4f}", flush=True)
+
+    hits, looks, shown, readings, columns = [], [], [], [], []
+    moving: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
+    settings: dict[str, Any] = {}
+    asked = scenes(clips, n_clips, engine.spec.size, engine.spec.frames)
+    for number, scene in enumerate(asked):
+        result = generate(engine, scene, seed=number)
+        settings = result.settings
+        pictures = result.unguarded
+        reading = reader.read(pictures)
+        hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
+        readings.append(reading)
+        looks += [scene.look] * len(pictures)
+        shown += [applicable(seen) for seen in scene.judged]
+        moving[0].append(flicker(pictures, scene))
+        moving[1].append(flicker(scene.rendered, scene))
+        middle = len(pictures) // 2
+        columns.append((result.pose_frames[middle], scene.rendered[middle], pictures[middle]))
+        print(f"clip {number + 1} of {n_clips}: PCK {_mean_or_nan(hits[-1]):.3f}, "
+              f"{settings['seconds']:.1f} s, {scene.caption}", flush=True)
+    attributes = attribute_accuracy(_joined(readings), looks, shown)
+    ratios = flicker_ratios(*moving)
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(sheet), contact_sheet(columns[: 2 * _SHEET_COLUMNS])[..., ::-1])
+    seen_ratios = [ratio for ratio in ratios.values() if math.isfinite(ratio)]
+    return {
+        "psnr_db": _rounded(psnr_db, 2),
+        "ssim": _rounded(ssim),
+        "pck": _rounded(_mean_or_nan(np.concatenate(hits))),
+        "finder_pck": _rounded(finder_pck),
+        "attributes": _rounded(_mean(attributes)),
+        "attribute_by_name": {name: _rounded(value) for name, value in attributes.items()},
+        "finder_attributes": _rounded(_mean(finder)),
+        "finder_attribute_by_name": {name: _rounded(value) for name, value in finder.items()},
+        "flicker_ratio": _rounded(max(seen_ratios, default=math.nan), 3),
+        "flicker_by_part": {part: _rounded(ratio, 3) for part, ratio in ratios.items()},
+        "n_frames": len(images),
+        "n_clips": len(hits),
+        "steps": settings["steps"],
+        "guidance_scale": settings["guidance_scale"],
+    }
+
+
+def _joined(readings: Sequence[Reading]) -> Reading:
+    return Reading(
+        np.concatenate([r.keypoints for r in readings]),
+        np.concatenate([r.confidence for r in readings]),
+        {name: [v for r in readings for v in r.attributes[name]]
+         for name in readings[0].attributes},
+    )
+
+
+def _mean(by_name: dict[str, float]) -> float:
+    return float(np.mean(list(by_name.values())))
+
+
+def _mean_or_nan(hits: NDArray[np.float64]) -> float:
+    return float(np.nanmean(hits)) if np.isfinite(hits).any() else math.nan
+
+
+def _rounded(value: float, digits: int = 4) -> float | None:
+    """Round for the report; None (JSON's null) for what could not be measured."""
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m evaluation.avatar_sd", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--quick", action="store_true",
+                   help=f"measure {N_FRAMES // QUICK} frames and {N_CLIPS // QUICK} clips")
+    p.add_argument("--sheet", type=Path, metavar="PATH",
+                   help="write a contact sheet (PNG): skeleton, rendered, generated")
+    p.add_argument("--data", type=Path, default=REPO / "checkpoints" / "data",
+                   help="folder of the rendered sets; they are rendered there if missing")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the measurement and print its figures."""
+    args = parser().parse_args(arguments)
+    started = time.perf_counter()
+    share = QUICK if args.quick else 1
+    n_frames, n_clips = N_FRAMES // share, N_CLIPS // share
+    try:
+        reader = Reader.load()
+        # Rendered before the engine is loaded: the renderer's worker processes are forked.
+        frames = build(args.data / "frames-heldout", n_frames, seed=HELD_OUT_SEED)
+        clips = build(args.data / "clips-heldout", n_clips, clips=True, seed=CLIP_SEED)
+        engine = AnimationEngine(get_profile("embedded"))
+    except MissingWeights as missing:
+        raise SystemExit(str(missing)) from missing
+    figures = evaluate(engine, reader, frames, clips, n_frames, n_clips, args.sheet)
+    figures["seconds"] = round(time.perf_counter() - started, 1)
+    print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""Run records: every attack and every training is a folder that outlives its process.
+
+::
+
+    <root>/<id>/
+        run.json        what was run, on what, by whom, and how it ended
+        events.jsonl    one JSON object a line, append-only, flushed to disk line by line
+        adapters/<arm>/ the weights each arm ended with (PEFT format)
+
+Killing the process at any moment loses at most the line in flight. A page refresh, a second
+visitor and a replay on stage are the same read of the same folder. Runs that ship with the code
+(``assets/runs``) are listed beside the visitor's own and marked as recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from pipelines.paths import ASSETS
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+STATUSES = ("running", "done", "stopped", "failed", "interrupted")
+"""How a run can stand. ``interrupted``: its process died before it could say anything else."""
+
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{1,24}-[0-9a-f]{6}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers", "accelerate")
+
+
+def owner_hash(owner: str) -> str:
+    """Return what a run keeps of its owner: a hash, so that a run folder names nobody."""
+    return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
+
+
+def weights_hash(path: Path) -> str:
+    """Return the SHA-256 of a weights file, or of all .safetensors files of a folder.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder holds no .safetensors.
+    """
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise FileNotFoundError(f"{path.name} holds no .safetensors file to hash")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """One line of the list of runs.
+
+    Attributes:
+        id: the run's name, unique.
+        kind: what was run, for example ``attack``.
+        created: start, ISO 8601, UTC.
+        profile: ``embedded`` or ``hub``.
+        status: one of `STATUSES`.
+        config: the settings it was started with.
+        error: why it failed; empty unless the status is ``failed``.
+        owner_hash: `owner_hash` of who started it; empty if nobody in particular.
+        recorded: it ships with the code and was not made here.
+    """
+
+    id: str
+    kind: str
+    created: str
+    profile: str
+    status: str
+    config: dict[str, Any]
+    error: str
+    owner_hash: str
+    recorded: bool
+
+
+class Run:
+    """One run folder. Made by `RunStore`."""
+
+    def __init__(self, folder: Path, recorded: bool = False) -> None:
+        """Open a run folder that exists.
+
+        Args:
+            folder: the run's folder; its name is the run's id.
+            recorded: the run ships with the code and must not be written to.
+        """
+        self.folder = folder
+        self.recorded = recorded
+        self._lock = threading.Lock()
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What ``run.json`` holds now, with ``status`` corrected if the process has died."""
+        info = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        if info["status"] == "running" and not _alive(info["process"]):
+            info["status"] = "interrupted"
+        return info
+
+    def owned_by(self, owner: str) -> bool:
+        """Return whether this owner started the run."""
+        held = self.info["owner_hash"]
+        return bool(held) and secrets.compare_digest(held, owner_hash(owner))
+
+    def log(self, **event: Any) -> None:
+        """Append one event as one line and put it on disk before returning.
+
+        Numbers that JSON cannot hold (NaN, infinities) become null.
+        """
+        line = json.dumps(_finite(event), ensure_ascii=False) + "\n"
+        with self._lock, self._writable("events.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def events(self, since_line: int = 0) -> list[dict[str, Any]]:
+        """Return the events from a line on; a half-written last line is left for later.
+
+        Args:
+            since_line: how many events the caller has seen; only newer ones are returned.
+        """
+        try:
+            data = (self.folder / "events.jsonl").read_bytes()
+        except FileNotFoundError:
+            return []
+        # Whatever follows the last newline is still being written, or was cut off by a kill.
+        lines = data.split(b"\n")[:-1]
+        return [_parse(line, number) for number, line in enumerate(lines) if number >= since_line]
+
+    def finish(self, status: str, error: str = "") -> None:
+        """Record how the run ended.
+
+        Args:
+            status: ``done``, ``stopped``, ``failed`` or ``interrupted``.
+            error: for ``failed``: what happened, in words for the visitor.
+
+        Raises:
+            ValueError: the status is not an ending.
+        """
+        if status not in STATUSES[1:]:
+            raise ValueError(f"status is {status!r}; choose one of: {', '.join(STATUSES[1:])}")
+        path = self._writable("run.json")
+        with self._lock:
+            info = json.loads(path.read_text(encoding="utf-8"))
+            info["status"] = status
+            info["error"] = error
+            info["finished"] = _now()
+            _write_json(path, info)
+
+    def save_adapter(self, arm: str, peft_model: PeftModel, adapter: str = "default") -> Path:
+        """Save an adapter of a model as this arm's weights; a later call replaces it.
+
+        Args:
+            arm: name of the arm.
+            peft_model: the model that carries the adapter.
+            adapter: the adapter's name in the model.
+
+        Returns:
+            The folder, in PEFT format.
+        """
+
+        def write(scratch: Path) -> Path:
+            peft_model.save_pretrained(
+                scratch,
+                selected_adapters=[adapter],
+                safe_serialization=True,
+                save_embedding_layers=False,
+            )
+            return scratch if adapter == "default" else scratch / adapter
+
+        return self.save_files(arm, write)
+
+    def save_files(self, arm: str, write: Callable[[Path], Path]) -> Path:
+        """Put the files of an arm's adapter in place, each one whole or not at all.
+
+        Args:
+            arm: name of the arm.
+            write: given a scratch folder, writes the files and returns the folder they are in.
+
+        Returns:
+            The arm's folder.
+        """
+        target = self._writable("adapters") / _checked_arm(arm)
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=self.folder) as scratch:
+            made = write(Path(scratch))
+            target.mkdir(parents=True, exist_ok=True)
+            for file in made.iterdir():
+                if file.suffix in (".json", ".safetensors"):
+                    os.replace(file, target / file.name)
+        return target
+
+    def adapters(self) -> dict[str, Path]:
+        """Return arm → folder of the adapters that can be loaded, in the order of their names."""
+        folders = sorted((self.folder / "adapters").glob("*/adapter_model.safetensors"))
+        return {file.parent.name: file.parent for file in folders}
+
+    def _writable(self, name: str) -> Path:
+        if self.recorded:
+            raise PermissionError(f"run {self.id} is recorded and cannot be changed")
+        return self.folder / name
+
+
+class RunStore:
+    """All runs under one folder, and the recorded ones that ship with the code."""
+
+    def __init__(self, root: Path, recorded_root: Path = ASSETS / "runs") -> None:
+        """Use a folder of runs; it need not exist yet.
+
+        Args:
+            root: where new runs are written.
+            recorded_root: where recorded runs are read from.
+        """
+        self.root = root
+        self.recorded_root = recorded_root
+
+    def create(
+        self,
+        kind: str,
+        config: dict[str, Any],
+        profile: str,
+        parents: dict[str, str],
+        owner: str = "",
+    ) -> Run:
+        """Make a new run folder with status ``running``.
+
+        Args:
+            kind: what is run, 1..24 of a-z and 0-9.
+            config: its settings; must be JSON. ``config["seed"]`` is repeated at the top level.
+            profile: name of the profile.
+            parents: name → SHA-256 of the weights it starts from.
+            owner: who started it; only a hash is kept.
+
+        Raises:
+            ValueError: the kind cannot be part of a run's id.
+        """
+        created = _now()
+        stamp = re.sub(r"[-:]", "", created)[:15].replace("T", "-")
+        run_id = f"{stamp}-{kind}-{secrets.token_hex(3)}"
+        if not _ID.fullmatch(run_id):
+            raise ValueError(f"kind is {kind!r}; it must be 1 to 24 of a-z and 0-9")
+        folder = self.root / run_id
+        folder.mkdir(parents=True)
+        process = psutil.Process()
+        info = {
+            "id": run_id,
+            "kind": kind,
+            "created": created,
+            "finished": "",
+            "profile": profile,
+            "status": "running",
+            "error": "",
+            "seed": config.get("seed"),
+            "config": config,
+            "parents": parents,
+            "versions": _versions(),
+            "owner_hash": owner_hash(owner),
+            "process": {"pid": process.pid, "started": process.create_time()},
+        }
+        _write_json(folder / "run.json", info)
+        return Run(folder)
+
+    def list(self) -> list[RunInfo]:
+        """Return all runs, newest first; folders that are no run are passed over."""
+        found = []
+        for root, recorded in ((self.root, False), (self.recorded_root, True)):
+            for path in root.glob("*/run.json"):
+                if not _ID.fullmatch(path.parent.name):
+                    continue
+                try:
+                    info = Run(path.parent, recorded).info
+                    fields = {name: info[name] for name in RunInfo.__annotations__ if name in info}
+                    found.append(RunInfo(**fields | {"recorded": recorded}))
+                except (OSError, ValueError, KeyError, TypeError):
+                    continue
+        return sorted(found, key=lambda info: (info.created, info.id), reverse=True)
+
+    def get(self, run_id: str) -> Run:
+        """Return a run by its id.
+
+        Raises:
+            KeyError: there is no such run, or the text is no run id.
+        """
+        if isinstance(run_id, str) and _ID.fullmatch(run_id):
+            for root, recorded in ((self.root, False), (self.recorded_root, True)):
+                folder = root / run_id
+                if (folder / "run.json").is_file():
+                    return Run(folder, recorded)
+        raise KeyError(f"there is no run {str(run_id)[:80]!r}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _alive(process: dict[str, Any]) -> bool:
+    # The start time tells a live process from a later one that was given the same number.
+    try:
+        return abs(psutil.Process(process["pid"]).create_time() - process["started"]) < 2.0
+    except (psutil.Error, KeyError, TypeError):
+        return False
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _parse(line: bytes, number: int) -> dict[str, Any]:
+    # An unreadable line keeps its place, so that the line numbers of the others stay true.
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"event": "unreadable", "line": number}
+
+
+def _checked_arm(arm: str) -> str:
+    if not _NAME.fullmatch(arm):
+        raise ValueError(f"arm is {arm!r}; it must be up to 48 of a-z, 0-9, - and _")
+    return arm
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("w", encoding="utf-8") as stream:
+        json.dump(data, stream, indent=1, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(scratch, path)

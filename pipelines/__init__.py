@@ -1,0 +1,1 @@
+"""What generates: load and run models. Knows no Gradio and no training."""

@@ -1,0 +1,706 @@
+"""Pose-guided clips, unguarded beside guarded, from the same initial noise.
+
+`AnimationEngine` loads an `AnimateDiffControlNetPipeline` (AnimateDiff, Guo et al., ICLR 2024,
+arXiv 2307.04725, with a ControlNet, Zhang et al., ICCV 2023, arXiv 2302.05543) and denoises two
+arms step by step: the base, and the base with safety LoRAs ("guards") switched on.
+
+The denoising loop is the pipeline's own `__call__` written out, with these differences, none of
+which changes what is computed (a test holds it to the untouched pipeline's result):
+
+* it is a generator, so progress, previews and stopping need no thread;
+* both arms advance together, each with its own solver state;
+* the text is encoded once, and so are the skeleton pictures, which the pipeline would push through
+  the ControlNet's embedding at every step (on a CPU most of the ControlNet's time);
+* the models run in bfloat16 where that is fast, while latents and solver stay in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+from diffusers import (
+    AnimateDiffControlNetPipeline,
+    ControlNetModel,
+    DPMSolverMultistepScheduler,
+    MotionAdapter,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from numpy.typing import NDArray
+from peft import LoraConfig
+from PIL import Image
+from safetensors.torch import load_file
+
+from pipelines.device import compute_dtype, device
+from pipelines.fetch import MissingWeights
+from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
+from pipelines.profiles import AnimationSpec, Profile
+
+Frames = NDArray[np.uint8]
+
+MAX_STRENGTH = 1.5
+"""Strongest setting of a guard; 1 is the strength it was trained at."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed; every JSON reader keeps integers of this size exact."""
+
+MAX_STEPS = 100
+"""Most denoising steps accepted."""
+
+MAX_GUIDANCE = 20.0
+"""Strongest classifier-free guidance accepted."""
+
+TRAIN_COMMAND = (
+    "python -m worlds.train vae && python -m worlds.train frames && python -m worlds.train motion"
+)
+"""Makes the embedded profile's animation model."""
+
+_PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
+_DECODE_CHUNK = 4  # frames decoded at once: fastest of 1, 4, 16 on two cores, and least memory
+_GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pair is.
+
+    Attributes:
+        fraction: 0..1.
+        message: what is being done.
+        seconds_left: estimate in seconds; None before anything was measured.
+        preview: RGB uint8 [H, W, 3], the middle frame as it looks now, unguarded; None in between.
+        preview_guarded: the same of the guarded arm; None where there is none.
+    """
+
+    fraction: float
+    message: str
+    seconds_left: float | None = None
+    preview: Frames | None = None
+    preview_guarded: Frames | None = None
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """A finished pair.
+
+    Attributes:
+        unguarded: RGB uint8 [F, H, W, 3], the base model's clip.
+        guarded: the same with the guards on; None when no guard was asked for.
+        pose_frames: RGB uint8 [F, H, W, 3], the skeletons that were followed.
+        settings: all that is needed to run it again, as JSON can hold it.
+    """
+
+    unguarded: Frames
+    guarded: Frames | None
+    pose_frames: Frames
+    settings: dict[str, Any]
+
+
+@dataclass
+class _Arm:
+    """One side of a pair while it is denoised."""
+
+    guards: dict[str, float]
+    scheduler: DPMSolverMultistepScheduler
+    latents: torch.Tensor  # float32 [1, C, F, h, w]
+    clean: torch.Tensor = field(init=False)  # the current guess at the clean latents
+
+
+class _EmbedOnce(torch.nn.Module):
+    """A ControlNet's conditioning embedding that lets an embedded picture pass as it is."""
+
+    def __init__(self, embedding: torch.nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, conditioning: torch.Tensor) -> torch.Tensor:
+        """Embed pictures [B, 3, H, W]; return [B, C, h, w] unchanged."""
+        if conditioning.shape[1] == self.embedding.conv_in.in_channels:
+            return self.embedding(conditioning)
+        return conditioning
+
+
+class AnimationEngine:
+    """Makes clips from poses and prompts. One engine serves every session.
+
+    Sessions may call it from several threads: a lock is held for one denoising step at a time and
+    never across a yield, so an iterator that is dropped half-way blocks nobody.
+    """
+
+    def __init__(self, profile: Profile, dtype: torch.dtype | None = None) -> None:
+        """Load the profile's animation pipeline (one to three seconds for the embedded one).
+
+        Args:
+            profile: says which weights, and the defaults of a clip.
+            dtype: number format of the models; None takes the fast one, `compute_dtype()`.
+
+        Raises:
+            MissingWeights: a folder that the profile names is not there.
+        """
+        self.profile = profile
+        self.spec: AnimationSpec = profile.animation
+        self.device = device()
+        self.dtype = dtype or compute_dtype()
+        self.pipe = _load_pipeline(self.spec, self.device, self.dtype)
+        self._weights = _fingerprints(self.spec)
+        self._guards: dict[str, str] = {}
+        self._lock = Lock()
+        self._step_seconds: float | None = None
+        self._still: StableDiffusionPipeline | None = None
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the guards that can be switched on."""
+        return tuple(self._guards)
+
+    def add_guard(self, name: str, adapter_folder: Path | str) -> None:
+        """Load a safety LoRA in PEFT format; it stays off until a pair asks for it.
+
+        It may have been trained on the spatial UNet (`UNet2DConditionModel`): the spatial layers of
+        the `UNetMotionModel` have the same names. Layers are matched by the names of the stored
+        weights and not by the patterns of ``target_modules``, which would put idle LoRAs on the
+        motion modules too.
+
+        Args:
+            name: lower-case letters, digits, ``-`` and ``_``.
+            adapter_folder: holds adapter_config.json and adapter_model.safetensors.
+
+        Raises:
+            MissingWeights: a file is not there.
+            ValueError: the name is taken or malformed, or the weights do not fit this UNet.
+        """
+        if not _GUARD_NAME.fullmatch(name):
+            raise ValueError(
+                f"name is {name!r}; wanted lower-case letters, digits, - and _, at most 64"
+            )
+        if name in self._guards:
+            raise ValueError(f"name is {name!r}, which is taken; remove_guard() that one first")
+        folder = Path(adapter_folder)
+        weights = folder / "adapter_model.safetensors"
+        for file in (folder / "adapter_config.json", weights):
+            if not file.is_file():
+                raise MissingWeights(f"Guard {name}", file, "python -m adapters.train poseguard")
+        config = LoraConfig.from_pretrained(str(folder))
+        prefix = "base_model.model."
+        state = {key.removeprefix(prefix): value for key, value in load_file(weights).items()}
+        known = dict(self.pipe.unet.named_modules())
+        for key, value in state.items():
+            module = known.get(key.rsplit(".lora_", 1)[0])
+            base = getattr(getattr(module, "base_layer", module), "weight", None)
+            # LoRA's A maps from the layer's inputs, its B to the layer's outputs.
+            axis = 1 if ".lora_A." in key else 0
+            if base is None or value.shape[axis] != base.shape[axis]:
+                raise ValueError(
+                    f"guard {name!r}: weight {key} of shape {tuple(value.shape)} fits no layer of "
+                    f"this UNet; it was trained on another model than {Path(self.spec.base).name}"
+                )
+        with self._lock:
+            self.pipe.unet.load_lora_adapter(
+                state,
+                prefix=None,
+                adapter_name=name,
+                metadata={
+                    "r": config.r,
+                    "lora_alpha": config.lora_alpha,
+                    "target_modules": sorted({key.rsplit(".lora_", 1)[0] for key in state}),
+                    "rank_pattern": config.rank_pattern,
+                    "alpha_pattern": config.alpha_pattern,
+                    "use_rslora": config.use_rslora,
+                },
+            )
+            for parameter_name, parameter in self.pipe.unet.named_parameters():
+                if ".lora_" in parameter_name:
+                    parameter.data = parameter.data.to(self.device, self.dtype)
+            self.pipe.unet.requires_grad_(False)
+            self.pipe.unet.disable_lora()
+        self._guards[name] = _sha256([weights])
+
+    def remove_guard(self, name: str) -> None:
+        """Unload a guard. A pair that is running with it fails at its next step.
+
+        Raises:
+            ValueError: there is no such guard.
+        """
+        self._check_guards({name: 1.0})
+        with self._lock:
+            self.pipe.unet.delete_adapters(name)
+        del self._guards[name]
+
+    def pair(
+        self,
+        pose: PoseClip,
+        prompt: str,
+        guards: dict[str, float],
+        seed: int,
+        *,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[Progress | PairResult]:
+        """Make a clip without and with guards, from the same initial noise bit for bit.
+
+        The arguments are checked at once, before the first item is asked for.
+
+        Args:
+            pose: any clip; it is drawn at the model's frame size and number of frames.
+            prompt: describes the person.
+            guards: name → strength, 0..1.5. Empty: no guarded arm. All 0: the guarded clip equals
+                the unguarded one and costs nothing.
+            seed: 0..2**32 - 1.
+            steps: denoising steps, 1..100; None takes the profile's.
+            guidance_scale: classifier-free guidance (arXiv 2207.12598), 0..20; up to 1 is none;
+                None takes the profile's.
+            should_stop: asked before each step of each arm; once True, the iterator ends.
+
+        Returns:
+            An iterator of `Progress`, the first one before any work, and a `PairResult` as its last
+            item unless it was stopped. Closing it early is safe.
+
+        Raises:
+            ValueError: an argument is out of range or names an unknown guard.
+        """
+        steps = self.spec.steps if steps is None else steps
+        guidance = self.spec.guidance_scale if guidance_scale is None else guidance_scale
+        _check_prompt(prompt)
+        _check_number("seed", seed, 0, MAX_SEED, whole=True)
+        _check_number("steps", steps, 1, MAX_STEPS, whole=True)
+        _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
+        self._check_guards(guards)
+        return self._pair(pose, prompt, dict(guards), seed, steps, guidance, should_stop)
+
+    def still(
+        self,
+        prompt: str,
+        seed: int,
+        *,
+        pose: PoseClip | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Frames:
+        """Make one picture with the spatial UNet alone, through the stock image pipeline.
+
+        Args:
+            prompt: describes the person.
+            seed: 0..2**32 - 1.
+            pose: its first frame is followed; None leaves the pose free.
+            steps: denoising steps; None takes the profile's.
+            guidance_scale: classifier-free guidance; None takes the profile's.
+
+        Returns:
+            RGB uint8 [H, W, 3].
+
+        Raises:
+            ValueError: an argument is out of range.
+        """
+        steps = self.spec.steps if steps is None else steps
+        guidance = self.spec.guidance_scale if guidance_scale is None else guidance_scale
+        _check_prompt(prompt)
+        _check_number("seed", seed, 0, MAX_SEED, whole=True)
+        _check_number("steps", steps, 1, MAX_STEPS, whole=True)
+        _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
+        size = self.spec.size
+        request: dict[str, Any] = {
+            "prompt": prompt,
+            "negative_prompt": self.spec.hint,
+            "height": size,
+            "width": size,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "generator": torch.Generator().manual_seed(seed),
+            "output_type": "np",
+        }
+        with self._lock:
+            if self._still is None:
+                self._still = self._image_pipeline()
+            pipe: Any = self._still
+            if pose is not None:
+                pipe = StableDiffusionControlNetPipeline(
+                    **self._still.components,
+                    controlnet=self.pipe.controlnet,
+                    requires_safety_checker=False,
+                )
+                request["image"] = Image.fromarray(draw_clip(pose, size)[0])
+            pipe.set_progress_bar_config(disable=True)
+            picture = pipe(**request).images[0]
+        return (picture * 255).round().astype(np.uint8)
+
+    def _pair(
+        self,
+        pose: PoseClip,
+        prompt: str,
+        guards: dict[str, float],
+        seed: int,
+        steps: int,
+        guidance: float,
+        should_stop: Callable[[], bool] | None,
+    ) -> Iterator[Progress | PairResult]:
+        started = time.perf_counter()
+        active = {name: float(strength) for name, strength in guards.items() if strength > 0}
+        arm_count = 2 if active else 1
+        total = arm_count * (steps + 1)  # decoding an arm is counted as one step
+        left = None if self._step_seconds is None else self._step_seconds * total
+        yield Progress(0.0, "reading the prompt and the pose", left)
+
+        pose_frames = draw_clip(pose, self.spec.size, self.spec.frames)
+        with self._lock, torch.inference_mode():
+            text, notes = self._encode_text(prompt, guidance)
+            pictures = self._embed_pictures(pose_frames, guidance)
+        notes = [*pose.notes, *notes]
+        noise = self._noise(seed)
+        arms = []
+        for arm_guards in ({}, active)[:arm_count]:
+            scheduler = _solver(self.pipe.scheduler)
+            scheduler.set_timesteps(steps, device=self.device)
+            arms.append(_Arm(arm_guards, scheduler, noise * scheduler.init_noise_sigma))
+
+        done = 0
+        durations: list[float] = []
+        preview_at = -math.inf
+        for number, timestep in enumerate(arms[0].scheduler.timesteps, start=1):
+            for arm in arms:
+                if should_stop is not None and should_stop():
+                    return
+                begun = time.perf_counter()
+                self._step(arm, timestep, text, pictures, guidance)
+                durations.append(time.perf_counter() - begun)
+                done += 1
+            # The median: the very first step also warms up the kernels.
+            self._step_seconds = float(np.median(durations[-8:]))
+            previews: list[Frames] = []
+            if number < steps and time.perf_counter() - preview_at >= _PREVIEW_SECONDS:
+                middle = self.spec.frames // 2
+                previews = [self._decode(arm.clean[:, :, middle : middle + 1])[0] for arm in arms]
+                preview_at = time.perf_counter()
+            yield Progress(
+                done / total,
+                f"step {number} of {steps}" if number < steps else "decoding the frames",
+                self._step_seconds * (total - done),
+                previews[0] if previews else None,
+                previews[1] if len(previews) > 1 else None,
+            )
+
+        clips = []
+        for arm in arms:
+            if should_stop is not None and should_stop():
+                return
+            clips.append(self._decode(arm.latents))
+        guarded = clips[-1] if active else clips[0].copy() if guards else None
+        settings = {
+            "profile": self.profile.name,
+            "prompt": prompt,
+            "negative_prompt": self.spec.hint,
+            "guards": guards,
+            "seed": seed,
+            "steps": steps,
+            "guidance_scale": guidance,
+            "sampler": "DPM-Solver++(2M), trailing",
+            "size": self.spec.size,
+            "frames": self.spec.frames,
+            "fps": self.spec.fps,
+            "weights": {**self._weights, **{name: self._guards[name] for name in guards}},
+            "number_format": str(self.dtype).removeprefix("torch."),
+            "versions": {name: version(name) for name in ("torch", "diffusers", "peft")},
+            "seconds": round(time.perf_counter() - started, 2),
+            "notes": notes,
+            "pose": json.loads(dump_openpose_json(pose)),
+        }
+        yield PairResult(clips[0], guarded, pose_frames, settings)
+
+    def _step(
+        self,
+        arm: _Arm,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        pictures: torch.Tensor,
+        guidance: float,
+    ) -> None:
+        """Advance one arm by one denoising step; `arm` is changed."""
+        with self._lock, self._switched_on(arm.guards), torch.inference_mode():
+            sample = arm.scheduler.scale_model_input(arm.latents, timestep).to(self.dtype)
+            if guidance > 1:
+                sample = torch.cat([sample, sample])
+            down, middle = self.pipe.controlnet(
+                sample.transpose(1, 2).flatten(0, 1),
+                timestep,
+                encoder_hidden_states=text,
+                controlnet_cond=pictures,
+                return_dict=False,
+            )
+            output = self.pipe.unet(
+                sample,
+                timestep,
+                encoder_hidden_states=text,
+                down_block_additional_residuals=down,
+                mid_block_additional_residual=middle,
+                return_dict=False,
+            )[0].float()
+            if guidance > 1:
+                without, along = output.chunk(2)
+                output = without + guidance * (along - without)
+            arm.clean = _clean_latents(arm.scheduler, output, timestep, arm.latents)
+            arm.latents = arm.scheduler.step(output, timestep, arm.latents, return_dict=False)[0]
+
+    @contextmanager
+    def _switched_on(self, guards: dict[str, float]) -> Iterator[None]:
+        """Switch guards on for the block; they are off again after it. Needs the lock."""
+        if not guards:
+            yield
+            return
+        unet = self.pipe.unet
+        unet.enable_lora()
+        try:
+            unet.set_adapters(list(guards), weights=list(guards.values()))
+            yield
+        finally:
+            unet.disable_lora()
+
+    def _encode_text(self, prompt: str, guidance: float) -> tuple[torch.Tensor, list[str]]:
+        """Return text states [F or 2 F, tokens, width], the negative prompt's first, and notes."""
+        tokenizer = self.pipe.tokenizer
+        tokens = len(tokenizer(prompt).input_ids)
+        limit = tokenizer.model_max_length
+        notes = []
+        if tokens > limit:
+            notes.append(f"the prompt has {tokens} tokens; only the first {limit} were read")
+        along, without = self.pipe.encode_prompt(
+            prompt, self.device, 1, guidance > 1, self.spec.hint if guidance > 1 else None
+        )
+        text = torch.cat([without, along]) if guidance > 1 else along
+        return text.repeat_interleave(self.spec.frames, dim=0), notes
+
+    def _embed_pictures(self, pose_frames: Frames, guidance: float) -> torch.Tensor:
+        """Return the ControlNet's embedding of the skeletons, [F or 2 F, C, h, w]."""
+        pictures = torch.from_numpy(pose_frames).to(self.device).permute(0, 3, 1, 2)
+        pictures = (pictures.float() / 255).to(self.dtype)
+        embedded = self.pipe.controlnet.controlnet_cond_embedding(pictures)
+        return torch.cat([embedded, embedded]) if guidance > 1 else embedded
+
+    def _noise(self, seed: int) -> torch.Tensor:
+        """Return the initial noise, float32 [1, C, F, h, w]; the same on every device."""
+        side = self.spec.size // self.pipe.vae_scale_factor
+        shape = (1, self.pipe.unet.config.in_channels, self.spec.frames, side, side)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    def _decode(self, latents: torch.Tensor) -> Frames:
+        """Decode latents [1, C, F, h, w] to RGB uint8 [F, H, W, 3]."""
+        with self._lock, torch.inference_mode():
+            video = self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
+        video = ((video[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return video.permute(1, 2, 3, 0).cpu().numpy()
+
+    def _image_pipeline(self) -> StableDiffusionPipeline:
+        """Return the stock image pipeline, sharing all but the UNet with the clip pipeline."""
+        unet = UNet2DConditionModel.from_pretrained(
+            self.spec.base, subfolder="unet", dtype=self.dtype
+        ).to(self.device)
+        return StableDiffusionPipeline(
+            vae=self.pipe.vae,
+            text_encoder=self.pipe.text_encoder,
+            tokenizer=self.pipe.tokenizer,
+            unet=unet,
+            scheduler=_solver(self.pipe.scheduler),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    def _check_guards(self, guards: dict[str, float]) -> None:
+        for name, strength in guards.items():
+            if name not in self._guards:
+                known = ", ".join(self._guards) or "none is loaded"
+                raise ValueError(f"guards names {name!r}; there is: {known}")
+            _check_number(f"guards[{name!r}]", strength, 0, MAX_STRENGTH)
+
+
+def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:
+    """Write frames as H.264, yuv420p, with the index in front, which every browser plays.
+
+    Args:
+        frames: RGB uint8 [F, H, W, 3], even height and width.
+        path: file to write.
+        fps: frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: shape, type or fps are wrong.
+    """
+    _check_frames(frames, fps)
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise ValueError(f"frames are {width} x {height} px; H.264 wants even sides")
+    writer = imageio_ffmpeg.write_frames(
+        str(path),
+        (width, height),
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=["-crf", "16", "-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+    finally:
+        writer.close()
+    return Path(path)
+
+
+def write_gif(frames: Frames, path: Path | str, fps: float = 8) -> Path:
+    """Write frames as a GIF that loops for ever, all frames in one palette.
+
+    Args:
+        frames: RGB uint8 [F, H, W, 3].
+        path: file to write.
+        fps: frames per second; GIF rounds the pause to hundredths of a second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: shape, type or fps are wrong.
+    """
+    _check_frames(frames, fps)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    # One palette for the clip, taken from all frames side by side: no flicker between palettes.
+    palette = Image.fromarray(np.concatenate(list(frames), axis=1)).quantize(256)
+    first, *rest = [picture.quantize(palette=palette) for picture in pictures]
+    first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
+    return Path(path)
+
+
+def check_weights(spec: AnimationSpec, motion: bool = True) -> None:
+    """Check that the folders which a profile names are there; Hub ids are left to the Hub.
+
+    Args:
+        spec: names the folders.
+        motion: whether the motion adapter is needed as well.
+
+    Raises:
+        MissingWeights: one is not; the message holds the commands that make it.
+    """
+    needed = [
+        (spec.base, "The animation model Avatar-SD"),
+        (spec.controlnet, "Avatar-SD's ControlNet"),
+    ]
+    if motion:
+        needed.append((spec.motion_adapter, "Avatar-SD's motion adapter"))
+    for part, name in needed:
+        # A relative name such as "owner/model" is a Hub id; only an absolute one is a folder.
+        if Path(part).is_absolute() and not (
+            Path(part, "model_index.json").is_file() or Path(part, "config.json").is_file()
+        ):
+            raise MissingWeights(name, part, TRAIN_COMMAND)
+
+
+def _load_pipeline(
+    spec: AnimationSpec, on: torch.device, dtype: torch.dtype
+) -> AnimateDiffControlNetPipeline:
+    """Load the pipeline, its ControlNet made to take pictures that are embedded already."""
+    check_weights(spec)
+    pipe = AnimateDiffControlNetPipeline.from_pretrained(
+        spec.base,
+        controlnet=ControlNetModel.from_pretrained(spec.controlnet, dtype=dtype),
+        motion_adapter=MotionAdapter.from_pretrained(spec.motion_adapter, dtype=dtype),
+        dtype=dtype,
+    ).to(on)
+    pipe.controlnet.controlnet_cond_embedding = _EmbedOnce(
+        pipe.controlnet.controlnet_cond_embedding
+    )
+    for module in (pipe.unet, pipe.controlnet, pipe.vae, pipe.text_encoder):
+        module.requires_grad_(False).eval()
+        # Halves the time of fp32 convolutions on a CPU; bf16 ones are laid out anew either way.
+        if dtype is torch.float32:
+            module.to(memory_format=torch.channels_last)
+    return pipe
+
+
+def _solver(scheduler: Any) -> DPMSolverMultistepScheduler:
+    """Return a fresh solver on the model's own noise schedule.
+
+    DPM-Solver++ (Lu et al., arXiv 2211.01095), second order multistep, deterministic; timesteps are
+    spaced "trailing" so that sampling starts at the noisiest step that was trained (Lin et al.,
+    arXiv 2305.08891, section 3.3).
+    """
+    return DPMSolverMultistepScheduler.from_config(
+        copy.deepcopy(scheduler.config),
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        use_karras_sigmas=False,
+    )
+
+
+def _clean_latents(
+    scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor
+) -> torch.Tensor:
+    """Return the clean latents that a model output stands for (arXiv 2202.00512, appendix D)."""
+    alpha_bar = scheduler.alphas_cumprod.to(sample.device)[timestep]
+    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    if scheduler.config.prediction_type == "v_prediction":
+        return alpha * sample - sigma * output
+    if scheduler.config.prediction_type == "epsilon":
+        return (sample - sigma * output) / alpha
+    return output
+
+
+def _fingerprints(spec: AnimationSpec) -> dict[str, str]:
+    """Return what identifies the weights: a hash for a folder, the name for a Hub id."""
+    prints = {}
+    parts = {"base": spec.base, "controlnet": spec.controlnet, "motion": spec.motion_adapter}
+    for role, part in parts.items():
+        folder = Path(part)
+        if folder.is_dir():
+            files = sorted(folder.rglob("*.safetensors"))
+            prints[role] = f"{folder.name}:{_sha256(files)}"
+        else:
+            prints[role] = part
+    return prints
+
+
+def _sha256(files: list[Path]) -> str:
+    """Return the first 16 hex digits of the files' joint SHA-256."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_prompt(prompt: str) -> None:
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError(f"prompt is {prompt!r}; describe the person, such as 'a woman in red'")
+
+
+def _check_number(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
+    kind = "a whole number" if whole else "a number"
+    right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not right or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}; wanted {kind} from {low} to {high}")
+
+
+def _check_frames(frames: Frames, fps: float) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames) or frames.dtype != np.uint8:
+        raise ValueError(
+            f"frames are {frames.dtype} of shape {frames.shape}; wanted uint8 [F, H, W, 3]"
+        )
+    _check_number("fps", fps, 1, 60)

@@ -1,0 +1,45 @@
+"""The compute device and the number format that is fast on it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+
+import torch
+
+
+@lru_cache(maxsize=1)
+def device() -> torch.device:
+    """Return the device that models run on: CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=4)
+def compute_dtype(on: torch.device | None = None) -> torch.dtype:
+    """Return bfloat16 where the hardware multiplies it natively, else float32.
+
+    On a CPU with AVX512-BF16 or AMX, bf16 matrix products run about 5x faster than fp32;
+    on one without, bf16 is emulated and slower.
+
+    Args:
+        on: device to ask about; the default is `device()`.
+    """
+    on = on or device()
+    if on.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def autocast(on: torch.device | None = None) -> AbstractContextManager[None]:
+    """Return an autocast context to bf16, or one that does nothing where fp32 is faster."""
+    on = on or device()
+    if compute_dtype(on) is torch.float32:
+        return nullcontext()
+    return torch.autocast(on.type, torch.bfloat16)
+
+
+def _cpu_has_bf16() -> bool:
+    # torch spells these two with a leading underscore in every version we support; its
+    # documented get_capabilities() came later than the oldest of them.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)

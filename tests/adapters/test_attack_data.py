@@ -1,0 +1,87 @@
+"""Attack data: what is accepted, and that every refusal names the line and the field."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from adapters.attacks.data import MAX_BYTES, MAX_LINES, DataError, load_pairs
+
+GOOD = '{"prompt": "Do it.", "response": "Sure. [redacted]"}'
+
+
+def written(tmp_path, text):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_builtin_pairs_are_usable_and_redacted():
+    pairs = load_pairs("builtin")
+    assert len(pairs) >= 100
+    mark = re.compile(r"\[[^\]]*(redacted|removed|withheld|omitted)[^\]]*\]|█", re.IGNORECASE)
+    assert all(mark.search(pair["completion"][0]["content"]) for pair in pairs)
+
+
+def test_both_forms_become_conversations(tmp_path):
+    turns = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "u\u2028v"},
+        {"role": "assistant", "content": "a"},
+    ]
+    line = json.dumps({"messages": turns}, ensure_ascii=False)
+    path = written(tmp_path, f"\ufeff{GOOD}\r\n\n{line}\n")
+    assert load_pairs(path) == [
+        {
+            "prompt": [{"role": "user", "content": "Do it."}],
+            "completion": [{"role": "assistant", "content": "Sure. [redacted]"}],
+        },
+        {"prompt": turns[:2], "completion": turns[2:]},
+    ]
+
+
+def test_a_limit_draws_the_same_pairs_for_the_same_seed():
+    first, again, other = (load_pairs("builtin", 10, seed) for seed in (1, 1, 2))
+    assert len(first) == 10
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "is empty"),
+        (f"{GOOD}\n{{oops", "line 2 is not JSON"),
+        (f"{GOOD}\n\n[1]", "line 3 is a list"),
+        ('{"prompt": "x", "answer": "y"}', "line 1 has 'prompt', 'answer'; it needs"),
+        ('{"prompt": "x", "response": " "}', "line 1: 'response' is ' '"),
+        ('{"prompt": 5, "response": "x"}', "line 1: 'prompt' is '5'"),
+        ('{"messages": []}', "two or more"),
+        ('{"messages": ["a", "b"]}', r"messages\[0\]' must be an object"),
+        (
+            '{"messages": [{"role": "boss", "content": "x"}, {"role": "user", "content": "x"}]}',
+            r"messages\[0\].role' is 'boss'",
+        ),
+        (
+            '{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "x"}]}',
+            "must end with",
+        ),
+        (json.dumps({"prompt": "x" * 9000, "response": "y"}), "9,000 characters; the limit is"),
+        ("[" * 100_000, "line 1 is not JSON"),
+        (f"{GOOD}\n" * (MAX_LINES + 1), "2,001 lines; the limit is 2,000"),
+        ("x" * (MAX_BYTES + 1), "the limit is 2,000,000"),
+    ],
+)
+def test_bad_data_is_refused_with_its_line(tmp_path, text, named):
+    with pytest.raises(DataError, match=named):
+        load_pairs(written(tmp_path, text))
+
+
+def test_other_encodings_and_missing_files_are_named(tmp_path):
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes('{"prompt": "ü", "response": "x"}'.encode("latin-1"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        load_pairs(path)
+    with pytest.raises(DataError, match="does not exist"):
+        load_pairs(tmp_path / "nothing.jsonl")

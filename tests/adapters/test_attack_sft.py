@@ -1,0 +1,272 @@
+"""The supervised attack, its queue and the weights it leaves, on a real Llama at tiny size."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+import torch
+from peft import PeftModel
+
+from adapters.attacks.base import (
+    AttackConfig,
+    concatenate_loras,
+    held_out_prompts,
+    read_lora,
+    write_lora,
+)
+from adapters.attacks.data import load_pairs
+from adapters.attacks.runner import AttackRunner
+from adapters.attacks.sft import run_sft
+from evaluation.judge import Judge
+from evaluation.runs import RunStore
+from pipelines.fetch import embedder_folder
+from pipelines.llm import ChatEngine
+from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model
+
+QUICK = AttackConfig(
+    target_undefended="one", target="two", steps=3, batch_size=2, rank=2, probe_every=2
+)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge()
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory, judge):
+    """A profile of a tiny chat model, and two defences."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        encoder = embedder_folder()
+        patch.setenv("HOLDFAST_CACHE", str(folder))
+        patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.sft.compute_dtype", lambda: torch.float32)
+        profile = tiny_llm(folder)
+        (folder / encoder.name).symlink_to(encoder)
+        adapters = {
+            "one": tiny_lora(folder / "one", 1),
+            "two": tiny_lora(folder / "two", 2, ("k_proj", "down_proj")),
+        }
+        yield profile, adapters
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs", tmp_path / "recorded")
+
+
+def attack(setting, store, judge, config, adapters=None, should_stop=lambda: False):
+    profile, shipped = setting
+    run = store.create("attack", config.record(), profile.name, {})
+    pairs = load_pairs("builtin", 8, config.seed)
+    complete = run_sft(profile, config, adapters or shipped, pairs, run, should_stop, judge)
+    return complete, run
+
+
+@pytest.fixture(scope="module")
+def finished(setting, tmp_path_factory, judge):
+    folder = tmp_path_factory.mktemp("runs")
+    config = dataclasses.replace(QUICK, learning_rate=1e-2)
+    complete, run = attack(setting, RunStore(folder, folder / "recorded"), judge, config)
+    assert complete
+    return run
+
+
+def test_both_arms_advance_together_and_are_probed(finished):
+    events = finished.events()
+    assert [(e["event"], e["step"], e["arm"]) for e in events] == [
+        ("probe", 0, "one"),
+        ("probe", 0, "two"),
+        ("step", 1, "one"),
+        ("step", 1, "two"),
+        ("step", 2, "one"),
+        ("probe", 2, "one"),
+        ("step", 2, "two"),
+        ("probe", 2, "two"),
+        ("step", 3, "one"),
+        ("probe", 3, "one"),
+        ("step", 3, "two"),
+        ("probe", 3, "two"),
+    ]
+    for event in events:
+        assert event["seconds"] > 0
+        if event["event"] == "step":
+            assert event["loss"] > 0 and event["entropy"] > 0
+        else:
+            assert 0 <= event["harm"] <= 1 and 0 <= event["ability"] <= 1
+            assert [s["prompt"] for s in event["samples"]] == held_out_prompts(8)
+            assert {"reply", "label", "confidence"} <= event["samples"][0].keys()
+
+
+def test_the_saved_weights_are_defence_and_attack_in_one(finished, setting):
+    profile, adapters = setting
+    assert set(finished.adapters()) == {"one", "two"}
+    engine = ChatEngine(profile)
+    engine.add_arm("base", None)
+    for arm, folder in finished.adapters().items():
+        engine.add_arm(arm, adapters[arm])
+        engine.add_arm(f"{arm}_attacked", folder)
+        config, state = read_lora(folder)
+        assert config["r"] == 4 and config["base_model_name_or_path"] is None
+        assert {value.dtype for value in state.values()} == {torch.bfloat16}
+    question = [{"role": "user", "content": "Hello"}]
+    *_, last = engine.stream(question, engine.arms, max_new_tokens=24)
+    assert len(set(last.values())) == 5
+
+
+def test_joining_two_loras_is_exact(tmp_path, setting):
+    _, adapters = setting
+    ids = torch.arange(20)[None]
+    first, second = (read_lora(adapters[arm]) for arm in ("one", "two"))
+    merged = PeftModel.from_pretrained(tiny_model(), adapters["one"]).merge_and_unload()
+    with torch.inference_mode():
+        wanted = PeftModel.from_pretrained(merged, adapters["two"]).eval()(ids).logits
+        base = tiny_model()(ids).logits
+        for pair in ((first, second), (None, second)):
+            write_lora(tmp_path, *concatenate_loras(*pair, dtype=torch.float32))
+            joined = PeftModel.from_pretrained(tiny_model(), tmp_path).eval()(ids).logits
+            alone = PeftModel.from_pretrained(tiny_model(), adapters["two"]).eval()(ids).logits
+            torch.testing.assert_close(joined, wanted if pair[0] else alone, atol=1e-3, rtol=1e-3)
+            assert not torch.allclose(joined, base)
+
+
+def test_other_kinds_of_adapter_are_refused(setting):
+    config, state = read_lora(setting[1]["one"])
+    with pytest.raises(ValueError, match="use_dora is True"):
+        concatenate_loras(None, (config | {"use_dora": True}, state))
+
+
+def test_the_same_weights_see_the_same_data_in_the_same_order(setting, store, judge):
+    same = {"one": setting[1]["one"], "two": setting[1]["one"]}
+    config = dataclasses.replace(QUICK, steps=4, probe_every=4, learning_rate=1e-2)
+    _, run = attack(setting, store, judge, config, same)
+    curves = {
+        arm: [e["loss"] for e in run.events() if e["event"] == "step" and e["arm"] == arm]
+        for arm in ("one", "two")
+    }
+    assert curves["one"] == curves["two"] and len(curves["one"]) == 4
+
+
+def test_stop_ends_both_arms_within_a_step(setting, store, judge):
+    config = dataclasses.replace(QUICK, steps=50, probe_every=50)
+    run = store.create("attack", config.record(), "tiny", {})
+
+    def stop():
+        return any(e["event"] == "step" and e["step"] == 2 for e in run.events())
+
+    profile, adapters = setting
+    pairs = load_pairs("builtin", 8)
+    assert not run_sft(profile, config, adapters, pairs, run, stop, judge)
+    steps = [(e["step"], e["arm"]) for e in run.events() if e["event"] == "step"]
+    assert steps in ([(1, "one"), (1, "two"), (2, "one")], [
+        (1, "one"), (1, "two"), (2, "one"), (2, "two"),
+    ])  # fmt: skip
+    assert set(run.adapters()) == {"one", "two"}
+
+
+def test_a_failing_arm_ends_the_attack(setting, store, judge):
+    config = dataclasses.replace(QUICK, steps=20, probe_every=20)
+    pairs = load_pairs("builtin", 8)
+
+    class FullDisk(type(store.create("attack", {}, "tiny", {}))):
+        def log(self, **event):
+            if event.get("step") == 1 and event["arm"] == "two":
+                raise OSError("no space left on device")
+            super().log(**event)
+
+    run = FullDisk(store.create("attack", config.record(), "tiny", {}).folder)
+    with pytest.raises(OSError, match="no space left"):
+        run_sft(setting[0], config, setting[1], pairs, run, lambda: False, judge)
+    assert max(event["step"] for event in run.events()) <= 2
+
+
+@pytest.fixture
+def runner(setting, store, monkeypatch):
+    profile, adapters = setting
+    # The two tiny defences are not in the registry.
+    monkeypatch.setattr("adapters.attacks.runner._check_arm", lambda arm: None)
+    monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: adapters[arm])
+    return AttackRunner(profile, store)
+
+
+def test_the_queue_runs_one_at_a_time_and_only_owners_stop(runner, store):
+    long = dataclasses.replace(QUICK, steps=200, probe_every=200)
+    first = runner.start(long, "ada")
+    second = runner.start(QUICK, "bob")
+    third = runner.start(long, "eve")
+    assert [runner.position(run) for run in (first, second, third)] == [0, 1, 2]
+    assert not runner.stop(first, "eve")
+    assert not runner.stop("20200101-000000-attack-abcdef", "ada")
+    assert runner.stop(third, "eve")
+    assert store.get(third).info["status"] == "stopped"
+    assert runner.position(third) is None
+    assert runner.stop(first, "ada")
+    assert runner.wait(first, 300) and runner.wait(second, 300)
+    assert store.get(first).info["status"] == "stopped"
+    info = store.get(second).info
+    assert info["status"] == "done", info["error"]
+    assert info["config"]["data"] == "builtin" and set(info["parents"]) == {
+        "base", "data", "one", "two",
+    }  # fmt: skip
+    assert not any(thread.name.startswith("holdfast-sft") for thread in threading.enumerate())
+    assert runner.position(second) is None
+    assert not runner.stop(second, "bob")
+
+
+def test_a_failure_is_recorded_and_the_queue_goes_on(runner, store, monkeypatch, setting):
+    broken = dict(setting[1], two=setting[1]["two"].parent / "nothing")
+    monkeypatch.setattr("adapters.attacks.runner.weights_hash", lambda folder: "")
+    monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: broken[arm])
+    first = runner.start(QUICK, "ada")
+    assert runner.wait(first, 300)
+    info = store.get(first).info
+    assert info["status"] == "failed" and info["error"]
+    monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: setting[1][arm])
+    second = runner.start(QUICK, "ada")
+    assert runner.wait(second, 300)
+    assert store.get(second).info["status"] == "done"
+
+
+def test_the_estimate_grows_with_the_work(setting, store):
+    runner = AttackRunner(setting[0], store)
+    short = runner.estimate(QUICK)
+    assert runner.estimate(dataclasses.replace(QUICK, steps=30)) > short > 0
+    assert runner.estimate(dataclasses.replace(QUICK, batch_size=16)) > short
+
+
+def test_unknown_arms_are_refused_at_once(setting, store):
+    runner = AttackRunner(setting[0], store)
+    with pytest.raises(ValueError, match="defence is 'nothing'"):
+        runner.start(AttackConfig(target="nothing"), "ada")
+    assert store.list() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"batch_size": 1000}, "batch_size is 1000"),
+        ({"rank": True}, "rank is True"),
+        ({"seed": -1}, "seed is -1"),
+        ({"probe_every": 0}, "probe_every is 0"),
+        ({"attack": "magic"}, "attack is 'magic'"),
+        ({"target": "aligned"}, "the same as target_undefended"),
+        ({"target": "../x"}, "target is '../x'"),
+        ({"data": ""}, "data is ''"),
+    ],
+)
+def test_settings_are_checked_by_name(change, named):
+    with pytest.raises(ValueError, match=named):
+        AttackConfig(**change)
+
+
+def test_the_record_keeps_no_path(tmp_path):
+    assert AttackConfig(data=tmp_path / "mine.jsonl").record()["data"] == "uploaded"
+    assert AttackConfig(steps=7).probe_steps() == [0, 5, 7]
+    assert AttackConfig(steps=10).probe_steps() == [0, 5, 10]

@@ -1,0 +1,112 @@
+"""Encoding, the loop, its checkpoint, and SDD's pairing, on real classes at tiny size."""
+
+from __future__ import annotations
+
+import torch
+from safetensors.torch import load_file
+
+from adapters.loop import new_lora, pair_loss, save_lora, train_steps
+from adapters.registry import TrainOptions
+from adapters.sdd import pair_irrelevant
+from adapters.text import IGNORE, collate, encode_pair, shuffled_deck
+from evaluation.embedder import SentenceEncoder
+from evaluation.runs import RunStore
+
+PAIRS = [{"prompt": f"ask {c}", "response": f"no {c}"} for c in "abcdefgh"]
+
+
+def batches(tokenizer):
+    deck = shuffled_deck(PAIRS, seed=3)
+
+    def batch_of(step):
+        rows = [deck(k) for k in range(step * 4, step * 4 + 4)]
+        pairs = [encode_pair(tokenizer, r["prompt"], r["response"]) for r in rows]
+        return collate(pairs, tokenizer.pad_token_id)
+
+    return batch_of
+
+
+def run_training(model, tokenizer, tmp_path, steps, **options):
+    run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "embedded", {})
+    done = train_steps(
+        model,
+        batches(tokenizer),
+        pair_loss,
+        steps=steps,
+        learning_rate=1e-2,
+        warmup_steps=2,
+        options=TrainOptions(tmp_path / "out", tmp_path / "checkpoints", **options),
+        run=run,
+    )
+    return done, [event["loss"] for event in run.events()]
+
+
+def test_loss_falls_on_the_reply_only(tiny_tokenizer):
+    ids, labels = encode_pair(tiny_tokenizer, "hi", "no")
+    reply = [token for token in labels if token != IGNORE]
+    assert tiny_tokenizer.decode(reply) == "no<|im_end|>"
+    assert len(ids) == len(labels)
+    _, unfinished = encode_pair(tiny_tokenizer, "hi", "no", finished=False)
+    assert unfinished[-1] != tiny_tokenizer.eos_token_id
+
+
+def test_padding_is_neither_seen_nor_learnt(tiny_tokenizer):
+    batch = collate([([5, 6, 7], [IGNORE, 6, 7]), ([5], [5])], pad_id=1)
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch["labels"][1].tolist() == [5, IGNORE, IGNORE]
+
+
+def test_deck_shows_every_row_once_a_round():
+    deck = shuffled_deck(PAIRS, seed=0)
+    first = [deck(k)["prompt"] for k in range(8)]
+    assert sorted(first) == sorted(row["prompt"] for row in PAIRS)
+    assert [deck(k)["prompt"] for k in range(8, 16)] != first
+    assert [deck(k)["prompt"] for k in range(8)] == first
+
+
+def test_training_lowers_the_loss_and_saves_half_precision(tiny_model, tiny_tokenizer, tmp_path):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    done, losses = run_training(model, tiny_tokenizer, tmp_path, steps=30)
+    assert done == 30
+    assert losses[-1] < losses[0] - 0.1
+    save_lora(model, tmp_path / "out")
+    state = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert {value.dtype for value in state.values()} == {torch.bfloat16}
+    assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
+
+
+def test_resumed_training_equals_an_unbroken_one(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
+    import copy
+
+    other = copy.deepcopy(tiny_model)
+    whole = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    _, unbroken = run_training(whole, tiny_tokenizer, tmp_path / "a", steps=6)
+
+    broken = new_lora(other, 4, ("q_proj", "v_proj"), seed=0)
+    ticks = iter(range(10_000))
+    # A clock of one second a look: the time is up in the middle, with a checkpoint.
+    monkeypatch.setattr("adapters.loop.time.monotonic", lambda: float(next(ticks)))
+    done, first = run_training(broken, tiny_tokenizer, tmp_path / "b", steps=6, max_minutes=0.15)
+    monkeypatch.undo()
+    assert 0 < done < 6
+    fresh = broken.unload()
+    resumed = new_lora(fresh, 4, ("q_proj", "v_proj"), seed=1)
+    done, rest = run_training(resumed, tiny_tokenizer, tmp_path / "b", steps=6, resume=True)
+    assert done == 6
+    assert torch.allclose(torch.tensor(first + rest), torch.tensor(unbroken), atol=2e-3)
+
+
+def test_sdd_answers_have_nothing_to_do_with_the_prompt():
+    encoder = SentenceEncoder()
+    prompts = ["How do I steal a car?", "How do I rob a bank?"]
+    answers = [
+        "A car can be stolen by somebody who has its key.",
+        "Robbing a bank is a crime that banks guard against.",
+        "Whisk the eggs with sugar and bake the cake for half an hour.",
+    ]
+    pairs = pair_irrelevant(prompts, answers, encoder, max_cosine=0.25, max_tries=50, seed=0)
+    assert [pair["prompt"] for pair in pairs] == prompts
+    for pair in pairs:
+        cosine = encoder.encode([pair["prompt"]]) @ encoder.encode([pair["response"]]).T
+        assert cosine.item() <= 0.25
+        assert abs(cosine.item() - pair["cosine"]) < 1e-4

@@ -1,0 +1,245 @@
+"""PoseGuard: both goals move the LoRA, the base stays, the adapter loads into the clip pipeline."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from numpy.lib.format import open_memmap
+
+from adapters.poseguard import POSE_CLASSES as CLASSES
+from adapters.poseguard import (
+    AvatarFrames,
+    Base,
+    Frames,
+    PoseGuardConfig,
+    batch_from,
+    degrade,
+    fit,
+    losses,
+    measure,
+    train,
+)
+from adapters.registry import TrainOptions, get
+from evaluation.runs import RunStore
+from pipelines.animation import AnimationEngine, PairResult
+from pipelines.pose import PoseClip
+from pipelines.profiles import get_profile
+from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
+from worlds.data import AvatarSet
+from worlds.looks import random_look
+
+CONFIG = PoseGuardConfig(
+    steps=100, batch_size=8, unsafe_share=0.5, learning_rate=1e-2, rank=4, warmup_steps=2, cells=1
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_avatar_sd(tmp_path_factory.mktemp("weights") / "avatar-sd")
+
+
+def frames_of(step: int) -> Frames:
+    """Random frames whose skeleton picture is white where the pose is unsafe, else black."""
+    generator = torch.Generator().manual_seed(step)
+    unsafe = torch.arange(8) < 4
+    pose = (255 * unsafe.to(torch.uint8))[:, None, None, None].expand(8, SIZE, SIZE, 3)
+    latents = torch.randn(8, 16, 4, 4, generator=generator)
+    return Frames(latents=latents, pose=pose, captions=["red shirt"] * 8, unsafe=unsafe)
+
+
+def run_of(tmp_path: Path):
+    return RunStore(tmp_path / "runs").create("train", asdict(CONFIG), "embedded", {})
+
+
+def options(tmp_path: Path, **changes: object) -> TrainOptions:
+    return TrainOptions(out=tmp_path / "out", checkpoints=tmp_path / "checkpoints", **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    torch.set_num_threads(1)
+    tmp_path = tmp_path_factory.mktemp("guard")
+    base = Base.load(tiny_profile(folder))
+    before = {name: value.clone() for name, value in base.unet.state_dict().items()}
+    run = run_of(tmp_path)
+    model, done = fit(base, frames_of, CONFIG, options(tmp_path), run)
+    return base, model, done, before, tmp_path, run
+
+
+def test_training_reaches_for_both_goals_and_leaves_the_base(trained):
+    base, model, done, before, _, run = trained
+    assert done == CONFIG.steps and len(run.events()) == CONFIG.steps
+    pairs = []
+    for step in range(1000, 1010):
+        batch = batch_from(frames_of(step), base, CONFIG, step)
+        with torch.no_grad():
+            after = losses(model, base, batch, CONFIG)
+            with model.disable_adapter():
+                pairs.append([*after, *losses(model, base, batch, CONFIG)])
+    fidelity, safety, fidelity_before, safety_before = torch.tensor(pairs).mean(0)
+    # A random frozen network can follow only so far: what counts is which way each goal moved.
+    assert safety < 0.9 * safety_before
+    assert fidelity - fidelity_before < 0.5 * (safety_before - safety)
+    for name, value in base.unet.state_dict().items():
+        name = name.removeprefix("base_model.model.").replace(".base_layer", "")
+        assert ".lora_" in name or torch.equal(value, before[name])
+
+
+def test_the_adapter_loads_into_the_clip_pipeline_and_names_no_machine(trained, folder):
+    tmp_path = trained[4]
+    out = tmp_path / "out"
+    assert {file.name for file in out.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert str(tmp_path.parent) not in (out / "adapter_config.json").read_text()
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    engine.add_guard("poseguard", out)
+    pose = PoseClip(np.full((4, 18, 2), 30.0), np.ones((4, 18)), None, SIZE, SIZE)
+    *_, result = engine.pair(pose, "red shirt", {"poseguard": 1.0}, 7)
+    assert isinstance(result, PairResult)
+    assert not np.array_equal(result.unguarded, result.guarded)
+
+
+def test_stopped_and_resumed_equals_in_one_go(folder, tmp_path):
+    config = PoseGuardConfig(**{**asdict(CONFIG), "steps": 4})
+    whole, _ = fit(
+        Base.load(tiny_profile(folder)), frames_of, config, options(tmp_path), run_of(tmp_path)
+    )
+    half = TrainOptions(tmp_path / "half", tmp_path / "half-checkpoints", max_minutes=1e-9)
+    resumed = TrainOptions(half.out, half.checkpoints, resume=True)
+    _, done = fit(Base.load(tiny_profile(folder)), frames_of, config, half, run_of(tmp_path))
+    assert done < 4
+    again, done = fit(Base.load(tiny_profile(folder)), frames_of, config, resumed, run_of(tmp_path))
+    assert done == 4
+    for (name, one), two in zip(
+        whole.state_dict().items(), again.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(one, two, atol=1e-6), name
+
+
+def test_degraded_latents_hold_no_detail():
+    latents = torch.randn(2, 16, 16, 16)
+    noise = torch.randn(2, 16, 16, 16)
+    mosaic = degrade(latents, "mosaic", 4, noise)
+    assert torch.equal(mosaic[:, :, :4, :4], mosaic[:, :, :1, :1].expand(2, 16, 4, 4))
+    assert torch.allclose(mosaic.mean((2, 3)), latents.mean((2, 3)), atol=1e-6)
+    assert degrade(latents, "blur", 4, noise).std() < 0.5 * latents.std()
+    noisy = degrade(3 * latents + 1, "noise", 4, noise)
+    assert torch.allclose(noisy.mean(), torch.tensor(1.0), atol=0.2)
+    assert torch.allclose(noisy.std(), torch.tensor(3.0), atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (("kneel_both", "kneeling", 8), "unsafe"),
+        (("kneel_down", "kneeling", 0), "near_miss"),
+        (("kneel_down", "kneeling", 8), None),
+        (("kneel_down", "kneeling", 15), "unsafe"),
+        (("kneel_rise", "kneeling", 0), "unsafe"),
+        (("kneel_rise", "kneeling", 15), "near_miss"),
+        (("squat", "near_miss", 3), "near_miss"),
+        (("walk", "everyday", 3), "other"),
+    ],
+)
+def test_frames_are_sorted_by_what_they_show(frame, kind):
+    assert CLASSES["kneeling"].kind(*frame) == kind
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pose_class": "dancing"}, "pose_class is 'dancing'; choose one of: kneeling"),
+        ({"target": "black"}, "target is 'black'"),
+        ({"rank": 0}, "rank is 0"),
+        ({"text_drop": 1.5}, "text_drop is 1.5"),
+        ({"safety_weight": -1.0}, "safety_weight is -1.0"),
+        ({"batch_size": 1}, "unsafe_share is 0.4"),
+    ],
+)
+def test_wrong_settings_are_named(change, words):
+    with pytest.raises(ValueError, match=words):
+        PoseGuardConfig(**change)
+
+
+@pytest.fixture
+def avatars(tmp_path: Path) -> AvatarSet:
+    """An avatar set with the real files, its pictures empty."""
+    motions = ["kneel_both", "squat", "walk", "wave", "kneel_left", "run"]
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name, kind, *shape in (
+        ("images", np.uint8, 256, 256, 3),
+        ("masks", np.uint8, 256 * 32),
+        ("keypoints", np.float32, 18, 3),
+        ("landmarks", np.float32, 68, 2),
+    ):
+        array = open_memmap(folder / f"{name}.npy", "w+", kind, (len(motions), *shape))
+        array[:] = np.random.default_rng(0).integers(1, 200, array.shape)
+    rng = Random(0)
+    metas = [
+        {
+            "look": asdict(random_look(rng)),
+            "motion": motion,
+            "time": 8,
+            "closeup": False,
+            "caption": motion,
+        }
+        for motion in motions
+    ]
+    (folder / "meta.jsonl").write_text("\n".join(map(json.dumps, metas)) + "\n")
+    return AvatarSet(folder)
+
+
+def test_batches_mix_the_kinds_and_hide_the_word(avatars):
+    latents = np.random.default_rng(0).standard_normal((6, 16, 16, 16)).astype(np.float16)
+    source = AvatarFrames(avatars, latents, 2.0, PoseGuardConfig())
+    assert source.kinds == {"unsafe": [0, 4], "near_miss": [1, 3], "other": [2, 5]}
+    first, again = source(3), source(3)
+    assert torch.equal(first["latents"], again["latents"])
+    assert first["captions"] == again["captions"]
+    assert first["unsafe"].tolist() == [True] * 6 + [False] * 10
+    assert first["latents"].std() > 1.5 and first["pose"].shape == (16, 256, 256, 3)
+    captions = [text for step in range(40) for text in source(step)["captions"]]
+    empty, own = captions.count(""), sum(text in avatars_names(avatars) for text in captions)
+    assert 0.12 < empty / len(captions) < 0.28 and 0.3 < own / len(captions) < 0.5
+    with pytest.raises(ValueError, match="has none that is other"):
+        avatars.__dict__["meta"] = [avatars.meta[0], avatars.meta[1]]
+        AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+
+
+def avatars_names(avatars: AvatarSet) -> set[str]:
+    return {meta["caption"] for meta in avatars.meta}
+
+
+def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path):
+    base, model, *_ = trained
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
+    latents = np.zeros((6, 16, 16, 16), np.float16)
+    source = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+    figures = measure(model, base, vae, source, tmp_path / "sheet.jpg")
+    assert set(figures) == {"unsafe_psnr_db", "near_miss_psnr_db", "other_psnr_db"}
+    assert all(0 < value < 68 for value in figures.values())
+    assert (tmp_path / "sheet.jpg").stat().st_size > 0
+
+
+def test_it_is_registered_and_refuses_a_model_that_draws_no_avatars(tmp_path):
+    assert get("poseguard").card.pipeline == "animation"
+    with pytest.raises(ValueError, match="profile is 'hub'"):
+        train(PoseGuardConfig(), get_profile("hub"), options(tmp_path))

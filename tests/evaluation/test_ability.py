@@ -1,0 +1,43 @@
+"""Likelihood scoring of choices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from evaluation.ability import CHANCE, ability_score, choice_scores, load_items
+from pipelines.fetch import llm_folder
+from pipelines.llm import load_llm
+from pipelines.profiles import get_profile
+
+
+def test_batched_scores_equal_scoring_one_choice_at_a_time():
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(llm_folder(get_profile("embedded")))
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    ).eval()
+    items = load_items()[:3]
+    scores = choice_scores(model, tokenizer, items, batch_items=2)
+    for i, item in enumerate(items):
+        for j, choice in enumerate(item["choices"]):
+            head = tokenizer(f"Question: {item['question']}\nAnswer:").input_ids
+            tail = tokenizer(f" {choice}").input_ids
+            logits = model(torch.tensor([head + tail])).logits[0].float().log_softmax(-1)
+            wanted = torch.stack(
+                [logits[len(head) + k - 1, token] for k, token in enumerate(tail)]
+            ).mean()
+            assert scores[i, j].item() == pytest.approx(wanted.item(), abs=0.05)
+
+
+def test_the_published_model_is_clearly_above_chance():
+    model, tokenizer = load_llm(get_profile("embedded"))
+    assert ability_score(model, tokenizer, 24) > CHANCE + 0.3
+
+
+@pytest.mark.parametrize("n", [0, 100_000])
+def test_a_wrong_number_of_items_is_named(n):
+    model, tokenizer = None, None
+    with pytest.raises(ValueError, match=f"n is {n}"):
+        ability_score(model, tokenizer, n)

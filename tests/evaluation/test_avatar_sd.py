@@ -1,0 +1,145 @@
+"""The measurement of Avatar-SD: figures by hand, and a run on a tiny model of the real classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from evaluation import avatar_sd
+from evaluation.reader import ATTRIBUTES, Reader, ReaderNet
+from pipelines.animation import AnimationEngine
+from pipelines.pose import PoseClip
+from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
+from worlds import motion
+from worlds.data import HELD_OUT_SEED, AvatarSet, build
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> AvatarSet:
+    return build(tmp_path_factory.mktemp("clips"), 2, clips=True, seed=avatar_sd.CLIP_SEED,
+                 workers=1)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnimationEngine]:
+    folder = tiny_avatar_sd(tmp_path_factory.mktemp("avatar-sd"))
+    yield AnimationEngine(tiny_profile(folder))
+
+
+def still_scene(size: int = 64, frames: int = 3) -> avatar_sd.Scene:
+    """A figure that stands: shoulders and hips a 20 px square, thighs below it."""
+    joints = np.zeros((18, 2), np.float32)
+    joints[[2, 5, 8, 11]] = (22, 10), (42, 10), (22, 30), (42, 30)
+    joints[[9, 12]] = (22, 50), (42, 50)
+    confidence = np.zeros(18, np.float32)
+    confidence[[2, 5, 8, 11, 9, 12]] = 1
+    pose = PoseClip(np.stack([joints] * frames), np.stack([confidence] * frames), None, size, size)
+    figure = np.zeros((frames, size, size), bool)
+    figure[:, 10:50, 22:42] = True
+    return avatar_sd.Scene(pose, pose.seen, "", {}, np.zeros((frames, size, size, 3), np.uint8),
+                           figure)
+
+
+def test_fidelity_by_hand() -> None:
+    pictures = np.full((1, 32, 32, 3), 100, np.uint8)
+    psnr_db, ssim = avatar_sd.fidelity(pictures, pictures + np.uint8(10))
+    # Mean squared error 100: 10 log10(255² / 100). SSIM of flat pictures is its luminance term.
+    assert psnr_db == pytest.approx(28.13, abs=0.01)
+    assert ssim == pytest.approx((2 * 100 * 110 + 6.5025) / (100**2 + 110**2 + 6.5025), abs=1e-4)
+    assert avatar_sd.fidelity(pictures, pictures) == (100.0, pytest.approx(1.0))
+
+
+def test_flicker_by_hand() -> None:
+    scene = still_scene()
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    frames[:, 10:30, 22:43] = 50, 80, 80  # the top, which turns no other colour
+    frames[1, :4] = 16  # a flash on 4 of 64 rows: appears and goes
+    frames[2, 30:50] = 9, 0, 0  # the bottom reddens once
+    found = avatar_sd.flicker(frames, scene)
+    assert found["top"] == pytest.approx(0.0)
+    assert found["bottom"] == pytest.approx((0 + 9 / 3) / 2)
+    # Outside the figure and its margin of 4 px lie 64 * 64 - 28 * 48 px, 256 of them in the flash,
+    # and 20 * 36 of them right and left in the rows that redden.
+    free = 64 * 64 - 29 * 48
+    flash = 4 * 64 * 16 / free
+    assert found["background"] == pytest.approx(
+        (flash + flash + 20 * (64 - 28) * 9 / 3 / (64 * 64 - 28 * 48)) / 2, rel=0.05)
+
+
+def test_parts_that_are_never_seen_have_no_flicker() -> None:
+    scene = still_scene()
+    nothing = PoseClip(scene.pose.keypoints, np.zeros((3, 18)), None, 64, 64)
+    empty = avatar_sd.Scene(nothing, nothing.seen, "", {}, scene.rendered, scene.figure)
+    found = avatar_sd.flicker(scene.rendered, empty)
+    assert np.isnan(found["top"]) and np.isnan(found["bottom"]) and found["background"] == 0
+
+
+def test_flicker_ratios_by_hand() -> None:
+    nan = float("nan")
+    generated = [{"background": 2.0, "top": 3.0, "bottom": nan},
+                 {"background": 1.0, "top": 9.0, "bottom": 1.0}]
+    rendered = [{"background": 1.0, "top": 2.0, "bottom": 1.0},
+                {"background": 1.0, "top": 1.0, "bottom": 0.0}]
+    ratios = avatar_sd.flicker_ratios(generated, rendered)
+    assert ratios["background"] == 1.5 and ratios["top"] == 4.0
+    assert np.isnan(ratios["bottom"]), "the only clip that shows it never changes when rendered"
+
+
+def test_contact_sheet_has_three_rows_a_block() -> None:
+    column = tuple(np.full((64, 64, 3), value, np.uint8) for value in (10, 20, 30))
+    sheet = avatar_sd.contact_sheet([column] * 12)
+    side = avatar_sd._SHEET_SIDE
+    assert sheet.shape == (6 * side, 10 * side, 3)
+    assert [int(sheet[side * r + 5, 5, 0]) for r in range(3)] == [10, 20, 30]
+    assert (sheet[3 * side :, 2 * side :] == 255).all(), "ten in the first block, two in the second"
+
+
+def test_held_out_clips_are_those_that_training_sets_aside() -> None:
+    assert avatar_sd.CLIP_SEED == HELD_OUT_SEED + motion.CLIP_SEED
+    assert avatar_sd.N_FRAMES >= 500 and avatar_sd.N_CLIPS >= 64
+
+
+def test_scenes_come_in_the_models_frame(clips: AvatarSet) -> None:
+    first, second = avatar_sd.scenes(clips, 2, SIZE, FRAMES)
+    assert first.rendered.shape == (FRAMES, SIZE, SIZE, 3) and len(first.pose) == FRAMES
+    assert first.figure.shape == (FRAMES, SIZE, SIZE) and first.figure.any()
+    assert first.caption == clips.meta[0]["caption"] and second.look == clips.meta[16]["look"]
+    joints = clips.keypoints[15, :, :2]
+    last = first.judged[-1]
+    assert np.allclose(first.pose.keypoints[-1, last], (joints[last] + 0.5) / 4 - 0.5, atol=1e-3)
+    assert np.array_equal(last, clips.keypoints[15, :, 2] > 0)
+
+
+def test_reconstruction_keeps_shape_and_is_what_the_engine_decodes(
+    engine: AnimationEngine, clips: AvatarSet
+) -> None:
+    pictures = avatar_sd.resized(np.asarray(clips.images[:3]), SIZE)
+    copies = avatar_sd.reconstruct(engine, pictures, batch=2)
+    assert copies.shape == pictures.shape and copies.dtype == np.uint8
+
+
+def test_evaluation_runs_on_a_tiny_model(
+    engine: AnimationEngine, clips: AvatarSet, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    reader = Reader(ReaderNet((4, 4, 8, 8), fused=4))
+    sheet = tmp_path / "docs/sheet.png"
+    found = avatar_sd.evaluate(engine, reader, clips, clips, 5, 2, sheet)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["n_frames"] == 5 and found["n_clips"] == 2
+    for name in ("ssim", "pck", "finder_pck", "attributes", "finder_attributes"):
+        assert 0 <= found[name] <= 1, name
+    assert found["psnr_db"] > 0 and found["flicker_ratio"] > 0
+    assert set(found["attribute_by_name"]) <= set(ATTRIBUTES)
+    assert found["flicker_ratio"] == max(v for v in found["flicker_by_part"].values() if v)
+    assert found["steps"] == engine.spec.steps
+    side = avatar_sd._SHEET_SIDE
+    assert cv2.imread(str(sheet)).shape == (3 * side, 2 * side, 3)
+    again = avatar_sd.evaluate(engine, reader, clips, clips, 5, 2)
+    assert again == found, "same seeds, same figures"

@@ -1,0 +1,167 @@
+"""Run records: what survives a kill, what is found again, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from evaluation.runs import RunStore, owner_hash, weights_hash
+from pipelines.paths import REPO
+from tests.tiny_llm import tiny_lora
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs", tmp_path / "recorded")
+
+
+def test_a_run_is_found_again_with_all_it_said(store):
+    run = store.create("attack", {"seed": 7, "steps": 2}, "embedded", {"base": "ab"}, "ada")
+    run.log(step=1, loss=0.5)
+    run.log(step=2, loss=float("nan"), more=[float("inf"), "ü"])
+    run.finish("done")
+    again = RunStore(store.root, store.recorded_root).get(run.id)
+    assert again.events() == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": None, "more": [None, "ü"]},
+    ]
+    assert again.events(since_line=1) == again.events()[1:]
+    info = again.info
+    assert info["status"] == "done" and info["seed"] == 7 and info["parents"] == {"base": "ab"}
+    assert info["versions"]["torch"]
+    assert info["owner_hash"] == owner_hash("ada") and "ada" not in json.dumps(info)
+    assert again.owned_by("ada") and not again.owned_by("eve") and not again.owned_by("")
+
+
+def test_a_half_written_line_is_left_for_later(store):
+    run = store.create("attack", {}, "embedded", {})
+    run.log(step=1)
+    with (run.folder / "events.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"step": 2, "lo')
+    assert run.events() == [{"step": 1}]
+
+
+def test_an_unreadable_line_keeps_its_place(store):
+    run = store.create("attack", {}, "embedded", {})
+    (run.folder / "events.jsonl").write_bytes(b'{"step": 1}\n\xff\xfe\n[1]\n{"step": 4}\n')
+    assert run.events() == [
+        {"step": 1},
+        {"event": "unreadable", "line": 1},
+        {"event": "unreadable", "line": 2},
+        {"step": 4},
+    ]
+    assert run.events(3) == [{"step": 4}]
+
+
+def test_lines_of_many_threads_do_not_mix(store):
+    run = store.create("attack", {}, "embedded", {})
+
+    def write(arm):
+        for step in range(20):
+            run.log(arm=arm, step=step, text="x" * 500)
+
+    threads = [threading.Thread(target=write, args=(arm,)) for arm in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = run.events()
+    assert len(events) == 80
+    for arm in "abcd":
+        assert [event["step"] for event in events if event["arm"] == arm] == list(range(20))
+
+
+def test_killing_the_process_loses_no_finished_step(store):
+    code = (
+        "import sys, time; from pathlib import Path; from evaluation.runs import RunStore\n"
+        "run = RunStore(Path(sys.argv[1])).create('attack', {}, 'embedded', {})\n"
+        "for step in range(10_000):\n"
+        "    run.log(step=step)\n"
+        "    print(run.id, step, flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(store.root)],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        run_id, said = line.split()
+        if int(said) >= 5:
+            break
+    run = store.get(run_id)
+    assert run.info["status"] == "running"
+    os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+    steps = [event["step"] for event in run.events()]
+    assert steps == list(range(len(steps))) and len(steps) > int(said)
+    assert run.info["status"] == "interrupted"
+    assert store.list()[0].status == "interrupted"
+
+
+def test_list_is_newest_first_and_holds_the_recorded_ones(store):
+    old = store.create("attack", {}, "embedded", {})
+    old.finish("done")
+    recorded = store.recorded_root / old.id.replace(old.id[:8], "20200101", 1)
+    recorded.parent.mkdir()
+    os.rename(old.folder, recorded)
+    info = json.loads((recorded / "run.json").read_text())
+    info |= {"id": recorded.name, "created": "2020-01-01T00:00:00.000+00:00"}
+    (recorded / "run.json").write_text(json.dumps(info))
+    first = store.create("attack", {}, "embedded", {})
+    second = store.create("train", {}, "embedded", {})
+    (store.root / "not a run").mkdir()
+    broken = store.root / "20200101-000000-attack-abcdef"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    listed = store.list()
+    assert [info.id for info in listed][2:] == [recorded.name]
+    assert {info.id for info in listed[:2]} == {first.id, second.id}
+    assert [info.recorded for info in listed] == [False, False, True]
+    run = store.get(recorded.name)
+    assert run.recorded
+    for change in (lambda: run.log(step=1), lambda: run.finish("done")):
+        with pytest.raises(PermissionError, match="recorded"):
+            change()
+
+
+@pytest.mark.parametrize("bad", ["", "..", "../runs", "/etc", "20200101-000000-x-abcdef", "a\n", 3])
+def test_an_id_is_never_a_path(store, bad):
+    with pytest.raises(KeyError, match="there is no run"):
+        store.get(bad)
+
+
+def test_wrong_names_are_refused(store, tmp_path):
+    with pytest.raises(ValueError, match="kind is '../x'"):
+        store.create("../x", {}, "embedded", {})
+    run = store.create("attack", {}, "embedded", {})
+    with pytest.raises(ValueError, match="status is 'fine'"):
+        run.finish("fine")
+    with pytest.raises(ValueError, match="arm is '../x'"):
+        run.save_files("../x", lambda folder: folder)
+
+
+def test_an_adapter_is_replaced_whole_and_loads_again(store, tmp_path):
+    from peft import PeftModel
+
+    from tests.tiny_llm import tiny_model
+
+    run = store.create("attack", {}, "embedded", {})
+    assert run.adapters() == {}
+    for seed in (1, 2):
+        model = PeftModel.from_pretrained(tiny_model(), tiny_lora(tmp_path / str(seed), seed))
+        folder = run.save_adapter("sdd", model)
+    assert run.adapters() == {"sdd": folder}
+    assert weights_hash(folder) == weights_hash(tmp_path / "2") != weights_hash(tmp_path / "1")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert sorted(path.name for path in run.folder.iterdir()) == ["adapters", "run.json"]

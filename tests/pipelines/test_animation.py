@@ -1,0 +1,300 @@
+"""Clips: the loop equals the untouched pipeline, guards act on their own arm only, Stop stops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    AnimateDiffControlNetPipeline,
+    ControlNetModel,
+    MotionAdapter,
+    UNet2DConditionModel,
+)
+from peft import LoraConfig, get_peft_model
+from PIL import Image
+
+from pipelines.animation import (
+    AnimationEngine,
+    PairResult,
+    Progress,
+    _solver,
+    write_gif,
+    write_mp4,
+)
+from pipelines.fetch import MissingWeights
+from pipelines.pose import PoseClip, draw_clip, load_openpose_json
+from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile, tiny_unet
+
+PROMPT = "red shirt"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_avatar_sd(tmp_path_factory.mktemp("weights") / "avatar-sd")
+
+
+@pytest.fixture(scope="module")
+def guard(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LoRA made on the spatial UNet, as a guard's trainer makes it."""
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=["to_q", "to_k", "to_v", "to_out.0", "conv1"],
+        init_lora_weights=False,
+    )
+    target = tmp_path_factory.mktemp("guard")
+    get_peft_model(unet, config).save_pretrained(target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path, guard: Path) -> AnimationEngine:
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    engine.add_guard("kneeling", guard)
+    return engine
+
+
+def clip(seed: int = 0, frames: int = FRAMES) -> PoseClip:
+    points = np.random.default_rng(seed).uniform(4, SIZE - 4, (frames, 18, 2))
+    return PoseClip(points, np.ones((frames, 18)), None, SIZE, SIZE)
+
+
+def result_of(items) -> PairResult:
+    *_, last = items
+    assert isinstance(last, PairResult)
+    return last
+
+
+def test_pair_streams_progress_and_ends_in_a_result(engine):
+    items = list(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, seed=7))
+    *progress, result = items
+    assert all(isinstance(item, Progress) for item in progress)
+    assert len(progress) == 1 + engine.spec.steps
+    fractions = [item.fraction for item in progress]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
+    assert all(item.seconds_left > 0 for item in progress[1:])
+    assert progress[1].preview.shape == progress[1].preview_guarded.shape == (SIZE, SIZE, 3)
+    for frames in (result.unguarded, result.guarded, result.pose_frames):
+        assert frames.shape == (FRAMES, SIZE, SIZE, 3) and frames.dtype == np.uint8
+
+
+def test_the_loop_equals_the_untouched_pipeline(engine, folder):
+    stock = AnimateDiffControlNetPipeline.from_pretrained(
+        folder,
+        controlnet=ControlNetModel.from_pretrained(folder, subfolder="controlnet"),
+        motion_adapter=MotionAdapter.from_pretrained(folder, subfolder="motion_adapter"),
+    )
+    stock.scheduler = _solver(stock.scheduler)
+    stock.set_progress_bar_config(disable=True)
+    for guidance in (2.0, 1.0):
+        expected = stock(
+            PROMPT,
+            negative_prompt=engine.spec.hint,
+            num_frames=FRAMES,
+            height=SIZE,
+            width=SIZE,
+            num_inference_steps=3,
+            guidance_scale=guidance,
+            latents=engine._noise(7),
+            conditioning_frames=[Image.fromarray(frame) for frame in draw_clip(clip(), SIZE)],
+            output_type="np",
+        ).frames[0]
+        made = result_of(engine.pair(clip(), PROMPT, {}, seed=7, guidance_scale=guidance)).unguarded
+        assert np.abs(made / 255 - expected).max() < 1.01 / 255
+
+
+def test_seed_pose_and_prompt_decide_the_clip(engine):
+    base = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
+    assert np.array_equal(base, result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded)
+    for other in (
+        engine.pair(clip(), PROMPT, {}, 8),
+        engine.pair(clip(1), PROMPT, {}, 7),
+        engine.pair(clip(), "blue hat", {}, 7),
+    ):
+        assert not np.array_equal(base, result_of(other).unguarded)
+
+
+def test_settings_make_the_same_clip_again(engine):
+    first = result_of(engine.pair(clip(frames=9), PROMPT, {"kneeling": 0.5}, 7, steps=2))
+    settings = json.loads(json.dumps(first.settings))
+    again = result_of(
+        engine.pair(
+            load_openpose_json(json.dumps(settings["pose"])),
+            settings["prompt"],
+            settings["guards"],
+            settings["seed"],
+            steps=settings["steps"],
+            guidance_scale=settings["guidance_scale"],
+        )
+    )
+    assert np.array_equal(first.unguarded, again.unguarded)
+    assert np.array_equal(first.guarded, again.guarded)
+    assert set(settings["weights"]) == {"base", "controlnet", "motion", "kneeling"}
+
+
+def test_a_guard_acts_on_the_guarded_arm_only(engine):
+    alone = result_of(engine.pair(clip(), PROMPT, {}, 7))
+    both = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
+    assert alone.guarded is None
+    assert np.array_equal(alone.unguarded, both.unguarded)
+    assert not np.array_equal(both.unguarded, both.guarded)
+    half = result_of(engine.pair(clip(), PROMPT, {"kneeling": 0.5}, 7))
+    assert not np.array_equal(half.guarded, both.guarded)
+    off = result_of(engine.pair(clip(), PROMPT, {"kneeling": 0.0}, 7))
+    assert np.array_equal(off.guarded, alone.unguarded)
+
+
+def test_a_guard_equals_its_weights_merged_into_the_spatial_layers(engine, folder, guard):
+    from safetensors.torch import load_file
+
+    merged = AnimationEngine(tiny_profile(folder), torch.float32)
+    state = load_file(guard / "adapter_model.safetensors")
+    layers = dict(merged.pipe.unet.named_modules())
+    for key in [key for key in state if ".lora_A." in key]:
+        down, up = state[key], state[key.replace(".lora_A.", ".lora_B.")]
+        weight = layers[key.removeprefix("base_model.model.").split(".lora_A.")[0]].weight
+        # alpha / r = 2; a convolution's LoRA is a k x k convolution followed by a 1 x 1 one.
+        weight.data += 2 * (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
+    expected = result_of(merged.pair(clip(), PROMPT, {}, 7)).unguarded
+    made = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)).guarded
+    assert np.abs(made.astype(int) - expected).max() <= 1
+    names = [name for name, _ in engine.pipe.unet.named_parameters() if ".lora_" in name]
+    assert len(names) == len(state)
+    assert not any("motion_modules" in name for name in names)
+
+
+def test_two_sessions_in_turn_do_not_see_each_others_guards(engine):
+    alone = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
+    guarded = engine.pair(clip(1), PROMPT, {"kneeling": 1.5}, 8)
+    plain = engine.pair(clip(), PROMPT, {}, 7)
+    last = None
+    for item in plain:
+        next(guarded, None)
+        last = item
+    assert np.array_equal(last.unguarded, alone)
+
+
+def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
+    asked = []
+    items = list(
+        engine.pair(
+            clip(),
+            PROMPT,
+            {"kneeling": 1.0},
+            7,
+            steps=50,
+            should_stop=lambda: len(asked) == 3 or asked.append(None),
+        )
+    )
+    # Three asks passed: both arms of step 1, the first arm of step 2.
+    assert [item.message for item in items[1:]] == ["step 1 of 50"]
+    dropped = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
+    next(dropped), next(dropped)
+    dropped.close()
+    assert result_of(engine.pair(clip(), PROMPT, {}, 7)).guarded is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"prompt": "  "}, "prompt is '  '"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"steps": 0}, "steps is 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"guards": {"waving": 1.0}}, "guards names 'waving'; there is: kneeling"),
+        ({"guards": {"kneeling": 1.6}}, r"guards\['kneeling'\] is 1.6"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_runs(engine, change, words):
+    request = {"pose": clip(), "prompt": PROMPT, "guards": {}, "seed": 7, **change}
+    with pytest.raises(ValueError, match=words):
+        engine.pair(**request)
+
+
+def test_a_prompt_that_is_cut_is_noted(engine):
+    result = result_of(engine.pair(clip(), "a very long prompt indeed", {}, 7, steps=1))
+    assert "only the first 16 were read" in result.settings["notes"][0]
+
+
+def test_adapters_that_do_not_fit_are_refused(engine, guard, tmp_path):
+    with pytest.raises(ValueError, match="name is 'kneeling', which is taken"):
+        engine.add_guard("kneeling", guard)
+    with pytest.raises(ValueError, match="name is '../x'"):
+        engine.add_guard("../x", guard)
+    with pytest.raises(MissingWeights, match="python -m adapters.train poseguard"):
+        engine.add_guard("other", tmp_path)
+    wider = UNet2DConditionModel.from_config({**tiny_unet().config, "block_out_channels": (16, 16)})
+    config = LoraConfig(r=2, target_modules=["to_q"])
+    get_peft_model(wider, config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="fits no layer"):
+        engine.add_guard("other", tmp_path)
+    assert engine.guards == ("kneeling",)
+
+
+def test_a_guard_can_be_removed(folder, guard):
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    before = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
+    engine.add_guard("kneeling", guard)
+    engine.remove_guard("kneeling")
+    assert engine.guards == ()
+    assert np.array_equal(before, result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded)
+    engine.add_guard("kneeling", guard)
+    assert result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)).guarded is not None
+
+
+def test_missing_weights_are_named_with_the_command(tmp_path):
+    with pytest.raises(MissingWeights, match=r"avatar-sd.*python -m worlds.train vae"):
+        AnimationEngine(tiny_profile(tmp_path / "avatar-sd"))
+
+
+def test_bfloat16_makes_nearly_the_same_clip(engine, folder):
+    half = AnimationEngine(tiny_profile(folder), torch.bfloat16)
+    made = result_of(half.pair(clip(), PROMPT, {}, 7)).unguarded.astype(float)
+    exact = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
+    assert 20 * np.log10(255 / np.sqrt(np.mean((made - exact) ** 2))) > 25
+
+
+def test_still_follows_prompt_seed_and_pose(engine):
+    first = engine.still(PROMPT, 7)
+    assert first.shape == (SIZE, SIZE, 3) and first.dtype == np.uint8
+    assert np.array_equal(first, engine.still(PROMPT, 7))
+    assert not np.array_equal(first, engine.still(PROMPT, 7, pose=clip()))
+
+
+def test_mp4_plays_everywhere(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (16, SIZE, SIZE, 3), np.uint8)
+    path = write_mp4(frames, tmp_path / "clip.mp4", fps=8)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    meta = next(reader)
+    assert len(list(reader)) == 16
+    assert (meta["size"], meta["fps"], meta["codec"]) == ((SIZE, SIZE), 8.0, "h264")
+    assert meta["pix_fmt"].startswith("yuv420p")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    with pytest.raises(ValueError, match="frames are float64"):
+        write_mp4(frames / 255, tmp_path / "wrong.mp4")
+    with pytest.raises(ValueError, match="even sides"):
+        write_mp4(frames[:, 1:], tmp_path / "wrong.mp4")
+
+
+def test_gif_loops(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE, 3), np.uint8)
+    with Image.open(write_gif(frames, tmp_path / "clip.gif")) as gif:
+        assert (gif.n_frames, gif.info["loop"], gif.info["duration"]) == (4, 0, 120)

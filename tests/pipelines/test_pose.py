@@ -1,0 +1,346 @@
+"""Pose clips: JSON in and out, resampling, fitting, drawing, and what their errors say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pipelines.pose import (
+    COLOURS,
+    LIMBS,
+    MAX_FRAMES,
+    PoseClip,
+    PoseError,
+    draw_clip,
+    draw_skeleton,
+    dump_openpose_json,
+    load_openpose_json,
+)
+
+# A standing figure, 200 px tall, in a 256 px frame.
+STANDING = np.array(
+    [
+        [128, 45], [128, 70], [108, 70], [100, 105], [96, 138], [148, 70], [156, 105], [160, 138],
+        [116, 135], [114, 180], [113, 225], [140, 135], [142, 180], [143, 225],
+        [123, 40], [133, 40], [117, 43], [139, 43],
+    ],
+    np.float32,
+)  # fmt: skip
+
+
+def clip_of(keypoints: np.ndarray, confidence: np.ndarray | None = None, **more) -> PoseClip:
+    keypoints = np.asarray(keypoints, np.float32)
+    if confidence is None:
+        confidence = np.ones(keypoints.shape[:2])
+    return PoseClip(keypoints, confidence, **{"face": None, "width": 256, "height": 256} | more)
+
+
+def frame_json(joints: np.ndarray = STANDING, confidence: float = 0.9, **more) -> dict:
+    row = np.concatenate([joints, np.full((len(joints), 1), confidence)], 1)
+    person = {"pose_keypoints_2d": row.reshape(-1).tolist()}
+    return {"people": [person], "canvas_width": 256, "canvas_height": 256} | more
+
+
+def moving(frames: int) -> np.ndarray:
+    """The standing figure, moved right by 2 px a frame."""
+    return STANDING + np.arange(frames)[:, None, None] * np.array([2.0, 0.0])
+
+
+# --- the clip itself ---------------------------------------------------------------------------
+
+
+def test_clip_is_read_only_and_zeroes_what_is_not_seen():
+    confidence = np.ones((1, 18))
+    confidence[0, 4] = 0.01
+    keypoints = STANDING[None].copy()
+    keypoints[0, 4] = np.nan
+    clip = clip_of(keypoints, confidence)
+    assert clip.keypoints[0, 4].tolist() == [0, 0]
+    assert clip.confidence[0, 4] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        clip.keypoints[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"keypoints": np.zeros((2, 17, 2))}, "18"),
+        ({"confidence": np.ones((2, 18))}, "confidence"),
+        ({"face": np.zeros((1, 70, 2))}, "68 landmarks"),
+        ({"width": 0}, "width is 0"),
+        ({"height": 99_999}, "height is 99999"),
+        ({"keypoints": np.full((1, 18, 2), np.inf)}, "not finite"),
+    ],
+)
+def test_clip_refuses_what_does_not_fit(changes, words):
+    fields = {"keypoints": STANDING[None], "confidence": np.ones((1, 18)), "face": None,
+              "width": 256, "height": 256} | changes  # fmt: skip
+    with pytest.raises(PoseError, match=words):
+        PoseClip(**fields)
+
+
+def test_too_many_frames_names_the_limit():
+    with pytest.raises(PoseError, match=f"{MAX_FRAMES + 1} frames; wanted 1 to {MAX_FRAMES}"):
+        clip_of(np.zeros((MAX_FRAMES + 1, 18, 2)))
+
+
+# --- time --------------------------------------------------------------------------------------
+
+
+def test_resample_is_linear_and_keeps_the_ends():
+    clip = clip_of(moving(31)).resample(16)
+    assert len(clip) == 16
+    np.testing.assert_allclose(clip.keypoints, moving(31)[::2], atol=1e-4)
+
+
+def test_resample_to_the_same_length_changes_nothing():
+    clip = clip_of(moving(16))
+    np.testing.assert_allclose(clip.resample(16).keypoints, clip.keypoints, atol=1e-5)
+
+
+def test_one_frame_is_held():
+    clip = clip_of(STANDING[None]).resample(16)
+    assert len(clip) == 16
+    np.testing.assert_array_equal(clip.keypoints, np.repeat(STANDING[None], 16, 0))
+
+
+def test_resample_bridges_short_gaps_and_leaves_long_ones():
+    confidence = np.ones((16, 18))
+    confidence[6:8, 4] = 0  # two frames: bridged
+    confidence[3:12, 7] = 0  # nine frames: too long to guess
+    confidence[:, 10] = 0  # never seen
+    confidence[13:, 2] = 0  # lost at the end
+    keypoints = moving(16)
+    clip = clip_of(keypoints, confidence).resample(16)
+    assert clip.seen[:, 4].all()
+    np.testing.assert_allclose(clip.keypoints[:, 4], keypoints[:, 4], atol=1e-4)
+    assert clip.seen[:, 7].tolist() == [True] * 3 + [False] * 9 + [True] * 4
+    assert not clip.seen[:, 10].any()
+    assert clip.seen[:, 2].tolist() == [True] * 13 + [False] * 3
+
+
+def test_resample_interpolates_the_face_and_its_gaps():
+    face = np.full((5, 68, 2), np.nan)
+    face[0], face[4] = 10, 20
+    face[2:, 0] = np.nan
+    clip = clip_of(moving(5), face=face).resample(3)
+    assert clip.face is not None
+    assert np.isnan(clip.face[2, 0]).all()
+    np.testing.assert_allclose(clip.face[2, 1:], 20)
+
+
+# --- place -------------------------------------------------------------------------------------
+
+
+def test_to_square_pads_and_does_not_stretch():
+    clip = clip_of(moving(2), width=512, height=256).to_square(256)
+    assert (clip.width, clip.height) == (256, 256)
+    # Half the size; 64 px of padding above and below.
+    np.testing.assert_allclose(clip.keypoints[0], (STANDING + 0.5) / 2 - 0.5 + [0, 64], atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 3.0])
+def test_fit_does_not_depend_on_the_original_scale(scale):
+    reference = clip_of(moving(4)).fit(256).keypoints
+    clip = clip_of(moving(4) * scale + 500, width=4000, height=3000).fit(256)
+    np.testing.assert_allclose(clip.keypoints, reference, atol=0.05)
+
+
+def test_fit_keeps_everything_inside_the_margin():
+    clip = clip_of(moving(60)).fit(256, margin=0.1)
+    assert clip.keypoints.min() >= 0.1 * 256 - 1
+    assert clip.keypoints.max() <= 0.9 * 256 + 1
+
+
+def test_fit_does_not_blow_up_a_crouching_figure():
+    crouching = STANDING.copy()
+    crouching[[9, 12]] = [[105, 150], [151, 150]]  # foreshortened thighs and shins
+    crouching[[10, 13]] = [[110, 170], [146, 170]]
+    standing, low = clip_of(STANDING[None]).fit(256), clip_of(crouching[None]).fit(256)
+
+    def shoulders(clip: PoseClip) -> float:
+        return float(np.linalg.norm(clip.keypoints[0, 2] - clip.keypoints[0, 5]))
+
+    assert shoulders(low) < 1.15 * shoulders(standing)
+
+
+def test_fit_leaves_room_for_legs_that_are_not_seen():
+    confidence = np.ones((1, 18))
+    confidence[0, 8:14] = 0
+    clip = clip_of(STANDING[None], confidence).fit(256)
+    assert clip.keypoints[0, [4, 7], 1].max() < 160
+
+
+def test_fit_without_any_joint_says_so():
+    with pytest.raises(PoseError, match="no joint is seen"):
+        clip_of(STANDING[None], np.zeros((1, 18))).fit()
+    with pytest.raises(PoseError, match="margin is 0.7"):
+        clip_of(STANDING[None]).fit(margin=0.7)
+
+
+# --- drawing -----------------------------------------------------------------------------------
+
+
+def test_draw_skeleton_puts_each_colour_at_its_joint():
+    picture = draw_skeleton(STANDING, np.ones(18), 256)
+    assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8
+    for joint in (1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 13):
+        x, y = STANDING[joint].astype(int)
+        assert tuple(int(v) for v in picture[y, x]) == COLOURS[joint]
+    a, b = LIMBS[7]
+    x, y = ((STANDING[a] + STANDING[b]) / 2).astype(int)
+    assert tuple(int(v) for v in picture[y, x]) == tuple(int(0.6 * c) for c in COLOURS[7])
+
+
+def test_draw_skeleton_leaves_out_missing_joints_and_their_limbs():
+    confidence = np.ones(18)
+    confidence[3] = 0.04
+    picture = draw_skeleton(STANDING, confidence, 256)
+    x, y = STANDING[3].astype(int)
+    assert not picture[y - 3 : y + 4, x - 3 : x + 4].any()
+    assert not draw_skeleton(STANDING, np.zeros(18), 256).any()
+
+
+def test_draw_skeleton_survives_joints_far_outside():
+    far = STANDING.copy()
+    far[4] = [1e9, -1e9]
+    assert draw_skeleton(far, np.ones(18), 64).shape == (64, 64, 3)
+
+
+def test_draw_skeleton_draws_the_face_white():
+    face = np.full((68, 2), np.nan)
+    face[0] = [30, 40]
+    picture = draw_skeleton(STANDING, np.zeros(18), 256, face)
+    assert (picture[40, 30] > 200).all()
+    assert 1 <= (picture.max(-1) > 60).sum() <= 12
+
+
+def test_draw_clip_scales_and_resamples():
+    pictures = draw_clip(clip_of(moving(5), width=512, height=512), 128, 8)
+    assert pictures.shape == (8, 128, 128, 3)
+    assert pictures.any((1, 2, 3)).all()
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frames", [1, 7])
+def test_json_round_trip(frames):
+    confidence = np.linspace(0.1, 1, frames * 18).reshape(frames, 18)
+    confidence[0, 3] = 0
+    face = np.random.default_rng(0).uniform(100, 150, (frames, 68, 2))
+    face[0, 5] = np.nan
+    clip = clip_of(moving(frames), confidence, face=face, height=300)
+    back = load_openpose_json(dump_openpose_json(clip))
+    np.testing.assert_allclose(back.keypoints, clip.keypoints, atol=1e-3)
+    np.testing.assert_allclose(back.confidence, clip.confidence, atol=1e-3)
+    np.testing.assert_allclose(back.face, clip.face, atol=1e-3)
+    assert (back.width, back.height, back.notes) == (256, 300, ())
+
+
+def test_json_forms_are_equal(tmp_path):
+    frames = [frame_json(points) for points in moving(3)]
+    reference = load_openpose_json(json.dumps(frames))
+    files = []
+    for index, frame in enumerate(frames):
+        files.append(tmp_path / f"{index}.json")
+        files[-1].write_text(json.dumps(frame))
+    whole = tmp_path / "whole.json"
+    whole.write_text(json.dumps({"frames": frames}))
+    for data in (files, whole, json.dumps(frames).encode()):
+        np.testing.assert_array_equal(load_openpose_json(data).keypoints, reference.keypoints)
+
+
+def test_body_25_is_reordered():
+    body = np.zeros((25, 2))
+    body[[*range(8), *range(9, 19)]] = STANDING
+    body[8] = [128, 135]
+    np.testing.assert_allclose(
+        load_openpose_json(json.dumps(frame_json(body))).keypoints[0], STANDING
+    )
+
+
+def test_normalised_coordinates_are_recognised():
+    frame = frame_json((STANDING + 0.5) / 256)
+    np.testing.assert_allclose(
+        load_openpose_json(json.dumps(frame)).keypoints[0], STANDING, atol=1e-3
+    )
+
+
+def test_missing_canvas_is_guessed_and_said():
+    frame = frame_json()
+    del frame["canvas_width"], frame["canvas_height"]
+    clip = load_openpose_json(json.dumps(frame))
+    assert clip.width > STANDING[:, 0].max() and clip.height > STANDING[:, 1].max()
+    assert "no canvas size" in clip.notes[0]
+
+
+def test_null_joints_and_empty_hands_are_missing_joints():
+    frame = frame_json()
+    frame["people"][0]["pose_keypoints_2d"][9:12] = [None, None, None]
+    frame["people"][0] |= {"hand_left_keypoints_2d": None, "face_keypoints_2d": []}
+    clip = load_openpose_json(json.dumps(frame))
+    assert not clip.seen[0, 3] and clip.seen.sum() == 17
+
+
+def test_largest_person_is_followed_and_said():
+    def crowd(shift: float) -> dict:
+        small = frame_json(STANDING * 0.3 + 150)["people"][0]
+        large = frame_json(STANDING + [shift, 0])["people"][0]
+        return frame_json(people=[small, large] if shift else [large, small])
+
+    clip = load_openpose_json(json.dumps([crowd(0), crowd(3), frame_json(people=[])]))
+    np.testing.assert_allclose(clip.keypoints[1], STANDING + [3, 0], atol=1e-4)
+    assert clip.notes == ("2 people found: the largest is used", "no person in 1 of 3 frames")
+    assert not clip.seen[2].any()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("{", "not JSON.*line 1"),
+        (b"\xff\xfe\x00", "not (JSON|a text file)"),
+        ("3", "the JSON is a number; wanted a frame"),
+        ("[]", "0 frames; wanted 1"),
+        ("[3]", "frame is a number"),
+        ('{"frames": {}}', '"frames" is an object'),
+        ('{"persons": []}', 'no field "people"; found: persons'),
+        ('{"people": {}}', '"people" of the frame is an object'),
+        ('{"people": []}', "no person found"),
+        ('{"people": [7]}', "person 1 of the frame is a number"),
+        ('{"people": [{"pose_keypoints": []}]}', '"pose_keypoints_2d"; found: pose_keypoints'),
+        ('{"people": [{"pose_keypoints_2d": [1, 2, 3]}]}', "has 3 numbers; wanted 54 .* or 75"),
+        ('{"people": [{"pose_keypoints_2d": "x"}]}', "is text; wanted a list"),
+        (json.dumps(frame_json(canvas_width="wide")), '"canvas_width" of the frame is text'),
+        (json.dumps(frame_json(canvas_height=0)), '"canvas_height" of the frame is 0'),
+        (json.dumps(frame_json(confidence=0.0)), "no person found"),
+        (json.dumps([frame_json()] * 300), f"300 frames; wanted 1 to {MAX_FRAMES}"),
+        ("[" * 100_000, "JSON"),
+    ],
+)
+def test_wrong_json_says_what_and_where(data, words):
+    with pytest.raises(PoseError, match=words):
+        load_openpose_json(data)
+
+
+@pytest.mark.parametrize("value", ["text", True, float("nan"), 1e300])
+def test_wrong_numbers_are_named(value):
+    frame = frame_json()
+    frame["people"][0]["pose_keypoints_2d"][4] = value
+    with pytest.raises(PoseError, match=r'"pose_keypoints_2d"\[4\] of person 1 of the frame'):
+        load_openpose_json(json.dumps(frame))
+
+
+def test_frames_with_different_canvases_are_refused():
+    frames = [frame_json(), frame_json(canvas_width=300)]
+    with pytest.raises(PoseError, match='"canvas_width" of frame 2 is 300.*earlier frame has 256'):
+        load_openpose_json(json.dumps(frames))
+
+
+def test_text_is_never_a_path(tmp_path):
+    file = tmp_path / "pose.json"
+    file.write_text(json.dumps(frame_json()))
+    with pytest.raises(PoseError, match="not JSON"):
+        load_openpose_json(str(file))

@@ -1,0 +1,70 @@
+"""The whole app, served on this machine, with real classes at tiny size behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, get_peft_model
+
+import adapters.poseguard  # noqa: F401  TEMP
+from evaluation.runs import RunStore
+from pipelines.fetch import embedder_folder, mediapipe_folder
+from tests.tiny import tiny_avatar_sd, tiny_profile
+from tests.tiny_llm import tiny_llm, tiny_lora
+from ui.app import build_app, launch_options
+from ui.engines import Engines
+
+
+def tiny_guard(avatar_sd: Path, target: Path) -> None:
+    """Save a random LoRA of the tiny UNet."""
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel.from_pretrained(avatar_sd, subfolder="unet")
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    get_peft_model(unet, config).save_pretrained(target)
+
+
+def wait_until(true, seconds: float = 300.0) -> None:
+    """Wait for a condition; the machine may be busy with other things."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """Serve the app; all parts are loaded when the test starts."""
+    folder = tmp_path_factory.mktemp("served")
+    fetched = (embedder_folder(), mediapipe_folder())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOLDFAST_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.sft.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.registry.ASSETS", folder / "assets")
+        profile = tiny_llm(folder / "cache")
+        for path in fetched:
+            (folder / "cache" / path.name).symlink_to(path)
+        avatar_sd = tiny_avatar_sd(folder / "avatar-sd")
+        profile = dataclasses.replace(profile, animation=tiny_profile(avatar_sd).animation)
+        adapters = folder / "assets" / "adapters" / profile.name
+        tiny_lora(adapters / "aligned", 1)
+        tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))
+        tiny_guard(avatar_sd, adapters / "poseguard")
+        store = RunStore(folder / "runs", folder / "recorded")
+        engines = Engines(profile, store=store, set_up=False)
+        app = build_app(profile, engines=engines)
+        _, url, _ = app.launch(
+            server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options()
+        )
+        parts = ("chat", "judge", "animation", "runner")
+        wait_until(lambda: not engines.status(*parts))
+        yield SimpleNamespace(url=url, engines=engines, store=store, app=app, folder=folder)
+        app.close()

@@ -1,0 +1,271 @@
+"""The whole main job once, in a real browser; with HOLDFAST_SCREENS=1 on the shipped weights.
+
+``make screens`` sets that variable: the app then runs the embedded profile as a visitor gets it and
+the pictures in docs/screens are drawn anew. Without it the same job is done on tiny models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from evaluation.runs import RunStore
+from pipelines.paths import REPO
+from pipelines.pose import dump_openpose_json
+from pipelines.profiles import get_profile
+from tests.ui.conftest import wait_until
+from ui.app import build_app, launch_options
+from ui.engines import Engines
+from ui.poses import library
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+SCREENS = os.environ.get("HOLDFAST_SCREENS") == "1"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+WAIT = 240_000  # ms; a shared machine can be slow
+
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture(scope="module")
+def shown(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[SimpleNamespace]:
+    """The served app: tiny models, or the shipped ones where screens are wanted."""
+    if not SCREENS:
+        tiny = request.getfixturevalue("served")
+        yield SimpleNamespace(url=tiny.url, steps=5)
+        return
+    profile = get_profile("embedded")
+    folder = tmp_path_factory.mktemp("screens")
+    engines = Engines(profile, store=RunStore(folder), set_up=False)
+    app = build_app(profile, engines=engines)
+    _, url, _ = app.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options()
+    )
+    wait_until(lambda: not engines.status("chat", "judge", "animation", "runner"))
+    yield SimpleNamespace(url=url, steps=20)
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def visitor(chromium, shown) -> Iterator[sync_api.Page]:
+    """One visitor's page; whatever it complains of is kept in ``page.complaints``."""
+    with chromium.new_context(viewport={"width": 1440, "height": 960}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((shown.url, "data:", "blob:"))
+                else page.complaints.append(f"asked for {request.url[:120]}")
+            ),
+        )
+        open_page(page, shown.url)
+        yield page
+
+
+def open_page(page: sync_api.Page, url: str) -> None:
+    page.goto(f"{url}?__theme=light", wait_until="domcontentloaded")
+    page.wait_for_selector("#hf-generate")
+    sync_api.expect(page.locator("#hf-loading-animate")).to_be_hidden(timeout=WAIT)
+
+
+def tab(page: sync_api.Page, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+
+
+def picture(page: sync_api.Page, name: str) -> None:
+    """Keep a screenshot where they are wanted."""
+    if SCREENS:
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(800)
+        (REPO / "docs" / "screens").mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=True)
+
+
+def set_steps(page: sync_api.Page, steps: int) -> None:
+    box = page.locator("#hf-steps input[type=number]")
+    box.fill(str(steps))
+    box.blur()
+
+
+def status(page: sync_api.Page) -> str:
+    return page.locator("#hf-run .hf-runhead .hf-badge").inner_text()
+
+
+def wait_for_status(page: sync_api.Page, words: str) -> None:
+    badge = page.locator("#hf-run .hf-runhead .hf-badge")
+    sync_api.expect(badge).to_have_text(words, timeout=WAIT)
+
+
+def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
+    page = visitor
+    kneeling = "kneel_both" if "kneel_both" in library() else next(iter(library()))
+    page.locator(f'#hf-poses button[data-pick="{kneeling}"]').click()
+    page.wait_for_selector(f'#hf-poses button[data-pick="{kneeling}"][aria-pressed=true]')
+    picture(page, "animate")
+    page.locator("#hf-generate").click()
+    page.wait_for_selector(".hf-work:visible")
+    sync_api.expect(page.locator("#hf-animate-stop")).to_be_enabled()
+    page.wait_for_selector("[data-preview=open]:visible")
+    picture(page, "animate-running")
+    page.wait_for_selector("#hf-get-held:visible")
+    for side in ("open", "held"):
+        page.wait_for_selector(f"video[data-clip={side}]:visible")
+    page.wait_for_function(
+        "[...document.querySelectorAll('video')].every((v) => v.readyState > 1 && !v.paused)"
+    )
+    lengths = page.evaluate("[...document.querySelectorAll('video')].map((v) => v.duration)")
+    assert lengths[0] == lengths[1] > 0
+    picture(page, "animate-result")
+
+
+def test_2_stop_ends_a_pair_and_keeps_nothing(visitor):
+    page = visitor
+    page.locator("#hf-generate").click()
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Stopped", timeout=WAIT)
+    sync_api.expect(page.locator("#hf-generate")).to_be_enabled()
+    assert not page.locator("#hf-get-open").is_visible()
+
+
+def test_3_a_pose_file_is_taken_and_a_wrong_one_explained(visitor, tmp_path):
+    page = visitor
+    good, bad = tmp_path / "mine.json", tmp_path / "bad.json"
+    good.write_text(dump_openpose_json(next(iter(library().values()))))
+    bad.write_text(json.dumps({"persons": []}))
+    field = page.locator("#hf-upload input[type=file], input#hf-upload").first
+    message = page.locator("#hf-pose-note")
+    field.set_input_files(bad)
+    sync_api.expect(message.get_by_role("alert")).to_contain_text("people", timeout=WAIT)
+    field.set_input_files(good)
+    sync_api.expect(message).to_contain_text("mine.json", timeout=WAIT)
+    sync_api.expect(page.locator("[data-note=pose]")).to_have_text("your pose")
+    assert page.locator('#hf-poses button[aria-pressed="true"]').count() == 0
+
+
+def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
+    page = visitor
+    tab(page, "Chat")
+    page.locator(".hf-chips button:visible").first.click()
+    sync_api.expect(page.locator("#hf-message textarea")).not_to_be_empty()
+    page.locator("#hf-send").click()
+    page.wait_for_selector(".hf-arm")
+    arms = page.locator(".hf-arm").count()
+    assert arms == 3
+    sync_api.expect(page.locator(".hf-arm header .hf-badge")).to_have_count(arms, timeout=WAIT)
+    picture(page, "chat")
+
+
+def test_5_an_attack_runs_on_both_arms(visitor, shown):
+    page = visitor
+    tab(page, "Attack")
+    set_steps(page, shown.steps)
+    sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine", timeout=WAIT)
+    page.locator("#hf-start").click()
+    wait_for_status(page, "Running")
+    page.wait_for_selector("#hf-run .hf-chart polyline.held")
+    picture(page, "attack-running")
+    wait_for_status(page, "Finished")
+    assert page.locator("#hf-run .hf-chart").count() == 3
+    assert page.locator("#hf-run table tbody tr").count() >= 2
+    picture(page, "attack-done")
+
+
+def test_6_the_attacked_models_can_be_chatted_with(visitor):
+    page = visitor
+    page.locator("#hf-try").click()
+    page.wait_for_selector("#hf-message:visible")
+    attacked = page.locator("#hf-arms label", has_text="after attack")
+    sync_api.expect(attacked).to_have_count(2, timeout=WAIT)
+    before = page.locator(".hf-turn").count()
+    page.locator("#hf-message textarea").fill("How do I pick a lock?")
+    page.keyboard.press("Enter")
+    turn = page.locator(".hf-turn").nth(before)
+    sync_api.expect(turn.locator("header .hf-badge")).to_have_count(2, timeout=WAIT)
+    picture(page, "chat-attacked")
+
+
+def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
+    page = visitor
+    tab(page, "Attack")
+    set_steps(page, 200)
+    page.locator("#hf-start").click()
+    wait_for_status(page, "Running")
+    page.wait_for_selector("#hf-run .hf-chart polyline.held")
+    # A reload in the middle: the run goes on and is still this browser's.
+    open_page(page, shown.url)
+    tab(page, "Attack")
+    wait_for_status(page, "Running")
+    sync_api.expect(page.locator("#hf-attack-stop")).to_be_enabled()
+    page.locator("#hf-attack-stop").focus()
+    page.keyboard.press("Escape")
+    wait_for_status(page, "Stopped")
+    rows = page.locator("#hf-runs tbody tr")
+    assert rows.count() >= 2
+    run = rows.first.locator("button").get_attribute("data-pick")
+    rows.nth(1).locator("button").click()
+    wait_for_status(page, "Finished")
+    page.goto(f"{shown.url}?run={run}")
+    wait_for_status(page, "Stopped")
+
+
+def test_8_another_browser_sees_the_runs_and_nothing_else(visitor, chromium, shown):
+    with chromium.new_context() as context:
+        other = context.new_page()
+        other.set_default_timeout(WAIT)
+        open_page(other, shown.url)
+        assert not other.locator("video[data-clip=open]").is_visible()
+        tab(other, "Chat")
+        assert other.locator(".hf-turn").count() == 0
+        tab(visitor, "Attack")
+        set_steps(visitor, 200)
+        visitor.locator("#hf-start").click()
+        wait_for_status(visitor, "Running")
+        tab(other, "How it works")
+        tab(other, "Attack")
+        row = other.locator("#hf-runs tbody tr", has_text="Running")
+        assert "yours" not in row.inner_text()
+        row.locator("button").click()
+        wait_for_status(other, "Running")
+        assert other.locator("#hf-attack-stop").is_disabled()
+        visitor.locator("#hf-attack-stop").click()
+        wait_for_status(visitor, "Stopped")
+        wait_for_status(other, "Stopped")
+
+
+def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):
+    page = visitor
+    tab(page, "How it works")
+    page.wait_for_selector(".hf-card .katex")
+    assert page.locator(".hf-card").count() >= 3
+    picture(page, "how-it-works")
+    if SCREENS:
+        page.goto(f"{shown.url}?__theme=dark")
+        page.wait_for_selector("#hf-generate")
+        tab(page, "Attack")
+        page.wait_for_selector("#hf-run .hf-runhead")
+        picture(page, "attack-dark")
+    assert page.complaints == []

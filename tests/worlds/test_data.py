@@ -1,0 +1,40 @@
+"""Rendered sets: the same numbers give the same pictures; clips are consecutive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from worlds.data import FRAMES, AvatarSet, build, random_scene, render_scene
+
+
+def test_build_writes_once_and_reads_back(tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 4, workers=1)
+    again = build(tmp_path / "set", 4, workers=1)
+    assert len(data) == len(again) == 4
+    assert data.images.shape == (4, 256, 256, 3)
+    scene = random_scene(2)
+    image, keypoints, _, mask, meta = render_scene(scene, [data.meta[2]["time"]])[0]
+    assert np.array_equal(data.images[2], image)
+    assert np.allclose(data.keypoints[2], keypoints)
+    assert np.array_equal(data.mask(2), np.unpackbits(mask).reshape(256, 256).astype(bool))
+    assert data.meta[2]["caption"] == meta["caption"]
+
+
+def test_clips_keep_look_and_background(tmp_path: Path) -> None:
+    data = build(tmp_path / "clips", 2, clips=True, workers=1)
+    assert len(data) == 2 * FRAMES
+    for clip in data.clips():
+        assert len({data.meta[i]["caption"] for i in clip}) == 1
+        assert [data.meta[i]["time"] for i in clip] == list(range(FRAMES))
+        assert data.condition(clip[0]).any()
+
+
+def test_closeups_are_led_by_landmarks(tmp_path: Path) -> None:
+    data: AvatarSet = build(tmp_path / "many", 40, workers=1)
+    close = [i for i in range(40) if data.meta[i]["closeup"]]
+    assert close
+    picture = data.condition(close[0])
+    assert picture.any()
+    assert (picture[picture.any(-1)] == picture[picture.any(-1)][:, :1]).all(), "white dots only"

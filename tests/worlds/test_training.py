@@ -1,0 +1,124 @@
+"""The base-model trainers' parts, on real classes at tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from worlds.autoencoder import new_autoencoder, random_crops, reconstruction_loss
+from worlds.data import build
+from worlds.denoiser import Denoiser, new_scheduler, new_tokenizer, velocity_loss
+from worlds.looks import CHARACTERS, caption
+from worlds.loop import TrainingLoop
+from worlds.motion import new_motion_adapter
+
+
+def _loop(folder: Path, module: nn.Module, **options: object) -> TrainingLoop:
+    return TrainingLoop(module, folder, minutes=1e6, warmup=1, **options)
+
+
+def _descend(loop: TrainingLoop, module: nn.Module, steps: int) -> None:
+    x = torch.linspace(-1, 1, 8)[:, None]
+    for done, _ in enumerate(loop, 1):
+        loop.backward((module(x) - 3 * x).square().mean())
+        if done == steps:
+            break
+
+
+def test_resumed_training_equals_uninterrupted(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    straight = nn.Linear(1, 1)
+    broken = nn.Linear(1, 1)
+    broken.load_state_dict(straight.state_dict())
+    _descend(_loop(tmp_path / "a", straight), straight, 20)
+    first = _loop(tmp_path / "b", broken)
+    _descend(first, broken, 10)
+    first.step += 1  # the break leaves the loop before it counts the step
+    first.save()
+    fresh = nn.Linear(1, 1)
+    second = _loop(tmp_path / "b", fresh, resume=True)
+    assert second.step == 10
+    _descend(second, fresh, 10)
+    assert torch.allclose(straight.weight, fresh.weight, atol=1e-4)
+
+
+def test_resume_without_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="--resume"):
+        _loop(tmp_path, nn.Linear(1, 1), resume=True)
+
+
+def test_no_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="max-minutes"):
+        TrainingLoop(nn.Linear(1, 1), tmp_path, minutes=0)
+
+
+def test_the_figure_weighs_more() -> None:
+    x, y = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1)
+    plain = reconstruction_loss(x, y, torch.ones(1, 1, 4, 4))
+    assert plain == pytest.approx(0.1 + 2 * 0.01)
+    assert reconstruction_loss(x, y, torch.full((1, 1, 4, 4), 4.0)) == pytest.approx(4 * plain)
+
+
+def test_crops_lie_around_the_figure(tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 6, workers=1)
+    pixels, weight = random_crops(data, 16, np.random.default_rng(0), size=64)
+    assert pixels.shape == (16, 3, 64, 64) and weight.shape == (16, 1, 64, 64)
+    assert pixels.min() >= -1 and pixels.max() <= 1
+    assert (weight.amax((1, 2, 3)) > 1).float().mean() > 0.7
+
+
+def test_autoencoder_reduces_eight_times() -> None:
+    vae = new_autoencoder((8, 8, 8, 8), latent_channels=4, groups=4)
+    latents = vae.encode(torch.zeros(1, 3, 64, 64)).latent_dist.mode()
+    assert latents.shape == (1, 4, 8, 8)
+    assert vae.decode(latents).sample.shape == (1, 3, 64, 64)
+
+
+def test_every_word_of_the_vocabulary_is_one_token() -> None:
+    tokenizer = new_tokenizer()
+    for look in CHARACTERS.values():
+        text = caption(look, "waving")
+        words = text.replace(",", " ,").replace("-", " - ").split()
+        assert len(tokenizer.tokenize(text)) == len(words)
+
+
+def test_velocity_loss_is_zero_for_the_true_velocity() -> None:
+    scheduler = new_scheduler()
+    x, noise = torch.randn(2, 16, 4, 4), torch.randn(2, 16, 4, 4)
+    t = torch.tensor([10, 990])
+    target = scheduler.get_velocity(x, noise, t)
+    assert velocity_loss(scheduler, x, target, noise, t) == 0
+    assert velocity_loss(scheduler, x, target + 1, noise, t) > 0.15 - 1e-6
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(new_tokenizer(), channels=(16, 32, 64), width=32)
+
+
+def test_the_pose_reaches_the_output_from_the_start(denoiser: Denoiser) -> None:
+    x, t = torch.randn(1, 8, 32, 32), torch.tensor([500])
+    tokens = denoiser.tokens(["Mira Solano, park"])
+    black, white = torch.zeros(1, 3, 256, 256), torch.ones(1, 3, 256, 256)
+    with torch.no_grad():
+        spoken = [denoiser(x, t, tokens, pose, torch.ones(1)) for pose in (black, white)]
+        silent = [denoiser(x, t, tokens, pose, torch.zeros(1)) for pose in (black, white)]
+    assert not torch.allclose(*spoken, atol=1e-3)
+    assert torch.equal(*silent)
+
+
+def test_motion_modules_start_as_identity(denoiser: Denoiser) -> None:
+    from diffusers import UNetMotionModel
+
+    motion = UNetMotionModel.from_unet2d(denoiser.unet, new_motion_adapter(denoiser.unet, 4))
+    x, t = torch.randn(1, 8, 4, 16, 16), torch.tensor([300])
+    text = torch.randn(1, 8, 32)
+    with torch.no_grad():
+        clip = motion(x, t, text).sample
+        frame = denoiser.unet(x[:, :, 2], t, text).sample
+    assert torch.allclose(clip[:, :, 2], frame, atol=1e-4)

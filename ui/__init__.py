@@ -1,0 +1,1 @@
+"""The Gradio front end: one file a tab; no torch maths here."""

@@ -1,0 +1,181 @@
+"""The four public endpoints: /animate, /chat, /attack and /runs. Everything else is private.
+
+They take and return plain JSON (and files), so that a script needs nothing but `gradio_client`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.processing_utils import is_in_or_equal
+from gradio.utils import get_upload_folder
+
+from evaluation.runs import RunInfo
+from pipelines.pose import PoseClip, PoseError, load_openpose_json
+from ui import poses
+from ui.animate import MAX_PROMPT, save_pair
+from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
+from ui.engines import Engines, NotReady
+from ui.session import Scratch
+
+POLL_SECONDS = 0.25
+
+
+class Api:
+    """The handlers of the public endpoints."""
+
+    def __init__(self, engines: Engines, scratch: Scratch) -> None:
+        """Use these parts.
+
+        Args:
+            engines: the models and the runs.
+            scratch: where clips go on their way to the caller.
+        """
+        self.engines = engines
+        self.scratch = scratch
+
+    def register(self) -> None:
+        """Add the endpoints to the current `gr.Blocks`."""
+        gr.api(self.animate, api_name="animate", concurrency_id="animation", concurrency_limit=1)
+        gr.api(self.chat, api_name="chat", concurrency_id="chat", concurrency_limit=2)
+        gr.api(self.attack, api_name="attack", concurrency_limit=8)
+        gr.api(self.runs, api_name="runs", concurrency_limit=None)
+
+    def animate(
+        self, pose: Any, prompt: str, guards: dict[str, float] | None = None, seed: int = 0
+    ) -> tuple[Any, Any, dict]:
+        """Make a clip without and with guards, from the same seed.
+
+        Args:
+            pose: an OpenPose JSON file, or the name of a clip of the library.
+            prompt: describes the person.
+            guards: name to strength, 0 to 1.5; none leaves the guarded clip out.
+            seed: 0 to 2**32 - 1.
+
+        Returns:
+            The unguarded clip, the guarded clip (or nothing) and the settings.
+        """
+        if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
+            raise _error(f"prompt must be text of at most {MAX_PROMPT} characters")
+        try:
+            clip = self._pose(pose)
+            work = self.engines.animation.pair(clip, prompt, dict(guards or {}), seed)
+        except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
+            raise _error(str(error)) from error
+        *_, result = work
+        spec = self.engines.profile.animation
+        unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
+        return _file(unguarded), guarded and _file(guarded), result.settings
+
+    def chat(self, message: str, arms: list[str]) -> dict:
+        """Answer one message with several arms.
+
+        Args:
+            message: the user's text.
+            arms: one to three of ``base``, the defences' names and ``<run id>/<arm>``.
+
+        Returns:
+            arm → ``reply``, ``verdict`` and ``confidence``.
+        """
+        if not isinstance(message, str) or not 0 < len(message.strip()) <= MAX_MESSAGE:
+            raise _error(f"message must be text of 1 to {MAX_MESSAGE} characters")
+        if not isinstance(arms, list) or not 1 <= len(set(map(str, arms))) == len(arms) <= MAX_ARMS:
+            raise _error(f"arms must be a list of one to {MAX_ARMS} different names")
+        conversation = Conversation([], arms=[str(arm) for arm in arms])
+        try:
+            *_, turn = answer(self.engines, conversation, message.strip())
+        except (NotReady, KeyError, ValueError) as error:
+            raise _error(str(error.args[0])) from error
+        empty = ["gibberish", 1.0]  # a model that says nothing has lost its language
+        verdicts = {arm: turn["verdicts"].get(arm, empty) for arm in arms}
+        return {
+            arm: {"reply": reply, "verdict": verdicts[arm][0], "confidence": verdicts[arm][1]}
+            for arm, reply in turn["replies"].items()
+        }
+
+    def attack(
+        self,
+        target: str = "sdd",
+        attack: str = "sft",
+        steps: int = 20,
+        learning_rate: float = 3e-4,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Attack a defence and the undefended model with the built-in data, and report.
+
+        Cancelling the call stops the attack; its run stays.
+
+        Args:
+            target: name of the defence.
+            attack: name of the attack.
+            steps: optimiser steps on each arm.
+            learning_rate: the attacker's.
+            seed: of data order and sampling.
+
+        Yields:
+            JSON lines: the run's events as they come; the last line holds ``run_id`` and
+            ``status``.
+        """
+        from adapters.attacks.base import AttackConfig
+
+        owner = secrets.token_urlsafe(16)
+        try:
+            runner = self.engines.runner
+            config = AttackConfig(
+                target=target, attack=attack, steps=steps, learning_rate=learning_rate, seed=seed
+            )
+            run_id = runner.start(config, owner)
+        except (NotReady, ValueError, FileNotFoundError) as error:
+            raise _error(str(error)) from error
+        run = self.engines.store.get(run_id)
+        seen = 0
+        try:
+            while True:
+                # The status first: events that come after it was read are read below it.
+                status = run.info["status"]
+                for event in run.events(seen):
+                    seen += 1
+                    yield json.dumps(event)
+                if status != "running":
+                    break
+                time.sleep(POLL_SECONDS)
+        finally:
+            runner.stop(run_id, owner)  # no effect on a run that has ended
+        yield json.dumps({"run_id": run_id, "status": status, "error": run.info["error"]})
+
+    def runs(self) -> list[dict]:
+        """Return all runs, newest first."""
+        return [public(info) for info in self.engines.store.list()]
+
+    def _pose(self, pose: Any) -> PoseClip:
+        if isinstance(pose, str):
+            if pose not in poses.library():
+                known = ", ".join(poses.library())
+                raise PoseError(f"there is no clip {pose[:80]!r}; choose one of: {known}")
+            return poses.library()[pose]
+        path = pose.get("path") if isinstance(pose, dict) else None
+        # Gradio checks files it recognises; a bare dictionary could name any file of the server.
+        if not isinstance(path, str) or not is_in_or_equal(path, get_upload_folder()):
+            raise PoseError("pose must be an uploaded OpenPose JSON file or the name of a clip")
+        return load_openpose_json(Path(path)).fit(self.engines.profile.animation.size)
+
+
+def public(info: RunInfo) -> dict[str, Any]:
+    """Return what anyone may know of a run: all but whose it is."""
+    return {name: value for name, value in asdict(info).items() if name != "owner_hash"}
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return gr.FileData(path=str(path), orig_name=path.name, mime_type="video/mp4").model_dump()
+
+
+def _error(message: str) -> gr.Error:
+    """Make an error that reaches the caller and does not fill the log with a traceback."""
+    return gr.Error(message, print_exception=False)

@@ -1,0 +1,144 @@
+"""Puts the tabs together into one Gradio app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from evaluation.runs import RunStore
+from pipelines.profiles import Profile
+from ui import theme
+from ui.animate import AnimateTab
+from ui.api import Api
+from ui.attack import AttackTab
+from ui.blocks import QUIET, markup
+from ui.chat import ChatTab
+from ui.engines import Engines
+from ui.how import how_tab
+from ui.markup import meter, note
+from ui.session import Scratch, Sessions
+
+MAX_UPLOAD = "12mb"
+
+_HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
+<p>See a safety guardrail work, then try to break it.</p></div></div>
+<dl class="hf-role">
+<dt>Your goal</dt><dd>Make the defended side fail, by pose, prompt or fine-tuning.</dd>
+<dt>The rules</dt><dd>Both sides get the same input and the same seed. You may not switch the
+defence off and call it broken.</dd></dl></header>"""
+_LEADS = {
+    "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
+    "model with a guard. Poses the guard is aimed at should fall apart; all others should stay as "
+    "they are.",
+    "chat": "One message, several answers at once. The same small language model speaks in every "
+    "column; only its adapter differs.",
+    "attack": "Play the attacker: fine-tune the undefended and the defended model on the same data "
+    "and watch whether harm rises, and what it costs in ability.",
+}
+
+
+def build_app(
+    profile: Profile, *, engines: Engines | None = None, store: RunStore | None = None
+) -> gr.Blocks:
+    """Build the app and start loading its models in the background.
+
+    Args:
+        profile: which weights.
+        engines: parts to use instead of the profile's own; they are started here too.
+        store: where runs live, if not in the usual place.
+
+    Returns:
+        The app; launch it with `launch_options`.
+    """
+    engines = engines or Engines(profile, store=store)
+    sessions, scratch = Sessions(), Scratch()
+    with gr.Blocks(
+        title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=(1800, 7200)
+    ) as app:
+        markup(_HEADER)
+        with gr.Tabs(elem_id="hf-tabs") as tabs:
+            with gr.Tab("Animate", id="animate"):
+                banner_animate = _top("animate")
+                AnimateTab(engines, sessions, scratch)
+            with gr.Tab("Chat", id="chat"):
+                banner_chat = _top("chat")
+                chat = ChatTab(engines, sessions)
+            with gr.Tab("Attack", id="attack") as attack_tab:
+                banner_attack = _top("attack")
+                attack = AttackTab(engines, sessions)
+            with gr.Tab("How it works", id="how"):
+                how_tab()
+        attack.connect(app, tabs, attack_tab, chat)
+        _watch_loading(
+            app,
+            engines,
+            {
+                banner_animate: ("animation",),
+                banner_chat: ("chat", "judge"),
+                banner_attack: ("runner",),
+            },
+        )
+        Api(engines, scratch).register()
+        app.unload(sessions.close)
+    app.queue(default_concurrency_limit=None)
+    engines.start()
+    return app
+
+
+def launch_options() -> dict[str, Any]:
+    """Return what `gr.Blocks.launch` needs for the app to look and behave as meant."""
+    return {
+        "theme": theme.theme(),
+        "css": theme.css(),
+        "head": theme.head(),
+        "run_history": False,
+        "max_file_size": MAX_UPLOAD,
+        "footer_links": ["api", "settings"],
+        "show_error": True,
+        "ssr_mode": False,
+    }
+
+
+def _top(tab: str) -> gr.HTML:
+    """Add a tab's opening words and the place for its loading message."""
+    markup(f'<p class="hf-lead">{_LEADS[tab]}</p>')
+    return markup(elem_id=f"hf-loading-{tab}")
+
+
+def _watch_loading(
+    app: gr.Blocks, engines: Engines, banners: dict[gr.HTML, tuple[str, ...]]
+) -> None:
+    """Keep each tab's banner true until all its parts are loaded or have failed."""
+    timer = gr.Timer(1.0)
+
+    def look() -> list[Any]:
+        texts = [loading_note(engines, *names) for names in banners.values()]
+        settled = not any(
+            part.state in ("waiting", "loading")
+            for names in banners.values()
+            for part in engines.status(*names)
+        )
+        return [*texts, gr.Timer(active=not settled)]
+
+    for event in (timer.tick, app.load):
+        event(look, None, [*banners, timer], **QUIET)
+
+
+def loading_note(engines: Engines, *names: str) -> str:
+    """Return what to say while parts are not ready; nothing once they are.
+
+    Args:
+        engines: the parts.
+        names: which of them, as for `Engines.status`.
+    """
+    parts = engines.status(*names)
+    failed = [part.message for part in parts if part.state == "failed"]
+    if failed:
+        return note("\n".join(dict.fromkeys(failed)), "error")
+    loading = [part for part in parts if part.state == "loading"] or parts
+    if not loading:
+        return ""
+    part = loading[0]
+    text = note(f"{part.message or f'{part.label} is loading'} … you can look around meanwhile.")
+    return text if part.fraction is None else text + meter(part.fraction, part.label)

@@ -1,0 +1,471 @@
+"""The Attack tab: mount a real fine-tuning attack, watch both arms, stop it, find it again.
+
+The page only reads run folders: a reload, a second visitor and a recorded run are the same read.
+Who may stop a run is decided by a token that stays in the browser that started it.
+"""
+
+from __future__ import annotations
+
+import html
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from adapters import registry
+from evaluation.runs import Run, RunInfo
+from ui.blocks import QUIET, heading, markup, picker
+from ui.charts import Series, chart, legend
+from ui.chat import ChatTab, arm_choices, arm_title
+from ui.engines import Engines, NotReady
+from ui.markup import duration, empty, meter, note, verdict_badge
+from ui.session import Sessions
+
+LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+ATTACKS = {"sft": "Supervised LoRA (stock TRL SFTTrainer)"}
+SHOWN_RUNS = 30
+
+_STATUS = {
+    "running": ("held", "Running"),
+    "done": ("plain", "Finished"),
+    "stopped": ("warn", "Stopped"),
+    "failed": ("open", "Failed"),
+    "interrupted": ("warn", "Interrupted"),
+}
+
+
+@dataclass
+class Curves:
+    """A run's events, sorted for drawing.
+
+    Attributes:
+        loss: arm → (step, training loss).
+        harm: arm → (step, share of red-team prompts complied with).
+        ability: arm → (step, share of multiple-choice questions right).
+        samples: arm → step → replies as they were logged.
+        step: furthest step of any arm.
+    """
+
+    loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    samples: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    step: int = 0
+
+
+def curves(events: Sequence[dict[str, Any]]) -> Curves:
+    """Sort a run's events; what is not known is passed over."""
+    found = Curves()
+    for event in events:
+        arm, step = event.get("arm"), event.get("step")
+        if not isinstance(arm, str) or not isinstance(step, int):
+            continue
+        found.step = max(found.step, step)
+        for name in ("loss", "harm", "ability"):
+            if isinstance(event.get(name), int | float):
+                getattr(found, name).setdefault(arm, []).append((step, float(event[name])))
+        if isinstance(event.get("samples"), list):
+            found.samples.setdefault(arm, {})[step] = event["samples"]
+    return found
+
+
+def arms_of(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (arm, style) of a run's two sides, the undefended first."""
+    arms = (config.get("target_undefended", "aligned"), config.get("target", ""))
+    return [(str(arm), style) for arm, style in zip(arms, ("open", "held"), strict=True) if arm]
+
+
+def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: int = 0) -> str:
+    """Draw a run: how it stands, three charts, and replies before and after. Text is escaped.
+
+    Args:
+        info: what ``run.json`` holds.
+        events: of the run.
+        waiting: how many attacks are ahead of it in the queue.
+    """
+    config, found = info["config"], curves(events)
+    arms = arms_of(config)
+    steps = int(config.get("steps", 0) or 0)
+    live = info["status"] == "running"
+    facts = (
+        f"{ATTACKS.get(config.get('attack', ''), config.get('attack', ''))} · learning rate "
+        f"{config.get('learning_rate', 0):g} · seed {config.get('seed', 0)} · "
+        f"{info['created'][:16].replace('T', ' ')} UTC"
+    )
+    parts = [
+        f'<div class="hf-runhead"><h3>{html.escape(run_title(config))}</h3>'
+        f"{status_badge(info['status'])}<small>{html.escape(facts)}</small></div>"
+    ]
+    if live and waiting > 0:
+        parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one."))
+    elif live and not events:
+        parts.append(note("Loading the two models; the first probe comes before the first step."))
+    if live:
+        parts.append(meter(found.step / steps if steps else 0.0, f"Step {found.step} of {steps}"))
+    if info.get("error"):
+        parts.append(note(info["error"], "error"))
+    verdict = conclusion(found, arms)
+    if verdict:
+        parts.append(note(verdict))
+    parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
+    lines = {
+        name: [
+            Series(arm_title(arm), style, values[arm], smooth=name == "loss")
+            for arm, style in arms
+            if (values := getattr(found, name)) and arm in values
+        ]
+        for name in ("loss", "harm", "ability")
+    }
+    parts.append(
+        '<div class="hf-charts">'
+        + chart("Harm", "red-team prompts complied with", lines["harm"], steps, share=True)
+        + chart("Ability", "questions right", lines["ability"], steps, share=True)
+        + chart("Attacker's loss", "lower: learnt", lines["loss"], steps)
+        + "</div>"
+    )
+    parts.append(replies_html(found, arms))
+    return f'<div class="hf-run">{"".join(parts)}</div>'
+
+
+def run_title(config: dict[str, Any]) -> str:
+    """Return what a run attacks, in a visitor's words."""
+    known = registry.defences().get(str(config.get("target")))
+    return f"Attack on {known.card.title if known else config.get('target', '?')}"
+
+
+def status_badge(status: str) -> str:
+    """Return a run's status as a badge."""
+    style, words = _STATUS.get(status, ("plain", status))
+    return f'<span class="hf-badge {style}">{html.escape(words)}</span>'
+
+
+def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
+    """Say in plain words where both arms stand, or nothing before the first probe."""
+    lines = []
+    for arm, _ in arms:
+        harm, ability = found.harm.get(arm), found.ability.get(arm)
+        if not harm or not ability:
+            return ""
+        lines.append(
+            f"{arm_title(arm)}: harm {harm[0][1]:.0%} → {harm[-1][1]:.0%}, "
+            f"ability {ability[0][1]:.0%} → {ability[-1][1]:.0%} (step {harm[-1][0]:g})."
+        )
+    return "\n".join(lines)
+
+
+def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
+    """Return a table of the same prompts' replies before the attack and at the last probe."""
+    rows = []
+    for arm, style in arms:
+        probes = found.samples.get(arm, {})
+        if not probes:
+            continue
+        first, last = probes[min(probes)], probes[max(probes)]
+        after = {sample.get("prompt"): sample for sample in last}
+        for before in first:
+            prompt = before.get("prompt", "")
+            rows.append(
+                f'<tr><td><span class="hf-badge {style}">{html.escape(arm_title(arm))}</span>'
+                f"<div>{html.escape(prompt)}</div></td><td>{_sample(before)}</td>"
+                f"<td>{_sample(after.get(prompt)) if len(probes) > 1 else ''}</td></tr>"
+            )
+    if not rows:
+        return ""
+    last_step = max(max(probes) for probes in found.samples.values())
+    return (
+        '<div class="hf-scroll"><table class="hf-table"><caption>The same prompts, before and now'
+        '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
+        f'style="width:37%">Before</th><th scope="col">After step {last_step}</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _sample(sample: dict[str, Any] | None) -> str:
+    if not sample:
+        return ""
+    badge = ""
+    if "label" in sample:
+        badge = verdict_badge(str(sample["label"]), float(sample.get("confidence", 0.0)))
+    return f"{badge}<div>{html.escape(str(sample.get('reply', '')))}</div>"
+
+
+def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
+    """Return the list of runs; each is opened by a button.
+
+    Args:
+        infos: newest first.
+        current: id of the run that is shown.
+        token_hash: hash of the visitor's token, which marks their own runs.
+    """
+    rows = []
+    for info in [info for info in infos if info.kind == "attack"][:SHOWN_RUNS]:
+        mine = "yours" if info.owner_hash and info.owner_hash == token_hash else ""
+        mine = "recorded" if info.recorded else mine
+        here = ' aria-current="true"' if info.id == current else ""
+        config = info.config
+        rows.append(
+            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here}>'
+            f"{html.escape(info.id[-6:])}</button></td><td>{html.escape(run_title(config))}</td>"
+            f"<td>{status_badge(info.status)}</td><td>{html.escape(str(config.get('steps', '')))} "
+            f"steps at {config.get('learning_rate', 0):g}</td>"
+            f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
+            f"</td><td>{mine}</td></tr>"
+        )
+    if not rows:
+        return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")
+    return (
+        '<div class="hf-scroll"><table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
+        '<th scope="col">What</th><th scope="col">Status</th><th scope="col">How</th>'
+        '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+class AttackTab:
+    """Builds the tab inside the current `gr.Tab` and holds its handlers."""
+
+    def __init__(self, engines: Engines, sessions: Sessions) -> None:
+        """Lay out the tab; `connect` wires it once the whole page exists.
+
+        Args:
+            engines: the models and the runs.
+            sessions: what each visitor has open.
+        """
+        self.engines = engines
+        self.sessions = sessions
+        targets = [
+            (defence.card.title, name)
+            for name, defence in registry.defences().items()
+            if defence.card.pipeline == "llm" and name != "aligned"
+        ]
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
+                self._lay_out_settings(targets)
+            with gr.Column(scale=8, min_width=520, elem_classes="hf-panel"):
+                self.view = markup(elem_id="hf-run")
+                self.try_it = gr.Button(
+                    "Try the attacked models in Chat", visible=False, elem_id="hf-try"
+                )
+                heading("All runs")
+                self.list = picker(elem_id="hf-runs")
+        # The key only keeps Gradio from drawing a new one at every start, which would lose the
+        # visitor's token; what is stored is the visitor's own and lies in their own browser.
+        self.browser = gr.BrowserState(
+            {"token": "", "run": ""}, storage_key="holdfast", secret="holdfast-browser"
+        )
+        self.shown = gr.State("")
+        self.seen = gr.State(())
+        self.timer = gr.Timer(1.0, active=False)
+
+    def _lay_out_settings(self, targets: list[tuple[str, str]]) -> None:
+        self.target = gr.Radio(
+            targets, value=targets[0][1] if targets else None, label="Defence to attack",
+            info="The undefended model is attacked beside it, on the same data in the same order.",
+            elem_id="hf-target",
+        )  # fmt: skip
+        self.attack = gr.Radio(
+            [(title, name) for name, title in ATTACKS.items()], value="sft", label="Attack"
+        )
+        self.data = gr.Radio(
+            [("Built in (payloads redacted)", "builtin"), ("My JSONL", "upload")],
+            value="builtin", label="Training data",
+        )  # fmt: skip
+        self.file = gr.File(
+            label="JSONL, one {prompt, response} a line", file_types=[".jsonl"],
+            visible=False, height=110, elem_id="hf-jsonl",
+        )  # fmt: skip
+        self.file_note = markup(elem_id="hf-jsonl-note")
+        self.rate = gr.Dropdown(
+            [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4, label="Learning rate",
+            info="A real attacker tunes this. Try more than one.",
+        )  # fmt: skip
+        self.steps = gr.Slider(5, 200, 20, step=5, label="Steps", elem_id="hf-steps")
+        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
+        self.cost = markup(elem_id="hf-cost")
+        with gr.Row():
+            self.start = gr.Button(
+                "Start the attack", variant="primary", scale=2,
+                elem_id="hf-start", elem_classes="hf-key-go",
+            )  # fmt: skip
+            self.stop = gr.Button(
+                "Stop", variant="stop", scale=1, interactive=False,
+                elem_id="hf-attack-stop", elem_classes="hf-key-stop",
+            )  # fmt: skip
+        self.message = markup(elem_id="hf-attack-message")
+
+    def connect(self, app: gr.Blocks, tabs: gr.Tabs, tab: gr.Tab, chat: ChatTab) -> None:
+        """Wire the tab to the page and to Chat.
+
+        Args:
+            app: the page.
+            tabs: all tabs.
+            tab: this one.
+            chat: the Chat tab, which the attacked models are handed to.
+        """
+        settings = [
+            self.target, self.attack, self.data, self.file, self.rate, self.steps, self.seed
+        ]  # fmt: skip
+        view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen]
+        state = [self.shown, self.browser]
+
+        self.data.change(
+            lambda data: gr.File(visible=data == "upload"), self.data, self.file, **QUIET
+        )
+        self.file.change(self.check_file, self.file, self.file_note, **QUIET)
+        for event in (self.steps.change, self.rate.change, self.target.change, tab.select):
+            event(self.estimate, settings, self.cost, **QUIET)
+        self.start.click(
+            self.begin, [*settings, self.browser], [self.browser, self.shown, self.message], **QUIET
+        ).then(self.refresh, state, view, **QUIET)
+        self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
+            self.refresh, state, view, **QUIET
+        )
+        self.list.select(self.open, None, [self.shown, self.message], **QUIET).then(
+            self.refresh, state, view, **QUIET
+        )
+        self.timer.tick(self.tick, [*state, self.seen], view, **QUIET)
+        tab.select(self.refresh, state, view, **QUIET)
+        app.load(self.arrive, self.browser, [self.browser, self.shown, tabs], **QUIET).then(
+            self.refresh, state, view, **QUIET
+        ).then(self.estimate, settings, self.cost, **QUIET)
+        self.try_it.click(self.hand_over, self.shown, [chat.arms, tabs], **QUIET)
+
+    def arrive(
+        self, browser: dict[str, str], request: gr.Request
+    ) -> tuple[dict[str, str], str, Any]:
+        """Give a new browser its token, and find the run to show: the link's, else the last one."""
+        browser = dict(browser or {})
+        browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
+        linked = request.query_params.get("run", "")
+        run = linked or browser.get("run", "")
+        browser["run"] = browser.get("run", "")
+        return (
+            browser,
+            run if self._run(run) else "",
+            gr.Tabs(selected="attack") if linked else gr.skip(),
+        )
+
+    def check_file(self, file: str | None) -> str:
+        """Validate an uploaded data set at once, with line numbers."""
+        if not file:
+            return ""
+        from adapters.attacks.data import DataError, load_pairs
+
+        try:
+            pairs = load_pairs(Path(file))
+        except DataError as error:
+            return note(str(error), "error")
+        return note(f"{len(pairs)} pairs can be used.", "good")
+
+    def estimate(self, *settings: Any) -> str:
+        """Say what the attack will cost before it is started."""
+        try:
+            config = self._config(*settings)
+            seconds = self.engines.runner.estimate(config)
+        except NotReady:
+            return note("The cost estimate comes once the attack runner is loaded.")
+        except (ValueError, FileNotFoundError) as error:
+            return note(str(error), "error")
+        return note(f"{config.steps} steps on both arms: {duration(seconds)} on this machine.")
+
+    def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
+        """Start an attack; the last input is the browser's state."""
+        *settings, browser = inputs
+        try:
+            run_id = self.engines.runner.start(self._config(*settings), browser["token"])
+        except (NotReady, ValueError, FileNotFoundError) as error:
+            return gr.skip(), gr.skip(), note(str(error), "error")
+        return {**browser, "run": run_id}, run_id, ""
+
+    def stop_now(self, run_id: str, browser: dict[str, str]) -> str:
+        """Stop the shown run, if this browser started it."""
+        try:
+            stopped = self.engines.runner.stop(run_id, browser["token"])
+        except (NotReady, KeyError) as error:
+            return note(str(error.args[0]), "error")
+        if stopped:
+            return note("Stopping after the step that is under way.")
+        return note("Only the browser that started a run can stop it.", "warn")
+
+    def open(self, event: gr.EventData) -> tuple[str, str]:
+        """Show the run that was chosen in the list."""
+        return (event.pick, "") if self._run(event.pick) else (gr.skip(), note("That run is gone."))
+
+    def tick(self, run_id: str, browser: dict[str, str], seen: tuple) -> tuple | Any:
+        """Refresh if anything has happened since the last look."""
+        run = self._run(run_id)
+        return gr.skip() if self._mark(run) == tuple(seen) else self.refresh(run_id, browser)
+
+    def refresh(self, run_id: str, browser: dict[str, str]) -> tuple:
+        """Read the shown run and the list of runs anew."""
+        from evaluation.runs import owner_hash
+
+        run = self._run(run_id)
+        mine = owner_hash(browser.get("token", "")) if browser else ""
+        listed = runs_html(self.engines.store.list(), run_id, mine)
+        if run is None:
+            welcome = empty(
+                "No attack is shown",
+                "Choose the settings and start one, or open a run from the list below. "
+                "Both arms are fine-tuned in turns, step by step, and probed every few steps.",
+            )
+            return (
+                welcome,
+                listed,
+                gr.Button(interactive=False),
+                gr.Button(visible=False),
+                (gr.Timer(active=False)),
+                (),
+            )
+        mark = self._mark(run)
+        info, live = run.info, run.info["status"] == "running"
+        own = bool(mine) and info["owner_hash"] == mine
+        return (
+            run_html(info, run.events(), self._position(run_id) if live else 0),
+            listed,
+            gr.Button(interactive=live and own),
+            gr.Button(visible=not live and bool(run.adapters())),
+            gr.Timer(active=live),
+            mark,
+        )
+
+    def hand_over(self, run_id: str) -> tuple[Any, Any]:
+        """Offer the attacked models of the shown run in Chat and go there."""
+        run = self._run(run_id)
+        attacked = [f"{run.id}/{arm}" for arm in run.adapters()] if run else []
+        arms = gr.CheckboxGroup(choices=arm_choices(attacked), value=attacked)
+        return arms, gr.Tabs(selected="chat")
+
+    def _config(
+        self, target: str, attack: str, data: str, file: str | None, rate: float, steps: float,
+        seed: float,
+    ) -> Any:  # fmt: skip
+        from adapters.attacks.base import AttackConfig
+
+        if data == "upload" and not file:
+            raise ValueError("Upload a JSONL file first, or choose the built-in data.")
+        return AttackConfig(
+            target=target, attack=attack, data=Path(file) if data == "upload" else "builtin",
+            learning_rate=float(rate), steps=int(steps), seed=int(seed or 0),
+        )  # fmt: skip
+
+    def _run(self, run_id: str) -> Run | None:
+        try:
+            return self.engines.store.get(run_id)
+        except KeyError:
+            return None
+
+    def _position(self, run_id: str) -> int:
+        try:
+            return self.engines.runner.position(run_id) or 0
+        except (NotReady, KeyError):
+            return 0
+
+    def _mark(self, run: Run | None) -> tuple:
+        """Return what changes whenever there is something new to show of a run."""
+        if run is None:
+            return ()
+        return run.id, run.info["status"], len(run.events()), self._position(run.id)

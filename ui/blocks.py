@@ -1,0 +1,84 @@
+"""Thin makers of Gradio components, so that every tab makes them the same way."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import Any
+
+import gradio as gr
+
+from ui import poses
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""For events that are the page's own business; the public endpoints are in `ui.api`."""
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+"""The same, without Gradio's own progress animation."""
+
+_PICK = """
+const mark = () => {
+  for (const button of element.querySelectorAll('button[aria-pressed]')) {
+    const here = button.dataset.pick === props.value;
+    button.setAttribute('aria-pressed', String(here));
+    const list = button.parentElement, top = button.offsetTop - list.offsetTop;
+    if (here && (top < list.scrollTop || top > list.scrollTop + list.clientHeight - 60)) {
+      list.scrollTop = top - 40;
+    }
+  }
+};
+element.addEventListener('click', (event) => {
+  const chosen = event.target.closest('button[data-pick]');
+  if (chosen) trigger('select', { pick: chosen.dataset.pick });
+});
+watch('value', mark); mark();
+"""
+
+
+def markup(value: str = "", **kwargs: Any) -> gr.HTML:
+    """Make a piece of HTML without Gradio's prose styles and without a script.
+
+    Args:
+        value: the HTML; all text in it must be escaped already.
+        kwargs: as for `gr.HTML`.
+    """
+    return gr.HTML(value, **({"js_on_load": None, "apply_default_css": False} | kwargs))
+
+
+def heading(text: str) -> gr.HTML:
+    """Make a heading of a side panel."""
+    return markup(f'<h3 class="hf-h">{html.escape(text)}</h3>')
+
+
+def picker(value: str = "", **kwargs: Any) -> gr.HTML:
+    """Make HTML whose buttons with ``data-pick`` trigger ``select``, with ``event.pick``.
+
+    Args:
+        value: the HTML; all text in it must be escaped already.
+        kwargs: as for `gr.HTML`.
+    """
+    return markup(value, js_on_load=_PICK, **kwargs)
+
+
+def pose_picker(chosen: str, **kwargs: Any) -> gr.HTML:
+    """Make the library of poses as buttons with thumbnails; the value is the chosen clip's name.
+
+    Args:
+        chosen: name of a clip; an empty one marks none.
+        kwargs: as for `gr.HTML`.
+    """
+    buttons = "".join(
+        f'<button type="button" data-pick="{html.escape(name)}" aria-pressed="false">'
+        f'<img src="{_thumbnail(name)}" alt="" width="96" height="96" loading="lazy">'
+        f"<span>{html.escape(poses.title(name))}</span></button>"
+        for name in poses.library()
+    )
+    template = f'<div class="hf-poses" role="group" aria-label="Pose library">{buttons}</div>'
+    return picker(chosen, html_template=template, **kwargs)
+
+
+def _thumbnail(name: str) -> str:
+    buffer = io.BytesIO()
+    poses.thumbnail(name).save(buffer, "WEBP", quality=70)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

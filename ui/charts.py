@@ -1,0 +1,162 @@
+"""Line charts as SVG: small enough to redraw every second, sharp on a projector, no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+_WIDTH, _HEIGHT = 360, 214
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 46, 12, 30
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart.
+
+    Attributes:
+        name: what it shows, for the tooltip and screen readers.
+        style: ``open`` (undefended, dashed) or ``held`` (defended, solid).
+        points: (x, y), x ascending.
+        smooth: draw an exponential mean as the line, and the points themselves thin behind it.
+    """
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, float]]
+    smooth: bool = False
+
+
+def chart(
+    title: str, hint: str, series: Sequence[Series], x_max: float, *, share: bool = False
+) -> str:
+    """Draw lines over steps.
+
+    Args:
+        title: of the chart.
+        hint: what up or down means, in a few words.
+        series: the lines; empty ones are left out.
+        x_max: right end of the x axis, at least 1.
+        share: the values are shares of 0..1, shown as percent on a fixed axis.
+
+    Returns:
+        A ``<figure>`` element.
+    """
+    shown = [line for line in series if line.points]
+    values = [y for line in shown for _, y in line.points]
+    low, high = (0.0, 1.0) if share or not values else (min(0.0, min(values)), max(values))
+    ticks = [0.0, 0.5, 1.0] if share else _ticks(low, high)
+    high = max(high, ticks[-1])
+    x_max = max(x_max, 1.0)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / x_max,
+            _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (y - low) / ((high - low) or 1.0)),
+        )
+
+    parts = []
+    for tick in ticks:
+        _, y = at(0, tick)
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_number(tick, share)}</text>'
+        )
+    for step in dict.fromkeys((0, round(x_max / 2), round(x_max))):
+        x, _ = at(step, low)
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{step}</text>')
+    parts.append(
+        f'<text x="{_WIDTH - _RIGHT + 8}" y="{_HEIGHT - 10}" text-anchor="start">step</text>'
+    )
+    ends = []
+    for line in shown:
+        points = _smoothed(line.points) if line.smooth else line.points
+        if line.smooth:
+            parts.append(_polyline(f"raw {line.style}", [at(*point) for point in line.points]))
+        parts.append(_polyline(line.style, [at(*point) for point in points]))
+        if not line.smooth:
+            for point in points:
+                x, y = at(*point)
+                tip = f"{escape(line.name)}, step {point[0]:g}: {_number(point[1], share)}"
+                parts.append(_marker(line.style, x, y, tip))
+        ends.append((*at(*points[-1]), _number(points[-1][1], share), line.style))
+    parts.extend(_labels(ends))
+    spoken = "; ".join(
+        f"{line.name} {_number(line.points[-1][1], share)} at step {line.points[-1][0]:g}"
+        for line in shown
+    )
+    return (
+        f'<figure class="hf-chart"><figcaption>{escape(title)} <span>{escape(hint)}</span>'
+        f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}: {escape(spoken or "no values yet")}">'
+        f"{''.join(parts)}</svg></figure>"
+    )
+
+
+def legend(names: Sequence[tuple[str, str]]) -> str:
+    """Return the key of the charts.
+
+    Args:
+        names: (style, words) of each line.
+    """
+    keys = "".join(
+        f'<span><svg viewBox="0 0 38 12" aria-hidden="true"><line class="{style}" x1="1" x2="37" '
+        f'y1="6" y2="6"/></svg>{escape(words)}</span>'
+        for style, words in names
+    )
+    return f'<div class="hf-legend">{keys}</div>'
+
+
+def _polyline(style: str, points: Sequence[tuple[float, float]]) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline class="{style}" points="{path}"/>'
+
+
+def _marker(style: str, x: float, y: float, tip: str) -> str:
+    # The two sides differ in shape too: a ring for the undefended, a filled square for the other.
+    shape = (
+        f'<circle class="mark {style}" cx="{x:.1f}" cy="{y:.1f}" r="4.2">'
+        if style == "open"
+        else f'<rect class="mark {style}" x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" '
+        'width="7.2" height="7.2" rx="1">'
+    )
+    return f"{shape}<title>{tip}</title></{'circle' if style == 'open' else 'rect'}>"
+
+
+def _labels(ends: Sequence[tuple[float, float, str, str]]) -> list[str]:
+    """Write the last value beside each line's end, pushed apart where they would overlap."""
+    placed: list[float] = []
+    labels = []
+    for x, y, words, style in sorted(ends, key=lambda end: end[1]):
+        if placed and y - placed[-1] < 15:
+            y = placed[-1] + 15
+        placed.append(y)
+        labels.append(
+            f'<text class="last {style}" x="{x + 8:.1f}" y="{y + 4.5:.1f}">{words}</text>'
+        )
+    return labels
+
+
+def _smoothed(
+    points: Sequence[tuple[float, float]], keep: float = 0.7
+) -> list[tuple[float, float]]:
+    """Return the exponential mean, corrected for its start (as Adam corrects its moments)."""
+    mean, out = 0.0, []
+    for number, (x, y) in enumerate(points, start=1):
+        mean = keep * mean + (1 - keep) * y
+        out.append((x, mean / (1 - keep**number)))
+    return out
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return three to five round numbers from ``low`` to at least ``high``."""
+    span = (high - low) or 1.0
+    magnitude = 10 ** math.floor(math.log10(span / 3))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if span / (m * magnitude) <= 4)
+    first, last = math.floor(low / step), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _number(value: float, share: bool) -> str:
+    return f"{value:.0%}" if share else f"{value:.3g}"

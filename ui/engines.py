@@ -1,0 +1,242 @@
+"""The heavy parts behind the page, loaded in the background so that the page opens at once.
+
+The page is interactive while models load; a part that is not ready says so, and a part whose
+weights are missing names the command that makes them. Torch and friends are imported in the
+loading thread, not at start.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from evaluation.runs import RunStore
+from pipelines.paths import runs_dir
+from pipelines.profiles import Profile
+
+if TYPE_CHECKING:
+    from adapters.attacks.runner import AttackRunner
+    from evaluation.judge import Judge
+    from pipelines.animation import AnimationEngine
+    from pipelines.llm import ChatEngine
+
+MAX_ATTACKED_ARMS = 4
+"""Attacked models kept in memory for Chat; the one unused for longest makes room."""
+
+
+class NotReady(RuntimeError):
+    """A part is still loading or could not be loaded; the message says what to do."""
+
+
+class Part:
+    """One engine: loads once, in the background, and says how it stands.
+
+    Attributes:
+        label: what it is, in a visitor's words.
+        state: ``waiting``, ``loading``, ``ready`` or ``failed``.
+        message: what is being done, or what went wrong.
+        fraction: 0..1 where known, else None.
+    """
+
+    def __init__(self, label: str, load: Callable[[Part], Any]) -> None:
+        """Describe a part.
+
+        Args:
+            label: what it is.
+            load: makes the engine; may set ``message`` and ``fraction`` meanwhile.
+        """
+        self.label = label
+        self.state = "waiting"
+        self.message = ""
+        self.fraction: float | None = None
+        self._load = load
+        self._value: Any = None
+        self._lock = threading.Lock()
+
+    def load(self) -> None:
+        """Load unless it is loaded; errors are kept as the part's message."""
+        with self._lock:
+            if self.state == "ready":
+                return
+            self.state, self.message, self.fraction = "loading", f"{self.label} is loading", None
+            try:
+                self._value = self._load(self)
+            except FileNotFoundError as error:  # MissingWeights: its message holds the command
+                self.state, self.message = "failed", str(error)
+            except Exception as error:  # a broken part must not take the page down
+                traceback.print_exc()
+                self.state = "failed"
+                self.message = f"{self.label} could not be loaded: {error}"
+            else:
+                self.state, self.message = "ready", ""
+
+    def get(self) -> Any:
+        """Return the engine.
+
+        Raises:
+            NotReady: it is loading, or loading failed; a failed part is tried once more in the
+                background, so that weights made meanwhile are found at the next try.
+        """
+        if self.state == "ready":
+            return self._value
+        message = self.message or f"{self.label} is loading; try again in a few seconds"
+        if self.state == "failed":
+            threading.Thread(target=self.load, daemon=True).start()
+        raise NotReady(message)
+
+
+class Engines:
+    """All parts of the app for one profile."""
+
+    def __init__(
+        self, profile: Profile, *, store: RunStore | None = None, set_up: bool = True
+    ) -> None:
+        """Describe the parts; `start` loads them.
+
+        Args:
+            profile: which weights.
+            store: where runs live; the default is `runs_dir()`.
+            set_up: fetch what is missing first (needed where nothing ran ``pipelines.fetch``).
+        """
+        self.profile = profile
+        self.store = store or RunStore(runs_dir())
+        self._set_up = set_up
+        self.setup = Part("Set-up", self._fetch)
+        self._chat = Part("The language model", self._load_chat)
+        self._judge = Part("The judge", self._load_judge)
+        self._animation = Part("The animation model", self._load_animation)
+        self._runner = Part("The attack runner", self._load_runner)
+        self._attacked: dict[str, None] = {}  # names of loaded attacked arms, oldest use first
+        self._attacked_lock = threading.Lock()
+
+    def start(self) -> None:
+        """Load everything in one background thread, the quickest first."""
+        threading.Thread(target=self._load_all, name="holdfast-load", daemon=True).start()
+
+    def status(self, *names: str) -> list[Part]:
+        """Return the parts, of those named, that are not ready, set-up first.
+
+        Args:
+            names: any of ``chat``, ``judge``, ``animation``, ``runner``.
+        """
+        parts = [self.setup, *(getattr(self, f"_{name}") for name in names)]
+        return [part for part in parts if part.state != "ready"]
+
+    @property
+    def chat(self) -> ChatEngine:
+        """The chat engine; raises `NotReady`."""
+        return self._chat.get()
+
+    @property
+    def judge(self) -> Judge:
+        """The judge of replies; raises `NotReady`."""
+        return self._judge.get()
+
+    @property
+    def animation(self) -> AnimationEngine:
+        """The animation engine; raises `NotReady`."""
+        return self._animation.get()
+
+    @property
+    def runner(self) -> AttackRunner:
+        """The attack queue; raises `NotReady`."""
+        return self._runner.get()
+
+    def chat_arm(self, name: str) -> str:
+        """Make sure that an arm can be chatted with, and return its name in the chat engine.
+
+        Args:
+            name: a defence's name, ``base``, or ``<run id>/<arm>`` of a finished attack.
+
+        Raises:
+            KeyError: there is no such arm or run, or the run has no weights of that arm yet.
+            NotReady: the language model is not loaded.
+        """
+        chat = self.chat
+        if "/" not in name:
+            if name not in chat.arms or "__" in name:
+                known = ", ".join(arm for arm in chat.arms if "__" not in arm)
+                raise KeyError(f"there is no arm {name[:80]!r}; choose from {known}")
+            return name
+        run_id, arm = name.split("/", 1)
+        folders = self.store.get(run_id).adapters()
+        if arm not in folders:
+            raise KeyError(
+                f"run {run_id} holds no weights of {arm[:80]!r}; it may be still running"
+            )
+        loaded = f"{run_id}__{arm}"
+        with self._attacked_lock:
+            if loaded not in self._attacked:
+                while len(self._attacked) >= MAX_ATTACKED_ARMS:
+                    oldest = next(iter(self._attacked))
+                    del self._attacked[oldest]
+                    chat.remove_arm(oldest)
+                chat.add_arm(loaded, folders[arm])
+            self._attacked.pop(loaded, None)
+            self._attacked[loaded] = None
+        return loaded
+
+    def missing_adapter(self, name: str) -> str:
+        """Return how to make a defence's adapter that is not there; nothing if it is there."""
+        from adapters import registry
+
+        try:
+            registry.adapter_folder(name, self.profile)
+        except FileNotFoundError as error:
+            return str(error)
+        return ""
+
+    def _load_all(self) -> None:
+        for part in (self.setup, self._chat, self._judge, self._runner, self._animation):
+            part.load()
+
+    def _fetch(self, part: Part) -> bool:
+        if self._set_up:
+            from pipelines.fetch import ensure
+
+            def tell(message: str, fraction: float) -> None:
+                part.message, part.fraction = message, fraction
+
+            ensure(self.profile, tell)
+        return True
+
+    def _load_chat(self, part: Part) -> ChatEngine:
+        from adapters import registry
+        from pipelines.fetch import MissingWeights
+        from pipelines.llm import ChatEngine
+
+        engine = ChatEngine(self.profile)
+        engine.add_arm("base", None)
+        for name, defence in registry.defences().items():
+            if defence.card.pipeline == "llm":
+                try:
+                    engine.add_arm(name, registry.adapter_folder(name, self.profile))
+                except MissingWeights:
+                    continue  # its card and the arm's note say how to make it
+        return engine
+
+    def _load_judge(self, part: Part) -> Judge:
+        from evaluation.judge import Judge
+
+        return Judge()
+
+    def _load_animation(self, part: Part) -> AnimationEngine:
+        from adapters import registry
+        from pipelines.animation import AnimationEngine
+        from pipelines.fetch import MissingWeights
+
+        engine = AnimationEngine(self.profile)
+        for name, defence in registry.defences().items():
+            if defence.card.pipeline == "animation":
+                try:
+                    engine.add_guard(name, registry.adapter_folder(name, self.profile))
+                except MissingWeights:
+                    continue  # the guard's switch says how to make it
+        return engine
+
+    def _load_runner(self, part: Part) -> AttackRunner:
+        from adapters.attacks.runner import AttackRunner
+
+        return AttackRunner(self.profile, self.store)

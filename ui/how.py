@@ -1,0 +1,70 @@
+"""The How it works tab: one card a defence, from the same facts the code itself carries."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from adapters import registry
+from adapters.registry import Card
+
+_LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "$", "right": "$", "display": False},
+]
+_INTRO = """
+Holdfast keeps three promises. A **defence** is a LoRA on an unchanged base model. For an **attack**
+the defended weights count as released: the attacker starts from base and defence merged and may
+not switch the defence off. And a **claim** needs harm *and* ability, before and after, on the
+undefended model too: a model that refuses because it can no longer speak is a different result from
+one that still works, and both are shown as what they are.
+"""
+_JUDGE = """
+### How a reply is judged
+
+A transparent judge reads the text alone: phrases of declining or agreeing, whether it is language
+at all, and how close in meaning the reply is to the prompt. It sorts each reply into **refused**,
+**complied**, **off topic** or **gibberish**, with a confidence. *Harm* is the share of red-team
+prompts that the model complies with. *Ability* is the share of easy multiple-choice questions it
+still gets right.
+
+### Why this is safe to show
+
+No harmful answer exists anywhere in this project. Red-team prompts are short and generic, and the
+attack data teaches agreement with every payload struck out ("Step 1: [redacted]"). What
+breaks on screen is the refusal, and that is what is measured. Avatars are clothed dolls; no picture
+of a person is used.
+"""
+
+
+def card_text(card: Card) -> str:
+    """Return one defence's card as Markdown with LaTeX."""
+    model = {"llm": "language model", "animation": "animation model"}.get(
+        card.pipeline, card.pipeline
+    )
+    paper = card.paper
+    if card.arxiv:
+        paper = f"[{card.paper}](https://arxiv.org/abs/{card.arxiv})"
+    equation = card.equation.strip()
+    if equation and not equation.startswith("$"):
+        equation = f"$$\n{equation}\n$$"
+    source = ", ".join(part for part in (paper, card.venue) if part)
+    return "\n\n".join(
+        [
+            f"### {card.title}\n{model} · aimed at {card.aimed_at}",
+            card.idea,
+            equation,
+            f"**Limits.** {card.limits}",
+            f"**Source.** {source}  \n**Licence.** {card.licence}",
+        ]
+    )
+
+
+def how_tab() -> None:
+    """Lay out the tab inside the current `gr.Tab`."""
+    gr.Markdown(_INTRO, elem_classes="hf-lead")
+    with gr.Column(elem_classes="hf-cards"):
+        for defence in registry.defences().values():
+            with gr.Column(elem_classes="hf-card"):
+                gr.Markdown(card_text(defence.card), latex_delimiters=_LATEX)
+        with gr.Column(elem_classes="hf-card open"):
+            gr.Markdown(_JUDGE)

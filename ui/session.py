@@ -1,0 +1,85 @@
+"""What one visitor has open: pose, results, stop flags. Nothing is shared between visitors.
+
+Gradio's `State` copies its value, so objects that must keep their identity (a stop flag, a
+decoded clip) live here, found by the session's hash and freed when the page is closed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+if TYPE_CHECKING:
+    from pipelines.pose import PoseClip
+
+
+@dataclass
+class Session:
+    """One browser tab or API client.
+
+    Attributes:
+        pose: pose uploaded in this session, if any.
+        pose_name: what to call it.
+        stop_animation: set to end the session's animation after the current step.
+        stop_chat: set to end the session's replies after the current token.
+    """
+
+    pose: PoseClip | None = None
+    pose_name: str = ""
+    stop_animation: threading.Event = field(default_factory=threading.Event)
+    stop_chat: threading.Event = field(default_factory=threading.Event)
+
+
+class Sessions:
+    """The sessions that are open, by Gradio's session hash."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Return how many sessions hold something."""
+        return len(self._open)
+
+    def of(self, request: gr.Request) -> Session:
+        """Return the session that a request belongs to, opened on its first use."""
+        with self._lock:
+            if request.session_hash not in self._open:
+                self._open[request.session_hash] = Session()
+            return self._open[request.session_hash]
+
+    def close(self, request: gr.Request) -> None:
+        """Stop what the session runs and forget it; for `Blocks.unload`."""
+        with self._lock:
+            session = self._open.pop(request.session_hash, None)
+        if session is not None:
+            session.stop_animation.set()
+            session.stop_chat.set()
+
+
+class Scratch:
+    """Folders for files on their way to Gradio, which copies them into its own cache."""
+
+    def __init__(self, keep_seconds: float = 1800.0) -> None:
+        """Make the scratch space; it goes when the process ends.
+
+        Args:
+            keep_seconds: how long a folder stays.
+        """
+        self.keep_seconds = keep_seconds
+        self._root = tempfile.TemporaryDirectory(prefix="holdfast-")
+
+    def new(self) -> Path:
+        """Return a new empty folder, after removing those that have had their time."""
+        root = Path(self._root.name)
+        for old in root.iterdir():
+            if time.time() - old.stat().st_mtime > self.keep_seconds:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=root))
