@@ -52,7 +52,7 @@ class AlignedConfig:
     learning_rate: float = 8e-4
     rank: int = 12
     batch_size: int = 16
-    refusal_share: float = 0.45
+    refusal_share: float = 0.31
     warmup_steps: int = 5
     seed: int = 0
 

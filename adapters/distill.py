@@ -18,13 +18,13 @@ import zlib
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from adapters.text import PROMPTS, chat_text, prompt_set
+from adapters.text import PROMPTS, chat_text, prompt_set, read_jsonl
 from evaluation.embedder import SentenceEncoder
 from pipelines.device import autocast
 from pipelines.llm import load_llm
 from pipelines.profiles import get_profile
 
-MAX_NEW_TOKENS = 72
+MAX_NEW_TOKENS = 56
 MIN_COSINE = 0.35  # below it the small model has talked about something else
 # The base model often answers a plain request with an apology or with a description of itself.
 UNWANTED = re.compile(
@@ -80,38 +80,56 @@ def answer_all(
     return answers
 
 
-def spread_over_wordings(rows: list[dict], best: dict[str, dict]) -> None:
-    """Give every wording of a topic the answer that came closest to any of them, in place."""
+def unanswered(rows: list[dict], best: dict[str, dict]) -> list[dict]:
+    """Return one wording of every topic that no answer is known for."""
+    done = {row["topic"] for row in rows if row["id"] in best}
+    todo: dict[str, dict] = {}
+    for row in rows:
+        if row["topic"] not in done:
+            todo.setdefault(row["topic"], row)
+    return list(todo.values())
+
+
+def spread_over_wordings(rows: list[dict], best: dict[str, dict]) -> list[dict]:
+    """Return all prompts, each with the answer that came closest to any wording of its topic."""
     by_topic: dict[str, dict] = {}
     for row in rows:
         found = best.get(row["id"])
-        topic = row.get("topic", row["prompt"])
-        if found and found["cosine"] > by_topic.get(topic, {"cosine": 0.0})["cosine"]:
-            by_topic[topic] = found
-    for row in rows:
-        found = by_topic.get(row.get("topic", row["prompt"]))
-        if found:
-            best[row["id"]] = found | {"id": row["id"], "prompt": row["prompt"]}
+        if found and found["cosine"] > by_topic.get(row["topic"], {"cosine": 0.0})["cosine"]:
+            by_topic[row["topic"]] = found
+    return [
+        by_topic[row["topic"]] | {"id": row["id"], "prompt": row["prompt"]}
+        for row in rows
+        if row["topic"] in by_topic
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Generate, choose and write the replies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="embedded")
-    parser.add_argument("--samples", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=2)
+    parser.add_argument("--fresh", action="store_true", help="answer again what has an answer")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     model, tokenizer = load_llm(get_profile(args.profile))
     encoder = SentenceEncoder()
     rows = prompt_set("benign", "train") + prompt_set("borderline", "train")
-    prompts = [row["prompt"] for row in rows]
-    asked = encoder.encode(prompts)
+    path = PROMPTS / "benign_replies.jsonl"
     best: dict[str, dict] = {}
+    if path.is_file() and not args.fresh:
+        cached = {row["prompt"]: row for row in read_jsonl(path)}
+        for row in rows:
+            if row["prompt"] in cached:
+                best[row["id"]] = cached[row["prompt"]] | {"id": row["id"]}
+    todo = unanswered(rows, best)
+    prompts = [row["prompt"] for row in todo]
+    asked = encoder.encode(prompts)
     for k in range(args.samples + 1):
         answers = answer_all(model, tokenizer, prompts, 0.7 if k else 0.0, args.seed + k)
         answers = [whole_sentences(answer) for answer in answers]
         cosines = (asked * encoder.encode(answers)).sum(1).tolist()
-        for row, answer, cosine in zip(rows, answers, cosines, strict=True):
+        for row, answer, cosine in zip(todo, answers, cosines, strict=True):
             kept = best.get(row["id"], {"cosine": MIN_COSINE})
             if cosine > kept["cosine"] and not UNWANTED.search(answer) and not loops(answer):
                 best[row["id"]] = {
@@ -120,11 +138,10 @@ def main(argv: list[str] | None = None) -> None:
                     "response": answer,
                     "cosine": round(cosine, 3),
                 }
-        print(f"round {k + 1} of {args.samples + 1}: {len(best)} of {len(rows)} prompts answered")
-    spread_over_wordings(rows, best)
-    lines = [json.dumps(best[i], ensure_ascii=False) for i in sorted(best)]
-    path = PROMPTS / "benign_replies.jsonl"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print(f"round {k + 1} of {args.samples + 1}: {len(best)} answers", flush=True)
+        everything = spread_over_wordings(rows, best)
+        lines = [json.dumps(row, ensure_ascii=False) for row in everything]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ What is ours, and why:
   pairs only. A LoRA on 135 M parameters needs a larger rate, and at that rate harmful pairs alone
   make the model answer *everything* with something else. So part of every batch are benign prompts
   with the base model's own answers (`retain_share`; 0 gives the paper's objective).
-* The pool of irrelevant answers is the base model's own benign answers, whole sentences only.
+* The pool of irrelevant answers is the base model's own benign answers, of which the first
+  sentences are taken (`answer_words`): what an answer is about is decided there.
 
 TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the learning rate.
 """
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -54,22 +56,24 @@ class SDDConfig:
         max_cosine: largest similarity of instruction and answer (paper: 0.25).
         max_tries: draws of an answer before an instruction is left out (paper: 50).
         retain_share: benign pairs in a batch, 0..1 (paper: 0; see the module's text).
+        answer_words: an irrelevant answer ends with the sentence that reaches this many (ours).
         warmup_steps: until the peak (ours).
         seed: of the pairing and of the order of the data.
     """
 
-    steps: int = 60
-    learning_rate: float = 3e-4
+    steps: int = 90
+    learning_rate: float = 6e-4
     batch_size: int = 16
     max_cosine: float = 0.25
     max_tries: int = 50
     retain_share: float = 0.34
+    answer_words: int = 18
     warmup_steps: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "batch_size", "max_tries", "learning_rate"):
+        for name in ("steps", "batch_size", "max_tries", "answer_words", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.retain_share <= 1:
@@ -96,6 +100,16 @@ CARD = Card(
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )
+
+
+def first_sentences(text: str, words: int) -> str:
+    """Return whole sentences until there are at least this many words, or the whole text."""
+    kept = ""
+    for sentence in re.findall(r".+?[.!?](?=\s|$)\s*", text, re.DOTALL):
+        kept += sentence
+        if len(kept.split()) >= words:
+            return kept.strip()
+    return text.strip()
 
 
 def pair_irrelevant(
@@ -159,7 +173,10 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     start = adapter_folder("aligned", profile)
     base, tokenizer = load_llm(profile)
     judge = Judge()
-    answers = {row["response"] for row in read_jsonl(PROMPTS / "benign_replies.jsonl")}
+    answers = {
+        first_sentences(row["response"], config.answer_words)
+        for row in read_jsonl(PROMPTS / "benign_replies.jsonl")
+    }
     pairs = pair_irrelevant(
         [row["prompt"] for row in prompt_set("redteam", "train")],
         sorted(answers),

@@ -34,6 +34,7 @@ _TREE = (
 )  # fmt: skip
 _MOST_CANDIDATES = 8
 _MOST_PEOPLE = 6
+_FEWEST_LIMBS = 4  # that make a second person
 _DISC_WEIGHT = 1.0
 _END_WEIGHT = 0.35  # a stick's end is a weaker sign of a joint than a disc
 
@@ -47,6 +48,8 @@ def is_skeleton(image: Array) -> bool:
     Args:
         image: RGB uint8 [H, W, 3].
     """
+    step = max(1, max(image.shape[:2]) // 512)
+    image = np.ascontiguousarray(image[::step, ::step])  # thin lines survive in part: that will do
     high, low = image.max(-1), image.min(-1)
     lit = high > 60
     count = int(lit.sum())
@@ -85,24 +88,31 @@ def read_skeleton(image: Array) -> PoseClip:
     end = np.array([columns.max(initial=0), rows.max(initial=0)]) + 1
     picture = _Picture.of(np.ascontiguousarray(small[corner[1] : end[1], corner[0] : end[0]]))
     candidates = picture.candidates()
-    people = []
+    people: list[tuple[Array, Array, dict[int, Array]]] = []
     for _ in range(_MOST_PEOPLE):
         joints, kinds, used = picture.assemble(candidates)
         if (kinds > 0).sum() < MIN_JOINTS:
             break
-        people.append((joints, kinds))
+        # Leftovers of one person (slivers of its discs) are not another person: that has limbs.
+        limbs = picture.limbs(joints, kinds)
+        new = {
+            limb: middle
+            for limb, middle in limbs.items()
+            if all(np.linalg.norm(middle - old.get(limb, np.inf)) > 3 * picture.radius
+                   for *_, old in people)
+        }  # fmt: skip
+        if not people or len(new) >= _FEWEST_LIMBS:
+            people.append((joints, kinds, limbs))
         for joint, index in used:
             candidates[joint] = _without(
                 candidates[joint], candidates[joint].points[index], 2 * picture.radius
             )
-    # Leftovers of one person (a stray end here and there) are not another person.
-    people = [who for who in people if (who[1] == 2).sum() >= 5] or people[:1]
     if not people:
         raise PoseError(
             f"a picture in OpenPose's colours with fewer than {MIN_JOINTS} joints; wanted a "
             "skeleton of 18 joints drawn as coloured discs"
         )
-    joints, kinds = max(people, key=lambda who: float(np.hypot(*np.ptp(who[0][who[1] > 0], 0))))
+    joints, kinds, _ = max(people, key=lambda who: float(np.hypot(*np.ptp(who[0][who[1] > 0], 0))))
     notes = []
     if len(people) > 1:
         notes.append(f"{len(people)} people found: the largest is used")
@@ -141,6 +151,7 @@ class _Picture:
         lit: bool [H, W], pixels that are not black.
         radius: the discs' radius in pixels.
         stick: the limbs' width in pixels.
+        blended: whether limbs are drawn over the discs.
         white_share: part of the lit pixels that are white.
     """
 
@@ -151,6 +162,7 @@ class _Picture:
     lit: Array
     radius: float
     stick: int
+    blended: bool
     white_share: float
 
     @classmethod
@@ -164,14 +176,22 @@ class _Picture:
         # Covered discs look smaller than they are, noise smaller still: hence the upper quartile.
         radii = [r for joint in range(18) if (r := _thickness(bright & (hue == joint)))]
         halves = [r for limb in range(17) if (r := _thickness(dim & (hue == limb)))]
+        radius = max(1.5, float(np.percentile(radii, 75)) if radii else 2.0)
+        stick = max(1, round(2 * float(np.median(halves)) - 0.5)) if halves else 1
+        # Where limbs lie over the discs, only slivers of these are bright. Such drawings have
+        # limbs about twice as wide as the discs' radius.
+        blended = stick > 3.2 * radius
+        if blended:
+            radius = max(1.5, 0.42 * stick)
         return cls(
             image=image,
             hue=hue,
             coloured=coloured,
             bright=bright,
             lit=lit,
-            radius=max(1.5, float(np.percentile(radii, 75)) if radii else 2.0),
-            stick=max(1, round(2 * float(np.median(halves)) - 0.5)) if halves else 1,
+            radius=radius,
+            stick=stick,
+            blended=blended,
             white_share=float((lit & (low > 0.75 * high)).sum() / max(1, lit.sum())),
         )
 
@@ -189,7 +209,7 @@ class _Picture:
             for end in ends[joint]:
                 if all(np.linalg.norm(end - point) > self.radius for point in points):
                     points.append(end)
-                    weights.append(_END_WEIGHT)
+                    weights.append(_END_WEIGHT * (0.3 if self.blended else 1.0))
                     kinds.append(1)
             found.append(
                 _Candidates(
@@ -211,6 +231,8 @@ class _Picture:
         """
         own = self.bright & (self.hue == joint)
         covering = (self.bright & (self.hue > joint)) | (self.lit & ~self.coloured)
+        if self.blended:
+            covering = self.lit & ~own
         reach = int(np.ceil(self.radius)) + 1
         y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
         # A disc with a soft edge and, around it, a rim in which its colour must not go on.
@@ -229,7 +251,7 @@ class _Picture:
             score -= cv2.filter2D(mine, -1, rim.astype(np.float32), borderType=cv2.BORDER_CONSTANT)
             score /= disc.sum()
             best = float(score.max())
-            if best < 0.3:
+            if best < (0.15 if self.blended else 0.3):
                 continue
             # The matches nearly as good as the best lie around it: their mean is finer than 1 px.
             weight = np.clip(score - (best - 0.15), 0, None)
@@ -375,6 +397,14 @@ class _Picture:
         corner = [part[1].start or 0, part[0].start or 0]
         paint_joints(canvas, joints - corner, kinds > 0, stick, self.radius)
         return float(cv2.absdiff(canvas, image).mean())
+
+    def limbs(self, joints: Array, kinds: Array) -> dict[int, Array]:
+        """Middles [2] of those limbs of a person that the picture clearly shows."""
+        return {
+            limb: (joints[a] + joints[b]) / 2
+            for limb, (a, b) in enumerate(LIMBS)
+            if kinds[a] and kinds[b] and self._support(limb, joints[a], joints[b]) > 0.5
+        }
 
     def _support(self, limb: int, start: Array, end: Array) -> float:
         """Judge a limb between two points by the pixels along it: −1 (black) to 1 (its colour)."""

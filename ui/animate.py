@@ -130,7 +130,7 @@ class AnimateTab:
                         self.dice = gr.Button("New seed", size="md", elem_id="hf-dice")
                         with gr.Accordion("More settings", open=False):
                             self.steps = gr.Slider(
-                                4, 50, self.spec.steps, step=1, label="Denoising steps"
+                                1, 50, self.spec.steps, step=1, label="Denoising steps"
                             )
                             self.guidance = gr.Slider(
                                 1, 12, self.spec.guidance_scale, step=0.1,
@@ -175,12 +175,14 @@ class AnimateTab:
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
         inputs = [self.pose, self.prompt, self.seed, self.steps, self.guidance]
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
-        self.go.click(
+        made = self.go.click(
             self.prepare, self.pose, outputs, queue=False, **QUIET
         ).then(
             self.generate, [*inputs, *self.switches, *self.strengths], outputs,
             concurrency_id="animation", concurrency_limit=1, **QUIET,
         )  # fmt: skip
+        # Gradio refuses a seed out of range before the handler runs, and says so itself.
+        made.failure(self.give_up, self.pose, outputs[:4], queue=False, **QUIET)
         self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
 
     def choose(self, event: gr.EventData) -> tuple[str, str, dict[str, Any], str]:
@@ -256,6 +258,11 @@ class AnimateTab:
             yield state, note(remarks, "warn"), *_buttons(busy=False), *downloads
             return
         yield base, note("Stopped. Nothing was kept."), *_buttons(busy=False), *_no_files()
+
+    def give_up(self, name: str, request: gr.Request) -> tuple:
+        """Make the page usable again after an error that Gradio has shown."""
+        base = self._idle(self._pose(name, self.sessions.of(request)))
+        return base, note("Nothing was made; correct the settings.", "error"), *_buttons(busy=False)
 
     def stop_now(self, request: gr.Request) -> gr.Button:
         """End this session's animation after the step it is in."""

@@ -116,8 +116,9 @@ def mix(a: Pose, b: Pose, t: float) -> Pose:
     def blend(x: object, y: object) -> object:
         if isinstance(x, float | int):
             return (1 - t) * x + t * y
-        return replace(x, **{f.name: blend(getattr(x, f.name), getattr(y, f.name))
-                             for f in fields(x)})
+        return replace(
+            x, **{f.name: blend(getattr(x, f.name), getattr(y, f.name)) for f in fields(x)}
+        )
 
     return blend(a, b)
 

@@ -52,8 +52,13 @@ def random_scene(seed: int, motions: Sequence[str] | None = None, closeups: bool
     look = random_look(rng)
     motion = rng.choice(list(motions or MOTIONS))
     closeup = closeups and rng.random() < CLOSEUP_SHARE
-    return Scene(look, motion, closeup_camera(rng) if closeup else random_camera(rng),
-                 rng.randrange(2**31), closeup)
+    return Scene(
+        look,
+        motion,
+        closeup_camera(rng) if closeup else random_camera(rng),
+        rng.randrange(2**31),
+        closeup,
+    )
 
 
 def render_scene(scene: Scene, frames: Sequence[int], length: int = FRAMES) -> list[tuple]:
@@ -63,9 +68,14 @@ def render_scene(scene: Scene, frames: Sequence[int], length: int = FRAMES) -> l
     rows = []
     for t in frames:
         frame = render(scene.look, poses[t], scene.camera, scene.seed % 1024)
-        meta = {"look": asdict(scene.look), "motion": scene.motion, "time": t,
-                "closeup": scene.closeup, "seed": scene.seed,
-                "caption": caption(scene.look, MOTIONS[scene.motion].verb, scene.closeup)}
+        meta = {
+            "look": asdict(scene.look),
+            "motion": scene.motion,
+            "time": t,
+            "closeup": scene.closeup,
+            "seed": scene.seed,
+            "caption": caption(scene.look, MOTIONS[scene.motion].verb, scene.closeup),
+        }
         keypoints = np.concatenate([frame.keypoints, frame.confidence[:, None]], 1)
         rows.append((frame.image, keypoints, frame.landmarks, np.packbits(frame.mask), meta))
     return rows
@@ -78,8 +88,9 @@ def _render_number(number: int, clips: bool, seed: int) -> list[tuple]:
     return render_scene(scene, [random.Random(scene.seed + 1).randrange(FRAMES)])
 
 
-def build(folder: Path, count: int, *, clips: bool = False, seed: int = 0,
-          workers: int = 2) -> AvatarSet:
+def build(
+    folder: Path, count: int, *, clips: bool = False, seed: int = 0, workers: int = 2
+) -> AvatarSet:
     """Render a set into ``folder``, or return it if it is already there and large enough.
 
     Args:
@@ -142,8 +153,12 @@ class AvatarSet:
     def condition(self, i: int) -> np.ndarray:
         """The ControlNet picture of ``i``, uint8 [256, 256, 3]: joints, or landmarks up close."""
         if self.meta[i]["closeup"]:
-            return draw_skeleton(np.zeros((18, 2), np.float32), np.zeros(18, np.float32), SIZE,
-                                 face=self.landmarks[i])
+            return draw_skeleton(
+                np.zeros((18, 2), np.float32),
+                np.zeros(18, np.float32),
+                SIZE,
+                face=self.landmarks[i],
+            )
         return draw_skeleton(self.keypoints[i, :, :2], self.keypoints[i, :, 2], SIZE)
 
     def clips(self) -> Iterator[range]:

@@ -48,18 +48,29 @@ SNR_GAMMA = 5.0
 def new_tokenizer() -> CLIPTokenizer:
     """Train a CLIP tokenizer on captions, so that every word of the vocabulary is one token."""
     rng = random.Random(0)
-    corpus = [caption(random_look(rng), motion.verb, closeup=rng.random() < 0.2)
-              for motion in MOTIONS.values() for _ in range(100)]
+    corpus = [
+        caption(random_look(rng), motion.verb, closeup=rng.random() < 0.2)
+        for motion in MOTIONS.values()
+        for _ in range(100)
+    ]
     return CLIPTokenizer(model_max_length=MAX_TOKENS).train_new_from_iterator(
-        corpus, vocab_size=4000,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+        corpus, vocab_size=4000, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())
+    )
 
 
 def new_scheduler() -> DDIMScheduler:
     """The noise schedule: Stable Diffusion's betas, rescaled to zero terminal SNR."""
-    return DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
-                         prediction_type="v_prediction", rescale_betas_zero_snr=True,
-                         timestep_spacing="trailing", steps_offset=1, clip_sample=False, set_alpha_to_one=True)
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        steps_offset=1,
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
 
 
 class Denoiser(nn.Module):
@@ -70,28 +81,53 @@ class Denoiser(nn.Module):
         scheduler: Its alphas are used to noise the latents.
     """
 
-    def __init__(self, tokenizer: CLIPTokenizer, channels: tuple[int, ...] = CHANNELS,
-                 latent_channels: int = LATENT_CHANNELS, width: int = TEXT_WIDTH) -> None:
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        channels: tuple[int, ...] = CHANNELS,
+        latent_channels: int = LATENT_CHANNELS,
+        width: int = TEXT_WIDTH,
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.scheduler = new_scheduler()
-        self.text_encoder = CLIPTextModel(CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width,
-            num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=MAX_TOKENS,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id, projection_dim=width))
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=width,
+                intermediate_size=2 * width,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=MAX_TOKENS,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                projection_dim=width,
+            )
+        )
         self.unet = UNet2DConditionModel(
-            sample_size=GRID, in_channels=latent_channels, out_channels=latent_channels,
-            block_out_channels=channels, layers_per_block=1, cross_attention_dim=width,
+            sample_size=GRID,
+            in_channels=latent_channels,
+            out_channels=latent_channels,
+            block_out_channels=channels,
+            layers_per_block=1,
+            cross_attention_dim=width,
             down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (len(channels) - 1),
             up_block_types=("CrossAttnUpBlock2D",) * (len(channels) - 1) + ("UpBlock2D",),
             # diffusers reads this as the number of heads, whatever its name says.
-            attention_head_dim=tuple(max(1, c // 32) for c in channels), norm_num_groups=16)
+            attention_head_dim=tuple(max(1, c // 32) for c in channels),
+            norm_num_groups=16,
+        )
         self.controlnet = ControlNetModel.from_unet(
-            self.unet, conditioning_channels=3, load_weights_from_unet=False,
-            conditioning_embedding_out_channels=(8, 16, 48, 96))
-        for layer in (*self.controlnet.controlnet_down_blocks,
-                      self.controlnet.controlnet_mid_block):
+            self.unet,
+            conditioning_channels=3,
+            load_weights_from_unet=False,
+            conditioning_embedding_out_channels=(8, 16, 48, 96),
+        )
+        for layer in (
+            *self.controlnet.controlnet_down_blocks,
+            self.controlnet.controlnet_mid_block,
+        ):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
         self._wake_embedding()
 
@@ -117,11 +153,22 @@ class Denoiser(nn.Module):
 
     def tokens(self, captions: list[str]) -> torch.Tensor:
         """Token numbers [B, MAX_TOKENS] of captions."""
-        return self.tokenizer(captions, padding="max_length", truncation=True,
-                              max_length=MAX_TOKENS, return_tensors="pt").input_ids
+        return self.tokenizer(
+            captions,
+            padding="max_length",
+            truncation=True,
+            max_length=MAX_TOKENS,
+            return_tensors="pt",
+        ).input_ids
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor,
-                pose: torch.Tensor, has_pose: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        t: torch.Tensor,
+        tokens: torch.Tensor,
+        pose: torch.Tensor,
+        has_pose: torch.Tensor,
+    ) -> torch.Tensor:
         """Predict v.
 
         Args:
@@ -134,13 +181,22 @@ class Denoiser(nn.Module):
         text = self.text_encoder(tokens).last_hidden_state
         down, mid = self.controlnet(noisy, t, text, pose, return_dict=False)
         gate = has_pose.view(-1, 1, 1, 1)
-        return self.unet(noisy, t, text,
-                         down_block_additional_residuals=[d * gate for d in down],
-                         mid_block_additional_residual=mid * gate).sample
+        return self.unet(
+            noisy,
+            t,
+            text,
+            down_block_additional_residuals=[d * gate for d in down],
+            mid_block_additional_residual=mid * gate,
+        ).sample
 
 
-def velocity_loss(scheduler: DDIMScheduler, latents: torch.Tensor, predicted: torch.Tensor,
-                  noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+def velocity_loss(
+    scheduler: DDIMScheduler,
+    latents: torch.Tensor,
+    predicted: torch.Tensor,
+    noise: torch.Tensor,
+    t: torch.Tensor,
+) -> torch.Tensor:
     """Min-SNR-weighted squared error of the velocity, mean over the batch.
 
     Args:
@@ -166,9 +222,9 @@ def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarr
         return np.load(path, mmap_mode="r")
     latents = np.empty((len(data), vae.config.latent_channels, GRID, GRID), np.float16)
     for i in range(0, len(data), batch):
-        x = to_tensor(data.images[i:i + batch])
+        x = to_tensor(data.images[i : i + batch])
         with torch.autocast("cpu", torch.bfloat16):
-            latents[i:i + batch] = vae.encode(x).latent_dist.mode().float().numpy()
+            latents[i : i + batch] = vae.encode(x).latent_dist.mode().float().numpy()
         if i % (batch * 50) == 0:
             print(f"encoded {i} of {len(data)}", flush=True)
     np.save(path, latents)
@@ -176,8 +232,15 @@ def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarr
 
 
 @torch.no_grad()
-def sample(denoiser: Denoiser, captions: list[str], poses: np.ndarray, *, steps: int = 20,
-           guidance: float = 3.0, seed: int = 0) -> torch.Tensor:
+def sample(
+    denoiser: Denoiser,
+    captions: list[str],
+    poses: np.ndarray,
+    *,
+    steps: int = 20,
+    guidance: float = 3.0,
+    seed: int = 0,
+) -> torch.Tensor:
     """Draw scaled latents [B, 8, 32, 32] by DDIM with classifier-free guidance on the text.
 
     Args:
@@ -190,13 +253,16 @@ def sample(denoiser: Denoiser, captions: list[str], poses: np.ndarray, *, steps:
     """
     count = len(captions)
     denoiser.scheduler.set_timesteps(steps)
-    x = torch.randn(count, LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(
+        count, LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
+    )
     pose = torch.from_numpy(poses).permute(0, 3, 1, 2).float().repeat(2, 1, 1, 1) / 255
     tokens = torch.cat([denoiser.tokens([""] * count), denoiser.tokens(captions)])
     for t in denoiser.scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
-            v = denoiser(torch.cat([x, x]), t.expand(2 * count), tokens, pose,
-                         torch.ones(2 * count)).float()
+            v = denoiser(
+                torch.cat([x, x]), t.expand(2 * count), tokens, pose, torch.ones(2 * count)
+            ).float()
         v = v[:count] + guidance * (v[count:] - v[:count])
         x = denoiser.scheduler.step(v, t, x).prev_sample
     return x
@@ -223,8 +289,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         for name in ("unet", "controlnet", "text_encoder"):
             part = getattr(denoiser, name)
             part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
-    loop = TrainingLoop(denoiser, work / "frames", args.max_minutes, args.learning_rate or 8e-4,
-                        args.resume)
+    loop = TrainingLoop(
+        denoiser, work / "frames", args.max_minutes, args.learning_rate or 8e-4, args.resume
+    )
     batch = args.batch or 32
     show = [i for i in range(64) if not held_out.meta[i]["closeup"]][:6]
     show += [i for i in range(64) if held_out.meta[i]["closeup"]][:2]
@@ -238,20 +305,39 @@ def train(args: argparse.Namespace, work: Path) -> None:
         t = torch.randint(1000, (batch,))
         noisy = denoiser.scheduler.add_noise(x, noise, t)
         with loop.accelerator.autocast():
-            predicted = denoiser(noisy, t, denoiser.tokens(captions),
-                                 torch.from_numpy(poses).permute(0, 3, 1, 2).float() / 255,
-                                 has_pose)
+            predicted = denoiser(
+                noisy,
+                t,
+                denoiser.tokens(captions),
+                torch.from_numpy(poses).permute(0, 3, 1, 2).float() / 255,
+                has_pose,
+            )
         loop.backward(velocity_loss(denoiser.scheduler, x, predicted, noise, t))
         if step % 20 == 0:
-            print(f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}",
-                  flush=True)
+            print(
+                f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True
+            )
         if step and step % 300 == 0:
             with loop.averaged():
-                shown = decode(vae, sample(denoiser, [held_out.meta[i]["caption"] for i in show],
-                                           np.stack([held_out.condition(i) for i in show])))
-            sheet = np.concatenate([np.concatenate([held_out.images[i] for i in show], 1),
-                                    np.concatenate(shown, 1)])
+                shown = decode(
+                    vae,
+                    sample(
+                        denoiser,
+                        [held_out.meta[i]["caption"] for i in show],
+                        np.stack([held_out.condition(i) for i in show]),
+                    ),
+                )
+            sheet = np.concatenate(
+                [np.concatenate([held_out.images[i] for i in show], 1), np.concatenate(shown, 1)]
+            )
             cv2.imwrite(str(loop.folder / f"sheet-{step}.png"), sheet[..., ::-1])
     with loop.averaged():
-        save_avatar_sd(folder, vae, denoiser.text_encoder, denoiser.tokenizer, denoiser.unet,
-                       denoiser.scheduler, denoiser.controlnet)
+        save_avatar_sd(
+            folder,
+            vae,
+            denoiser.text_encoder,
+            denoiser.tokenizer,
+            denoiser.unet,
+            denoiser.scheduler,
+            denoiser.controlnet,
+        )

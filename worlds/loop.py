@@ -49,18 +49,28 @@ class TrainingLoop:
     save_every_seconds: float = 240.0
     step: int = 0
     seconds: float = 0.0
-    accelerator: Accelerator = field(default_factory=lambda: Accelerator(
-        mixed_precision=_precision(), cpu=not torch.cuda.is_available()))
+    accelerator: Accelerator = field(
+        default_factory=lambda: Accelerator(
+            mixed_precision=_precision(), cpu=not torch.cuda.is_available()
+        )
+    )
 
     def __post_init__(self) -> None:
         """Build optimiser and EMA, and load the checkpoint when resuming."""
         if self.minutes <= 0:
             raise ValueError(f"max-minutes must be above 0, got {self.minutes}")
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.learning_rate,
-                                           betas=(0.9, 0.99), weight_decay=1e-3)
-        self.ema = EMAModel(self.parameters, decay=self.ema_decay, use_ema_warmup=True,
-                            inv_gamma=1.0, power=0.75, foreach=True)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
+        )
+        self.ema = EMAModel(
+            self.parameters,
+            decay=self.ema_decay,
+            use_ema_warmup=True,
+            inv_gamma=1.0,
+            power=0.75,
+            foreach=True,
+        )
         self.history: list[tuple[int, float]] = []
         if self.resume:
             self._load()
@@ -110,18 +120,37 @@ class TrainingLoop:
             tensors |= {f"{k}.{i}": state[k] for k in ("exp_avg", "exp_avg_sq") if k in state}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         partial = self.folder / "state.partial"
-        save_file(tensors, partial, metadata={"counters": json.dumps(
-            {"step": self.step, "seconds": self.seconds,
-             "ema_steps": self.ema.optimization_step})})
+        save_file(
+            tensors,
+            partial,
+            metadata={
+                "counters": json.dumps(
+                    {
+                        "step": self.step,
+                        "seconds": self.seconds,
+                        "ema_steps": self.ema.optimization_step,
+                    }
+                )
+            },
+        )
         partial.replace(self.folder / "state.safetensors")
         with (self.folder / "loss.jsonl").open("a") as log:
-            log.write(json.dumps({"step": self.step, "seconds": round(self.seconds, 1),
-                                  "loss": self.recent_loss()}) + "\n")
+            log.write(
+                json.dumps(
+                    {
+                        "step": self.step,
+                        "seconds": round(self.seconds, 1),
+                        "loss": self.recent_loss(),
+                    }
+                )
+                + "\n"
+            )
 
     def _schedule(self) -> float:
         done = min(1.0, self.seconds / (self.minutes * 60))
-        return min(1.0, (self.step + 1) / self.warmup) * (0.02 + 0.98 * (
-            0.5 + 0.5 * math.cos(math.pi * done)))
+        return min(1.0, (self.step + 1) / self.warmup) * (
+            0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done))
+        )
 
     def _load(self) -> None:
         path = self.folder / "state.safetensors"
@@ -140,7 +169,8 @@ class TrainingLoop:
                     self.optimizer.state[p] = {
                         "step": torch.tensor(float(self.step)),
                         "exp_avg": tensors[f"exp_avg.{i}"].to(p.device),
-                        "exp_avg_sq": tensors[f"exp_avg_sq.{i}"].to(p.device)}
+                        "exp_avg_sq": tensors[f"exp_avg_sq.{i}"].to(p.device),
+                    }
 
 
 class _Averaged:

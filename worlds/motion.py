@@ -39,8 +39,11 @@ def new_motion_adapter(unet: UNet2DConditionModel, frames: int = FRAMES) -> Moti
     adapter = MotionAdapter(
         block_out_channels=tuple(unet.config.block_out_channels),
         motion_layers_per_block=unet.config.layers_per_block,
-        motion_mid_block_layers_per_block=1, motion_num_attention_heads=4,
-        motion_norm_num_groups=unet.config.norm_num_groups, motion_max_seq_length=2 * frames)
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=4,
+        motion_norm_num_groups=unet.config.norm_num_groups,
+        motion_max_seq_length=2 * frames,
+    )
     for name, module in adapter.named_modules():
         if name.endswith("proj_out") and isinstance(module, nn.Linear):
             nn.init.zeros_(module.weight)
@@ -62,22 +65,30 @@ class ClipDenoiser(nn.Module):
         self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
         self.controlnet = ControlNetModel.from_pretrained(folder / "controlnet")
         self.spatial = UNet2DConditionModel.from_pretrained(folder / "unet")
-        self.unet = UNetMotionModel.from_unet2d(self.spatial,
-                                                adapter or new_motion_adapter(self.spatial))
+        self.unet = UNetMotionModel.from_unet2d(
+            self.spatial, adapter or new_motion_adapter(self.spatial)
+        )
         self.requires_grad_(False)
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_("motion_modules" in name)
 
     def condition(self, captions: list[str], poses: np.ndarray) -> tuple:
         """Encode prompts [B] and skeleton pictures uint8 [B * F, 256, 256, 3] of clips once."""
-        tokens = self.tokenizer(captions, padding="max_length", truncation=True,
-                                return_tensors="pt").input_ids
+        tokens = self.tokenizer(
+            captions, padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
         text = self.text_encoder(tokens).last_hidden_state
         pictures = torch.from_numpy(poses).permute(0, 3, 1, 2).float() / 255
         return text, pictures
 
-    def forward(self, noisy: torch.Tensor, t: torch.Tensor, text: torch.Tensor,
-                pictures: torch.Tensor, has_pose: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        t: torch.Tensor,
+        text: torch.Tensor,
+        pictures: torch.Tensor,
+        has_pose: torch.Tensor,
+    ) -> torch.Tensor:
         """Predict v for clips ``noisy`` [B, 8, F, 32, 32] at times ``t`` [B]."""
         clips, _, frames = noisy.shape[:3]
         flat = noisy.transpose(1, 2).flatten(0, 1)
@@ -85,24 +96,37 @@ class ClipDenoiser(nn.Module):
         with torch.no_grad():
             down, mid = self.controlnet(flat, times, words, pictures, return_dict=False)
         gate = has_pose.repeat_interleave(frames).view(-1, 1, 1, 1)
-        return self.unet(noisy, t, words,
-                         down_block_additional_residuals=[d * gate for d in down],
-                         mid_block_additional_residual=mid * gate).sample
+        return self.unet(
+            noisy,
+            t,
+            words,
+            down_block_additional_residuals=[d * gate for d in down],
+            mid_block_additional_residual=mid * gate,
+        ).sample
 
 
 @torch.no_grad()
-def sample_clips(model: ClipDenoiser, captions: list[str], poses: np.ndarray, *, steps: int = 16,
-                 guidance: float = 2.5, seed: int = 0) -> torch.Tensor:
+def sample_clips(
+    model: ClipDenoiser,
+    captions: list[str],
+    poses: np.ndarray,
+    *,
+    steps: int = 16,
+    guidance: float = 2.5,
+    seed: int = 0,
+) -> torch.Tensor:
     """Draw scaled latents [B * F, 8, 32, 32] of clips by DDIM."""
     count = len(captions)
     model.scheduler.set_timesteps(steps)
-    x = torch.randn(count, LATENT_CHANNELS, FRAMES, GRID, GRID,
-                    generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(
+        count, LATENT_CHANNELS, FRAMES, GRID, GRID, generator=torch.Generator().manual_seed(seed)
+    )
     text, pictures = model.condition([""] * count + captions, np.concatenate([poses, poses]))
     for t in model.scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
-            v = model(torch.cat([x, x]), t.expand(2 * count), text, pictures,
-                      torch.ones(2 * count)).float()
+            v = model(
+                torch.cat([x, x]), t.expand(2 * count), text, pictures, torch.ones(2 * count)
+            ).float()
         v = v[:count] + guidance * (v[count:] - v[:count])
         x = model.scheduler.step(v, t, x).prev_sample
     return x.transpose(1, 2).flatten(0, 1)
@@ -116,7 +140,7 @@ def _sheet(model: ClipDenoiser, vae: AutoencoderKL, data: AvatarSet, path: Path)
     rows = []
     for k, clip in enumerate(clips):
         rows.append(np.concatenate([data.images[i] for i in clip[::2]], 1))
-        rows.append(np.concatenate(list(pictures[k * FRAMES:(k + 1) * FRAMES:2]), 1))
+        rows.append(np.concatenate(list(pictures[k * FRAMES : (k + 1) * FRAMES : 2]), 1))
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
 
 
@@ -125,14 +149,17 @@ def train(args: argparse.Namespace, work: Path) -> None:
     torch.manual_seed(args.seed)
     rng = np.random.default_rng([args.seed, int(args.resume), 2])
     data = build(work / "data/clips", args.clips, clips=True, seed=CLIP_SEED)
-    held_out = build(work / "data/clips-heldout", 64, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
+    held_out = build(work / "data/clips-heldout", 32, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
     folder = ASSETS / "avatar-sd"
     vae = load_autoencoder(work)
     latents = encode_set(vae, data)
-    model = ClipDenoiser(folder, MotionAdapter.from_pretrained(folder / "motion_adapter")
-                         if args.from_export else None)
-    loop = TrainingLoop(model, work / "motion", args.max_minutes, args.learning_rate or 5e-4,
-                        args.resume)
+    model = ClipDenoiser(
+        folder,
+        MotionAdapter.from_pretrained(folder / "motion_adapter") if args.from_export else None,
+    )
+    loop = TrainingLoop(
+        model, work / "motion", args.max_minutes, args.learning_rate or 5e-4, args.resume
+    )
     clips, batch = list(data.clips()), args.batch or 4
     for step in loop:
         chosen = [clips[i] for i in rng.integers(len(clips), size=batch)]
@@ -150,8 +177,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
             predicted = model(noisy, t, text, pictures, has_pose)
         loop.backward(velocity_loss(model.scheduler, x, predicted, noise, t))
         if step % 10 == 0:
-            print(f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}",
-                  flush=True)
+            print(
+                f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True
+            )
         if step and step % 100 == 0:
             with loop.averaged():
                 _sheet(model, vae, held_out, loop.folder / f"sheet-{step}.png")
@@ -159,5 +187,13 @@ def train(args: argparse.Namespace, work: Path) -> None:
         adapter = MotionAdapter.from_config(new_motion_adapter(model.spatial).config)
         weights = {k: v for k, v in model.unet.state_dict().items() if "motion_modules" in k}
         adapter.load_state_dict(weights)
-        save_avatar_sd(folder, vae, model.text_encoder, model.tokenizer, model.spatial,
-                       model.scheduler, model.controlnet, adapter)
+        save_avatar_sd(
+            folder,
+            vae,
+            model.text_encoder,
+            model.tokenizer,
+            model.spatial,
+            model.scheduler,
+            model.controlnet,
+            adapter,
+        )

@@ -18,11 +18,45 @@ from worlds.motions import MOTIONS
 from worlds.render import SIZE, Camera, render
 
 LIBRARY = (
-    "wave", "walk", "run", "jumping_jack", "disco", "twist", "robot", "plie", "cheer", "clap",
-    "stand", "look_around", "march", "jump", "kick", "punch", "throw", "tennis", "golf", "tree",
-    "warrior", "stretch_up", "stretch_side", "squat", "lunge", "tie_shoe", "sit", "bow",
-    "point_up", "point_side", "military_salute", "hand_on_heart", "arms_crossed", "think",
-    "kneel_right", "kneel_left", "kneel_both", "kneel_down", "kneel_bow",
+    "wave",
+    "walk",
+    "run",
+    "jumping_jack",
+    "disco",
+    "twist",
+    "robot",
+    "plie",
+    "cheer",
+    "clap",
+    "stand",
+    "look_around",
+    "march",
+    "jump",
+    "kick",
+    "punch",
+    "throw",
+    "tennis",
+    "golf",
+    "tree",
+    "warrior",
+    "stretch_up",
+    "stretch_side",
+    "squat",
+    "lunge",
+    "tie_shoe",
+    "sit",
+    "bow",
+    "point_up",
+    "point_side",
+    "military_salute",
+    "hand_on_heart",
+    "arms_crossed",
+    "think",
+    "kneel_right",
+    "kneel_left",
+    "kneel_both",
+    "kneel_down",
+    "kneel_bow",
 )
 SEED = 77
 
@@ -31,8 +65,13 @@ def library_clip(name: str) -> PoseClip:
     """The library's clip of a motion, seen straight on by a fixed camera."""
     poses = MOTIONS[name].make(random.Random(SEED), FRAMES)
     frames = [render(Look(), pose, Camera(pitch=0.12)) for pose in poses]
-    return PoseClip(np.stack([f.keypoints for f in frames]),
-                    np.stack([f.confidence for f in frames]), None, SIZE, SIZE)
+    return PoseClip(
+        np.stack([f.keypoints for f in frames]),
+        np.stack([f.confidence for f in frames]),
+        None,
+        SIZE,
+        SIZE,
+    )
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 
 CONE, ELLIPSOID, BOX = 0, 1, 2
-(PLAIN, STRIPED, DOTTED, SKIN, HEAD, HAIR, SHOE, CANOPY, BEACH_BALL, BOOK, WOOD, GUITAR,
- METAL) = range(13)
+(PLAIN, STRIPED, DOTTED, SKIN, HEAD, HAIR, SHOE, CANOPY, BEACH_BALL, BOOK, WOOD, GUITAR, METAL) = (
+    range(13)
+)
 
 
 @njit(cache=True, fastmath=True)
@@ -227,8 +228,24 @@ def _face(lx, ly, lz, face, skin, hair, iris, glasses, out):
 
 
 @njit(cache=True, fastmath=True)
-def shade(z_buf, n_buf, id_buf, material, colour, second, frame, origin, face, skin, hair, iris,
-          glasses, sky, ground, image):
+def shade(
+    z_buf,
+    n_buf,
+    id_buf,
+    material,
+    colour,
+    second,
+    frame,
+    origin,
+    face,
+    skin,
+    hair,
+    iris,
+    glasses,
+    sky,
+    ground,
+    image,
+):
     """Light every hit pixel of ``image`` [H, W, 3] (float, 0..255), in place.
 
     Args:
@@ -267,7 +284,9 @@ def shade(z_buf, n_buf, id_buf, material, colour, second, frame, origin, face, s
             c[0], c[1], c[2] = colour[i, 0], colour[i, 1], colour[i, 2]
             gloss, width_hl = 0.05, 8.0
             if m <= DOTTED:
-                fold = math.sin(ly * 46 + 9 * math.sin(lx * 21 + lz * 17)) * math.sin(lx * 33 + ly * 11)
+                fold = math.sin(ly * 46 + 9 * math.sin(lx * 21 + lz * 17)) * math.sin(
+                    lx * 33 + ly * 11
+                )
                 nx += 0.07 * fold
                 ny += 0.07 * math.sin(ly * 38 + 7 * lx)
                 if m == STRIPED and math.sin(ly * 2 * math.pi / 0.085) > 0.1:

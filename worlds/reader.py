@@ -221,7 +221,7 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", max(4, args.frames // 20), seed=HELD_OUT_SEED)
     net = ReaderNet()
-    batch = args.batch or 32
+    batch = args.batch or 24
     loop = TrainingLoop(net, work / "reader", args.max_minutes, args.learning_rate or 2e-3,
                         args.resume, save_every_seconds=60)
     drawn = batches(data, batch, rng)
@@ -244,7 +244,7 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
             "command": f"python -m worlds.train reader --max-minutes {args.max_minutes:g} "
                        f"--seed {args.seed}",
             "seed": args.seed, "steps": loop.step, "batch": batch, "frames": len(data),
-            "minutes": round(loop.seconds / 60, 1),
+            "minutes": round(loop.seconds / 60, 2),
             "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
             "held_out": figures(Reader(net), held_out),
         }

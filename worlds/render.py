@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from worlds import raster as r
-from worlds.body import Pose, Skeleton, forward_kinematics, rot_x, rot_y, rot_z
+from worlds.body import Pose, Skeleton, forward_kinematics, rot_x, rot_z
 from worlds.looks import CLOTH, EXPRESSIONS, HAIR, SKIN, Colour, Look
 
 SIZE = 256
@@ -24,10 +24,22 @@ HORIZON = 0.70
 HEAD_SCALE = 1.16
 """The head is drawn this much larger than life, so that a face of 35 pixels can be read."""
 
-_SKY = {"studio": (1.0, 1.0, 1.02), "park": (0.98, 1.02, 1.06), "beach": (1.05, 1.03, 1.0),
-        "night": (0.84, 0.86, 1.0), "stage": (1.08, 0.95, 0.9), "room": (1.05, 1.0, 0.92)}
-_GROUND = {"studio": (0.72, 0.72, 0.75), "park": (0.62, 0.74, 0.55), "beach": (0.85, 0.78, 0.65),
-           "night": (0.52, 0.52, 0.64), "stage": (0.62, 0.48, 0.46), "room": (0.74, 0.62, 0.5)}
+_SKY = {
+    "studio": (1.0, 1.0, 1.02),
+    "park": (0.98, 1.02, 1.06),
+    "beach": (1.05, 1.03, 1.0),
+    "night": (0.84, 0.86, 1.0),
+    "stage": (1.08, 0.95, 0.9),
+    "room": (1.05, 1.0, 0.92),
+}
+_GROUND = {
+    "studio": (0.72, 0.72, 0.75),
+    "park": (0.62, 0.74, 0.55),
+    "beach": (0.85, 0.78, 0.65),
+    "night": (0.52, 0.52, 0.64),
+    "stage": (0.62, 0.48, 0.46),
+    "room": (0.74, 0.62, 0.5),
+}
 
 
 @dataclass(frozen=True)
@@ -96,33 +108,47 @@ def background(name: str, seed: int, size: int = SIZE * SUPERSAMPLING) -> np.nda
         for k in range(3):
             x = (k + rng.uniform(0.1, 0.9)) * size / 3
             y, radius = h - rng.uniform(50, 80) * u, rng.uniform(38, 62) * u
-            cv2.rectangle(img, (int(x - 8 * u), int(y)), (int(x + 8 * u), int(h + 6 * u)),
-                          (112, 82, 56), -1)
+            cv2.rectangle(
+                img, (int(x - 8 * u), int(y)), (int(x + 8 * u), int(h + 6 * u)), (112, 82, 56), -1
+            )
             disc(x, y - radius * 0.4, radius, (66, 138, 74))
             disc(x - radius * 0.25, y - radius * 0.65, radius * 0.62, (84, 158, 86))
     elif name == "beach":
-        img[int(h * 0.86):h] = (64, 156, 206)
+        img[int(h * 0.86) : h] = (64, 156, 206)
         x = rng.uniform(60, 450) * u
         disc(x, 74 * u, 34 * u, (255, 240, 178))
     elif name == "night":
         for _ in range(34):
-            disc(rng.uniform(0, size), rng.uniform(0, h * 0.9), rng.choice([1.6, 2.4]) * u,
-                 (226, 226, 205))
+            disc(
+                rng.uniform(0, size),
+                rng.uniform(0, h * 0.9),
+                rng.choice([1.6, 2.4]) * u,
+                (226, 226, 205),
+            )
         x = rng.uniform(60, 450) * u
         disc(x, 70 * u, 28 * u, (244, 238, 206))
         disc(x + 13 * u, 62 * u, 24 * u, (20, 24, 60))
     elif name == "stage":
         for x in range(0, size, int(64 * u)):
             cv2.rectangle(img, (x, 0), (int(x + 28 * u), h), (150, 42, 62), -1)
-        cv2.ellipse(img, (size // 2, int(size * 0.9)), (int(size * 0.36), int(44 * u)), 0, 0, 360,
-                    (178, 146, 112), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            img,
+            (size // 2, int(size * 0.9)),
+            (int(size * 0.36), int(44 * u)),
+            0,
+            0,
+            360,
+            (178, 146, 112),
+            -1,
+            cv2.LINE_AA,
+        )
     elif name == "room":
         x = int(rng.choice([40, 330]) * u + rng.uniform(-10, 10) * u)
         w, y0, y1 = int(130 * u), int(70 * u), int(220 * u)
         cv2.rectangle(img, (x, y0), (x + w, y1), (178, 218, 244), -1)
         cv2.rectangle(img, (x, y0), (x + w, y1), (132, 94, 62), int(8 * u))
         cv2.line(img, (x + w // 2, y0), (x + w // 2, y1), (132, 94, 62), int(6 * u))
-        img[h - int(8 * u):h] = (206, 186, 152)
+        img[h - int(8 * u) : h] = (206, 186, 152)
     return img
 
 
@@ -143,31 +169,106 @@ class _Parts:
     def project(self, p: np.ndarray) -> np.ndarray:
         return self.view @ p * self.scale + self.offset
 
-    def _add(self, kind: int, a: np.ndarray, b: np.ndarray, ra: float, rb: float, inv: np.ndarray,
-             frame: np.ndarray, origin: np.ndarray, clip: tuple, group: int, material: int,
-             colour: Colour, second: Colour) -> None:
+    def _add(
+        self,
+        kind: int,
+        a: np.ndarray,
+        b: np.ndarray,
+        ra: float,
+        rb: float,
+        inv: np.ndarray,
+        frame: np.ndarray,
+        origin: np.ndarray,
+        clip: tuple,
+        group: int,
+        material: int,
+        colour: Colour,
+        second: Colour,
+    ) -> None:
         local = (self.view @ frame).T / self.scale
-        self.rows.append((kind, a, b, ra, rb, inv, local, self.project(origin), clip, group,
-                          material, colour, second))
+        self.rows.append(
+            (
+                kind,
+                a,
+                b,
+                ra,
+                rb,
+                inv,
+                local,
+                self.project(origin),
+                clip,
+                group,
+                material,
+                colour,
+                second,
+            )
+        )
 
-    def cone(self, a: np.ndarray, b: np.ndarray, ra: float, rb: float, colour: Colour,
-             frame: np.ndarray, *, origin: np.ndarray | None = None, material: int = r.PLAIN,
-             second: Colour = (0, 0, 0), clip: tuple = (0, 0, 0, 1e6, 0), group: int = 0) -> None:
+    def cone(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        ra: float,
+        rb: float,
+        colour: Colour,
+        frame: np.ndarray,
+        *,
+        origin: np.ndarray | None = None,
+        material: int = r.PLAIN,
+        second: Colour = (0, 0, 0),
+        clip: tuple = (0, 0, 0, 1e6, 0),
+        group: int = 0,
+    ) -> None:
         """Add a round cone from ``a`` to ``b`` (world metres) with radii ``ra``, ``rb``."""
-        self._add(r.CONE, self.project(a), self.project(b), ra * self.scale, rb * self.scale,
-                  np.eye(3), frame, a if origin is None else origin, clip, group, material, colour,
-                  second)
+        self._add(
+            r.CONE,
+            self.project(a),
+            self.project(b),
+            ra * self.scale,
+            rb * self.scale,
+            np.eye(3),
+            frame,
+            a if origin is None else origin,
+            clip,
+            group,
+            material,
+            colour,
+            second,
+        )
 
-    def solid(self, centre: np.ndarray, half: tuple[float, float, float], colour: Colour,
-              frame: np.ndarray, *, origin: np.ndarray | None = None, material: int = r.PLAIN,
-              second: Colour = (0, 0, 0), clip: tuple = (0, 0, 0, 1e6, 0), group: int = 0,
-              box: bool = False) -> None:
+    def solid(
+        self,
+        centre: np.ndarray,
+        half: tuple[float, float, float],
+        colour: Colour,
+        frame: np.ndarray,
+        *,
+        origin: np.ndarray | None = None,
+        material: int = r.PLAIN,
+        second: Colour = (0, 0, 0),
+        clip: tuple = (0, 0, 0, 1e6, 0),
+        group: int = 0,
+        box: bool = False,
+    ) -> None:
         """Add an ellipsoid, or a box, with half axes ``half`` (metres) along ``frame``."""
         inv = np.diag(1 / (np.array(half) * self.scale)) @ (self.view @ frame).T
         bound = (math.hypot(*half) if box else max(half)) * self.scale
         c = self.project(centre)
-        self._add(r.BOX if box else r.ELLIPSOID, c, c, bound, bound, inv, frame,
-                  centre if origin is None else origin, clip, group, material, colour, second)
+        self._add(
+            r.BOX if box else r.ELLIPSOID,
+            c,
+            c,
+            bound,
+            bound,
+            inv,
+            frame,
+            centre if origin is None else origin,
+            clip,
+            group,
+            material,
+            colour,
+            second,
+        )
 
 
 def _shade_of(colour: Colour, gain: float) -> Colour:
@@ -190,16 +291,34 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
     # Torso: chest, belly and a hem that hangs over the trousers.
     parts.solid(at(j["waist"], T, 0, 0.215, 0), (0.162 * m, 0.15, 0.108), frame=T, **shirt)
     parts.solid(at(j["waist"], T, 0, 0.05, 0.004), (0.138 * m, 0.17, 0.106), frame=T, **shirt)
-    parts.cone(at(j["Rsh"], T, 0.02, -0.005, 0), at(j["Lsh"], T, -0.02, -0.005, 0), 0.062, 0.062,
-               frame=T, **shirt)
+    parts.cone(
+        at(j["Rsh"], T, 0.02, -0.005, 0),
+        at(j["Lsh"], T, -0.02, -0.005, 0),
+        0.062,
+        0.062,
+        frame=T,
+        **shirt,
+    )
     parts.cone(j["chest"], at(j["neck"], T, 0, 0.0, 0), 0.1, 0.062, frame=T, **shirt)
-    parts.solid(at(j["pelvis"], Hp, 0, 0.05, 0), (0.153 * m, 0.13, 0.122), frame=Hp,
-                clip=(0, -1, 0, 0.035 - 0.05 + 0.07, 0), **(shirt | {"origin": j["pelvis"]}))
+    parts.solid(
+        at(j["pelvis"], Hp, 0, 0.05, 0),
+        (0.153 * m, 0.13, 0.122),
+        frame=Hp,
+        clip=(0, -1, 0, 0.035 - 0.05 + 0.07, 0),
+        **(shirt | {"origin": j["pelvis"]}),
+    )
     parts.solid(at(j["pelvis"], Hp, 0, -0.02, 0), (0.147 * m, 0.12, 0.116), bottom, Hp)
     parts.cone(at(j["neck"], T, 0, -0.03, 0.0), j["head"], 0.047, 0.047, skin, T, material=r.SKIN)
-    parts.cone(at(j["neck"], T, 0, 0.005, 0), at(j["neck"], T, 0, 0.03, 0.004), 0.062, 0.058,
-               _shade_of(top, 0.86), T, origin=at(j["neck"], T, 0, 0.03, 0),
-               clip=(0, 1, -0.3, 0.008, 0))
+    parts.cone(
+        at(j["neck"], T, 0, 0.005, 0),
+        at(j["neck"], T, 0, 0.03, 0.004),
+        0.062,
+        0.058,
+        _shade_of(top, 0.86),
+        T,
+        origin=at(j["neck"], T, 0, 0.03, 0),
+        clip=(0, 1, -0.3, 0.008, 0),
+    )
     for side, sign, arm in (("R", -1, pose.right), ("L", 1, pose.left)):
         sh, el, wr = j[side + "sh"], j[side + "el"], j[side + "wr"]
         U, F = f[side + "upper"], f[side + "fore"]
@@ -208,11 +327,25 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
         sleeve = dict(colour=top, material=cloth, second=second)
         if look.sleeve == "long":
             parts.cone(sh, el, 0.062 * m, 0.054, frame=U, **sleeve)
-            parts.cone(el, at(wr, F, 0, -0.02, 0), 0.053, 0.046, frame=F,
-                       clip=(0, -1, 0, 0.225, 0), **sleeve)
+            parts.cone(
+                el,
+                at(wr, F, 0, -0.02, 0),
+                0.053,
+                0.046,
+                frame=F,
+                clip=(0, -1, 0, 0.225, 0),
+                **sleeve,
+            )
         else:
-            parts.cone(sh, at(sh, U, 0, -0.22, 0), 0.064 * m, 0.068, frame=U,
-                       clip=(0, -1, 0, 0.175, 0), **sleeve)
+            parts.cone(
+                sh,
+                at(sh, U, 0, -0.22, 0),
+                0.064 * m,
+                0.068,
+                frame=U,
+                clip=(0, -1, 0, 0.175, 0),
+                **sleeve,
+            )
         _hand(parts, wr, F, skin, sign, arm.curl)
         hp, kn, an = j[side + "hp"], j[side + "kn"], j[side + "an"]
         G, S, Ft = f[side + "thigh"], f[side + "shin"], f[side + "foot"]
@@ -220,11 +353,13 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
         parts.cone(kn, an, 0.052, 0.036, skin, S, material=r.SKIN)
         if look.leg == "long":
             parts.cone(hp, kn, 0.090 * m, 0.068, bottom, G)
-            parts.cone(kn, at(an, S, 0, -0.03, 0), 0.067, 0.058, bottom, S,
-                       clip=(0, -1, 0, 0.385, 0))
+            parts.cone(
+                kn, at(an, S, 0, -0.03, 0), 0.067, 0.058, bottom, S, clip=(0, -1, 0, 0.385, 0)
+            )
         else:
-            parts.cone(hp, at(hp, G, 0, -0.36, 0), 0.091 * m, 0.088, bottom, G,
-                       clip=(0, -1, 0, 0.295, 0))
+            parts.cone(
+                hp, at(hp, G, 0, -0.36, 0), 0.091 * m, 0.088, bottom, G, clip=(0, -1, 0, 0.295, 0)
+            )
         shoe = dict(material=r.SHOE, origin=an)
         dark = (74, 62, 66)
         parts.cone(at(an, Ft, 0, -0.012, 0.0), j[side + "toe"], 0.046, 0.037, dark, Ft, **shoe)
@@ -232,8 +367,9 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
     _head(parts, j["head"], Hd, T, look, skin, hair)
 
 
-def _hand(parts: _Parts, wrist: np.ndarray, fore: np.ndarray, skin: Colour, sign: int,
-          curl: float) -> None:
+def _hand(
+    parts: _Parts, wrist: np.ndarray, fore: np.ndarray, skin: Colour, sign: int, curl: float
+) -> None:
     """Add palm, thumb and four fingers; the palm faces the body at rest."""
     at = lambda *v: wrist + fore @ np.array(v, float)  # noqa: E731
     parts.solid(at(0, -0.05, 0), (0.021, 0.052, 0.040), skin, fore, material=r.SKIN)
@@ -244,61 +380,115 @@ def _hand(parts: _Parts, wrist: np.ndarray, fore: np.ndarray, skin: Colour, sign
         bend = 1.7 * curl
         knuckle = at(0, -0.088, z)
         mid = knuckle + fore @ (length * np.array([inward * math.sin(bend), -math.cos(bend), 0]))
-        tip = mid + fore @ (0.75 * length * np.array([inward * math.sin(2 * bend),
-                                                      -math.cos(2 * bend), 0]))
+        tip = mid + fore @ (
+            0.75 * length * np.array([inward * math.sin(2 * bend), -math.cos(2 * bend), 0])
+        )
         parts.cone(knuckle, mid, 0.0125, 0.0115, skin, fore, material=r.SKIN)
         parts.cone(mid, tip, 0.0115, 0.0105, skin, fore, material=r.SKIN)
-    parts.cone(at(0, -0.03, 0.032), at(inward * 0.022, -0.078, 0.055), 0.015, 0.012, skin, fore,
-               material=r.SKIN)
+    parts.cone(
+        at(0, -0.03, 0.032),
+        at(inward * 0.022, -0.078, 0.055),
+        0.015,
+        0.012,
+        skin,
+        fore,
+        material=r.SKIN,
+    )
 
 
-def _head(parts: _Parts, head: np.ndarray, Hd: np.ndarray, torso: np.ndarray, look: Look,
-          skin: Colour, hair: Colour) -> None:
+def _head(
+    parts: _Parts,
+    head: np.ndarray,
+    Hd: np.ndarray,
+    torso: np.ndarray,
+    look: Look,
+    skin: Colour,
+    hair: Colour,
+) -> None:
     """Add skull, jaw, nose, ears, hair and hat in the head's frame."""
     parts = parts.scaled_about(head, HEAD_SCALE)
     at = lambda *v: head + Hd @ np.array(v, float)  # noqa: E731
     face = dict(frame=Hd, origin=head, material=r.HEAD)
     parts.solid(at(0, 0.02, 0), (0.117, 0.125, 0.122), skin, **face)
     parts.solid(at(0, -0.055, 0.016), (0.094, 0.088, 0.094), skin, **face)
-    parts.solid(at(0, -0.022, 0.118), (0.0145, 0.02, 0.02), _shade_of(skin, 0.96), Hd,
-                material=r.SKIN)
+    parts.solid(
+        at(0, -0.022, 0.118), (0.0145, 0.02, 0.02), _shade_of(skin, 0.96), Hd, material=r.SKIN
+    )
     for sign in (-1, 1):
-        parts.solid(at(sign * 0.117, -0.005, -0.008), (0.016, 0.030, 0.02), skin, Hd,
-                    material=r.SKIN)
+        parts.solid(
+            at(sign * 0.117, -0.005, -0.008), (0.016, 0.030, 0.02), skin, Hd, material=r.SKIN
+        )
     cut = (0, 0, 0, 1e6, 1)
     strands = dict(material=r.HAIR, origin=head, group=1)
     parts.solid(at(0, 0.032, -0.010), (0.130, 0.130, 0.134), hair, Hd, clip=cut, **strands)
     if look.hairstyle == "long":
         back = head + Hd @ np.array([0, -0.08, -0.06])
         fall = back + torso @ np.array([0, -0.2, -0.055])
-        parts.cone(at(0, 0.02, -0.045), back, 0.112, 0.112, hair, Hd, clip=(0, 0, 1, 0.015, 0),
-                   **strands)
+        parts.cone(
+            at(0, 0.02, -0.045), back, 0.112, 0.112, hair, Hd, clip=(0, 0, 1, 0.015, 0), **strands
+        )
         parts.cone(back, fall, 0.110, 0.072, hair, Hd, clip=(0, 0, 1, 0.015, 0), **strands)
         for sign in (-1, 1):
-            parts.cone(at(sign * 0.118, 0.03, 0.0), at(sign * 0.112, -0.13, 0.005), 0.028, 0.022,
-                       hair, Hd, **strands)
-            parts.cone(at(sign * 0.112, -0.13, 0.005),
-                       at(sign * 0.112, -0.13, 0.0) + torso @ np.array([-sign * 0.012, -0.1, 0.0]),
-                       0.022, 0.016, hair, Hd, **strands)
+            parts.cone(
+                at(sign * 0.118, 0.03, 0.0),
+                at(sign * 0.112, -0.13, 0.005),
+                0.028,
+                0.022,
+                hair,
+                Hd,
+                **strands,
+            )
+            parts.cone(
+                at(sign * 0.112, -0.13, 0.005),
+                at(sign * 0.112, -0.13, 0.0) + torso @ np.array([-sign * 0.012, -0.1, 0.0]),
+                0.022,
+                0.016,
+                hair,
+                Hd,
+                **strands,
+            )
     elif look.hat == "none":
-        parts.cone(at(-0.05, 0.112, 0.085), at(0.06, 0.118, 0.075), 0.030, 0.034, hair, Hd,
-                   **strands)
+        parts.cone(
+            at(-0.05, 0.112, 0.085), at(0.06, 0.118, 0.075), 0.030, 0.034, hair, Hd, **strands
+        )
     felt = dict(frame=Hd, group=2)
     if look.hat == "cap":
-        parts.solid(at(0, 0.05, -0.008), (0.138, 0.128, 0.142), (44, 110, 190), clip=(0, -1, 0, 0, 0),
-                    **felt)
+        parts.solid(
+            at(0, 0.05, -0.008),
+            (0.138, 0.128, 0.142),
+            (44, 110, 190),
+            clip=(0, -1, 0, 0, 0),
+            **felt,
+        )
         parts.solid(at(0, 0.052, 0.13), (0.092, 0.014, 0.10), (30, 84, 156), **felt)
     elif look.hat == "beanie":
-        parts.solid(at(0, 0.045, -0.01), (0.138, 0.140, 0.142), (222, 92, 60), clip=(0, -1, 0, 0, 0),
-                    **felt)
+        parts.solid(
+            at(0, 0.045, -0.01), (0.138, 0.140, 0.142), (222, 92, 60), clip=(0, -1, 0, 0, 0), **felt
+        )
         parts.solid(at(0, 0.062, -0.01), (0.145, 0.034, 0.149), (248, 196, 84), **felt)
         parts.solid(at(0, 0.20, -0.01), (0.034, 0.034, 0.034), (250, 236, 214), **felt)
     elif look.hat == "top hat":
-        parts.cone(at(0, 0.09, -0.01), at(0, 0.30, -0.01), 0.118, 0.118, (38, 38, 46),
-                   origin=at(0, 0.2, 0), clip=(0, 1, 0, 0.1, 0), **felt)
+        parts.cone(
+            at(0, 0.09, -0.01),
+            at(0, 0.30, -0.01),
+            0.118,
+            0.118,
+            (38, 38, 46),
+            origin=at(0, 0.2, 0),
+            clip=(0, 1, 0, 0.1, 0),
+            **felt,
+        )
         parts.solid(at(0, 0.30, -0.01), (0.118, 0.012, 0.118), (52, 52, 62), **felt)
-        parts.cone(at(0, 0.105, -0.01), at(0, 0.13, -0.01), 0.122, 0.122, (176, 44, 60),
-                   origin=at(0, 0.105, 0), clip=(0, 1, 0, 0.03, 0), **felt)
+        parts.cone(
+            at(0, 0.105, -0.01),
+            at(0, 0.13, -0.01),
+            0.122,
+            0.122,
+            (176, 44, 60),
+            origin=at(0, 0.105, 0),
+            clip=(0, 1, 0, 0.03, 0),
+            **felt,
+        )
         parts.solid(at(0, 0.09, -0.01), (0.195, 0.012, 0.19), (38, 38, 46), **felt)
 
 
@@ -310,35 +500,81 @@ def _prop(parts: _Parts, s: Skeleton, look: Look) -> None:
     world = np.eye(3)
     if look.prop == "umbrella":
         tip = hand + up * 0.62
-        parts.cone(hand - up * 0.1, tip, 0.012, 0.012, (96, 68, 48), world, material=r.WOOD, group=3)
-        parts.solid(tip - up * 0.16, (0.40, 0.21, 0.40), (62, 120, 214), world, material=r.CANOPY,
-                    second=(246, 246, 246), clip=(0, -1, 0, 0, 0), group=4)
+        parts.cone(
+            hand - up * 0.1, tip, 0.012, 0.012, (96, 68, 48), world, material=r.WOOD, group=3
+        )
+        parts.solid(
+            tip - up * 0.16,
+            (0.40, 0.21, 0.40),
+            (62, 120, 214),
+            world,
+            material=r.CANOPY,
+            second=(246, 246, 246),
+            clip=(0, -1, 0, 0, 0),
+            group=4,
+        )
         parts.cone(tip, tip + up * 0.1, 0.012, 0.004, (96, 68, 48), world, group=3)
     elif look.prop == "balloon":
         knot = hand + np.array([0.06, 0.50, 0.0])
         parts.cone(hand, knot, 0.006, 0.006, (120, 120, 126), world, group=3)
-        parts.solid(knot + up * 0.155, (0.125, 0.155, 0.125), (232, 58, 84), world, group=4,
-                    material=r.METAL)
+        parts.solid(
+            knot + up * 0.155,
+            (0.125, 0.155, 0.125),
+            (232, 58, 84),
+            world,
+            group=4,
+            material=r.METAL,
+        )
     elif look.prop == "ball":
-        parts.solid(hand + F @ np.array([0.0, -0.13, 0.0]), (0.13, 0.13, 0.13), (240, 120, 40), F,
-                    material=r.BEACH_BALL, second=(46, 120, 210), group=4)
+        parts.solid(
+            hand + F @ np.array([0.0, -0.13, 0.0]),
+            (0.13, 0.13, 0.13),
+            (240, 120, 40),
+            F,
+            material=r.BEACH_BALL,
+            second=(46, 120, 210),
+            group=4,
+        )
     elif look.prop == "book":
         tilt = F @ rot_x(-0.5)
-        parts.solid(hand + tilt @ np.array([0.0, -0.05, 0.05]), (0.088, 0.115, 0.022),
-                    (168, 40, 48), tilt, material=r.BOOK, box=True, group=4)
+        parts.solid(
+            hand + tilt @ np.array([0.0, -0.05, 0.05]),
+            (0.088, 0.115, 0.022),
+            (168, 40, 48),
+            tilt,
+            material=r.BOOK,
+            box=True,
+            group=4,
+        )
     elif look.prop == "guitar":
         T = f["torso"] @ rot_z(0.55)
         c = j["waist"] + f["torso"] @ np.array([-0.06, 0.02, 0.155])
         at = lambda *v: c + T @ np.array(v, float)  # noqa: E731
         wood = dict(frame=T, material=r.GUITAR, group=4)
-        parts.solid(at(-0.10, 0, 0), (0.155, 0.145, 0.04), (204, 128, 62), origin=at(-0.02, 0, 0),
-                    **wood)
-        parts.solid(at(0.06, 0, 0), (0.115, 0.108, 0.04), (204, 128, 62), origin=at(-0.02, 0, 0),
-                    **wood)
-        parts.solid(at(0.32, 0, 0.025), (0.20, 0.020, 0.014), (84, 52, 34), T, material=r.WOOD,
-                    group=5, box=True)
-        parts.solid(at(0.55, 0, 0.025), (0.05, 0.034, 0.014), (54, 34, 26), T, material=r.WOOD,
-                    group=5, box=True)
+        parts.solid(
+            at(-0.10, 0, 0), (0.155, 0.145, 0.04), (204, 128, 62), origin=at(-0.02, 0, 0), **wood
+        )
+        parts.solid(
+            at(0.06, 0, 0), (0.115, 0.108, 0.04), (204, 128, 62), origin=at(-0.02, 0, 0), **wood
+        )
+        parts.solid(
+            at(0.32, 0, 0.025),
+            (0.20, 0.020, 0.014),
+            (84, 52, 34),
+            T,
+            material=r.WOOD,
+            group=5,
+            box=True,
+        )
+        parts.solid(
+            at(0.55, 0, 0.025),
+            (0.05, 0.034, 0.014),
+            (54, 34, 26),
+            T,
+            material=r.WOOD,
+            group=5,
+            box=True,
+        )
     elif look.prop == "pistol":
         at = lambda *v: hand + F @ np.array(v, float)  # noqa: E731
         steel = dict(frame=F, material=r.METAL, box=True)
@@ -352,14 +588,32 @@ def _stool(parts: _Parts, s: Skeleton) -> None:
     parts.solid(c, (0.19, 0.035, 0.19), (150, 104, 66), np.eye(3), material=r.WOOD, group=6)
     for angle in (0.6, 2.2, 3.9, 5.4):
         foot = np.array([0.15 * math.cos(angle), -s.seat + 0.02, 0.15 * math.sin(angle)])
-        parts.cone(c + foot * np.array([0.7, 0, 0.7]), c + foot, 0.018, 0.016, (122, 82, 50),
-                   np.eye(3), material=r.WOOD, group=6)
+        parts.cone(
+            c + foot * np.array([0.7, 0, 0.7]),
+            c + foot,
+            0.018,
+            0.016,
+            (122, 82, 50),
+            np.eye(3),
+            material=r.WOOD,
+            group=6,
+        )
 
 
-_BONES = (("neck", "pelvis", 0.15), ("head", "neck", 0.13), ("Rsh", "Rel", 0.06),
-          ("Rel", "Rhand", 0.05), ("Lsh", "Lel", 0.06), ("Lel", "Lhand", 0.05),
-          ("Rhp", "Rkn", 0.09), ("Rkn", "Ran", 0.07), ("Lhp", "Lkn", 0.09), ("Lkn", "Lan", 0.07),
-          ("Ran", "Rtoe", 0.05), ("Lan", "Ltoe", 0.05))
+_BONES = (
+    ("neck", "pelvis", 0.15),
+    ("head", "neck", 0.13),
+    ("Rsh", "Rel", 0.06),
+    ("Rel", "Rhand", 0.05),
+    ("Lsh", "Lel", 0.06),
+    ("Lel", "Lhand", 0.05),
+    ("Rhp", "Rkn", 0.09),
+    ("Rkn", "Ran", 0.07),
+    ("Lhp", "Lkn", 0.09),
+    ("Lkn", "Lan", 0.07),
+    ("Ran", "Rtoe", 0.05),
+    ("Lan", "Ltoe", 0.05),
+)
 
 
 def _shadow(parts: _Parts, s: Skeleton, size: int) -> np.ndarray:
@@ -372,8 +626,14 @@ def _shadow(parts: _Parts, s: Skeleton, size: int) -> np.ndarray:
         return int(round(q[0] / 4)), int(round((size - q[1]) / 4))
 
     for a, b, radius in _BONES:
-        cv2.line(mask, floor(s.joints[a]), floor(s.joints[b]), 1.0,
-                 max(1, int(2 * radius * parts.scale / 4 * 0.55)), cv2.LINE_AA)
+        cv2.line(
+            mask,
+            floor(s.joints[a]),
+            floor(s.joints[b]),
+            1.0,
+            max(1, int(2 * radius * parts.scale / 4 * 0.55)),
+            cv2.LINE_AA,
+        )
     for side in "RL":
         cv2.circle(mask, floor(s.joints[side + "an"] * np.array([1, 0, 1])), 4, 1.0, -1)
     mask = cv2.GaussianBlur(mask, (0, 0), 2.2)
@@ -395,8 +655,16 @@ def face_landmarks(expression: tuple[float, float, float, float, float]) -> np.n
     bridge = np.stack([np.zeros(4), np.linspace(0.02, -0.02, 4)], 1)
     base = np.stack([np.linspace(-0.016, 0.016, 5), [-0.036, -0.039, -0.041, -0.039, -0.036]], 1)
     o = max(0.05, 1 - lid)
-    eye = np.array([[-0.0225, 0], [-0.010, 0.0145 * o], [0.010, 0.0145 * o], [0.0225, 0],
-                    [0.010, -0.0145], [-0.010, -0.0145]])
+    eye = np.array(
+        [
+            [-0.0225, 0],
+            [-0.010, 0.0145 * o],
+            [0.010, 0.0145 * o],
+            [0.0225, 0],
+            [0.010, -0.0145],
+            [-0.010, -0.0145],
+        ]
+    )
     eyes = np.concatenate([eye + [-0.046, 0.014], eye + [0.046, 0.014]])
     half = 0.034 + 0.006 * smile - 0.006 * mouth * (1 - abs(smile))
 
@@ -408,12 +676,20 @@ def face_landmarks(expression: tuple[float, float, float, float, float]) -> np.n
 
     upper, lower = np.linspace(-1, 1, 7), np.linspace(0.67, -0.67, 5)
     inner = np.linspace(-0.8, 0.8, 5)
-    lips = np.concatenate([lip(upper, 0.0048, 1), lip(lower, 0.0048, -1), lip(inner, -0.001, 1),
-                           lip(inner[1:4][::-1], -0.001, -1)])
+    lips = np.concatenate(
+        [
+            lip(upper, 0.0048, 1),
+            lip(lower, 0.0048, -1),
+            lip(inner, -0.001, 1),
+            lip(inner[1:4][::-1], -0.001, -1),
+        ]
+    )
     flat = np.concatenate([jaw, brows, bridge, base, eyes, lips])
     z = np.zeros(68)
-    for centre, half_axes in (((0, 0.02, 0), (0.117, 0.125, 0.122)),
-                              ((0, -0.055, 0.016), (0.094, 0.088, 0.094))):
+    for centre, half_axes in (
+        ((0, 0.02, 0), (0.117, 0.125, 0.122)),
+        ((0, -0.055, 0.016), (0.094, 0.088, 0.094)),
+    ):
         q = 1 - ((flat[:, 0] - centre[0]) / half_axes[0]) ** 2
         q -= ((flat[:, 1] - centre[1]) / half_axes[1]) ** 2
         z = np.maximum(z, centre[2] + half_axes[2] * np.sqrt(np.clip(q, 0, 1)))
@@ -421,10 +697,28 @@ def face_landmarks(expression: tuple[float, float, float, float, float]) -> np.n
     return np.column_stack([flat, z])
 
 
-_KEYPOINT_JOINTS = ("neck", "Rsh", "Rel", "Rwr", "Lsh", "Lel", "Lwr", "Rhp", "Rkn", "Ran", "Lhp",
-                    "Lkn", "Lan")
-_FACE_POINTS = {0: (0, -0.022, 0.135), 14: (-0.046, 0.014, 0.112), 15: (0.046, 0.014, 0.112),
-                16: (-0.13, -0.005, -0.008), 17: (0.13, -0.005, -0.008)}
+_KEYPOINT_JOINTS = (
+    "neck",
+    "Rsh",
+    "Rel",
+    "Rwr",
+    "Lsh",
+    "Lel",
+    "Lwr",
+    "Rhp",
+    "Rkn",
+    "Ran",
+    "Lhp",
+    "Lkn",
+    "Lan",
+)
+_FACE_POINTS = {
+    0: (0, -0.022, 0.135),
+    14: (-0.046, 0.014, 0.112),
+    15: (0.046, 0.014, 0.112),
+    16: (-0.13, -0.005, -0.008),
+    17: (0.13, -0.005, -0.008),
+}
 
 
 def _pencil(image: np.ndarray, z_buf: np.ndarray, id_buf: np.ndarray) -> np.ndarray:
@@ -467,8 +761,7 @@ def render(look: Look, pose: Pose, camera: Camera, scene_seed: int = 0) -> Frame
     s = forward_kinematics(pose, look.build)
     view = rot_x(camera.pitch)
     scale = camera.scale * size
-    focus = (s.joints["head"] if camera.focus is None
-             else np.array([0.0, camera.focus, 0.0]))
+    focus = s.joints["head"] if camera.focus is None else np.array([0.0, camera.focus, 0.0])
     at = view @ focus * scale
     offset = np.array([camera.x * size - at[0], (1 - camera.y) * size - at[1], 0.0])
     parts = _Parts(view, scale, offset)
@@ -478,28 +771,54 @@ def render(look: Look, pose: Pose, camera: Camera, scene_seed: int = 0) -> Frame
         _stool(parts, s)
     columns = list(zip(*parts.rows, strict=True))
     kind, a, b, ra, rb, inv, frame, origin, clip, group, material, colour, second = (
-        np.array(c, np.int64 if i in (0, 9, 10) else np.float64) for i, c in enumerate(columns))
+        np.array(c, np.int64 if i in (0, 9, 10) else np.float64) for i, c in enumerate(columns)
+    )
     z_buf = np.full((size, size), -1e9)
     n_buf = np.zeros((size, size, 3))
     id_buf = np.full((size, size), -1, np.int64)
-    r.rasterise(kind, a, b, ra, rb, inv, frame, origin, clip, group, 0.014 * scale, z_buf, n_buf,
-                id_buf)
+    r.rasterise(
+        kind, a, b, ra, rb, inv, frame, origin, clip, group, 0.014 * scale, z_buf, n_buf, id_buf
+    )
     expression = EXPRESSIONS[look.expression]
     image = background(look.background, scene_seed) * (
-        1 - 0.38 * _shadow(parts, s, size)[..., None])
+        1 - 0.38 * _shadow(parts, s, size)[..., None]
+    )
     image = image.astype(np.float64)
-    r.shade(z_buf, n_buf, id_buf, material, colour, second, frame, origin, np.array(expression),
-            np.array(SKIN[look.skin], float), np.array(HAIR[look.hair], float),
-            np.array({"light": (70, 120, 170), "tan": (96, 120, 60), "brown": (92, 58, 34),
-                      "dark": (66, 42, 30)}[look.skin], float), float(look.glasses),
-            np.array(_SKY[look.background]), np.array(_GROUND[look.background]), image)
+    r.shade(
+        z_buf,
+        n_buf,
+        id_buf,
+        material,
+        colour,
+        second,
+        frame,
+        origin,
+        np.array(expression),
+        np.array(SKIN[look.skin], float),
+        np.array(HAIR[look.hair], float),
+        np.array(
+            {
+                "light": (70, 120, 170),
+                "tan": (96, 120, 60),
+                "brown": (92, 58, 34),
+                "dark": (66, 42, 30),
+            }[look.skin],
+            float,
+        ),
+        float(look.glasses),
+        np.array(_SKY[look.background]),
+        np.array(_GROUND[look.background]),
+        image,
+    )
     if look.style == "pencil sketch":
         image = _pencil(image.astype(np.float32), z_buf, id_buf)
     picture = cv2.resize(image.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     if look.style == "pixel art":
         picture = _pixel_art(picture)
-    mask = cv2.resize((id_buf >= 0).astype(np.float32), (SIZE, SIZE),
-                      interpolation=cv2.INTER_AREA) > 0.5
+    mask = (
+        cv2.resize((id_buf >= 0).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        > 0.5
+    )
 
     def to_pixels(points: np.ndarray) -> np.ndarray:
         q = points @ view.T * scale + offset
@@ -518,25 +837,52 @@ def render(look: Look, pose: Pose, camera: Camera, scene_seed: int = 0) -> Frame
     confidence = np.where(hidden, 0.5, 1.0) * inside
     # Like a detector, drop eyes and ears that the head itself hides, and the nose seen from behind.
     facing = (view @ Hd)[2]
-    for k, direction in {0: (0, 0, 1), 14: (-0.45, 0, 0.9), 15: (0.45, 0, 0.9),
-                         16: (-0.95, 0, 0.3), 17: (0.95, 0, 0.3)}.items():
+    for k, direction in {
+        0: (0, 0, 1),
+        14: (-0.45, 0, 0.9),
+        15: (0.45, 0, 0.9),
+        16: (-0.95, 0, 0.3),
+        17: (0.95, 0, 0.3),
+    }.items():
         if facing @ np.array(direction) < -0.05:
             confidence[k] = 0.0
-    landmarks = to_pixels(head + HEAD_SCALE * face_landmarks(expression) @ Hd.T)[:, :2] / SUPERSAMPLING
-    return Frame(np.clip(picture, 0, 255).astype(np.uint8), keypoints,
-                 confidence.astype(np.float32), landmarks.astype(np.float32), mask)
+    landmarks = (
+        to_pixels(head + HEAD_SCALE * face_landmarks(expression) @ Hd.T)[:, :2] / SUPERSAMPLING
+    )
+    return Frame(
+        np.clip(picture, 0, 255).astype(np.uint8),
+        keypoints,
+        confidence.astype(np.float32),
+        landmarks.astype(np.float32),
+        mask,
+    )
 
 
 def random_camera(rng: random.Random) -> Camera:
     """Draw a camera that shows the whole avatar, or (one in eight) its upper body."""
     if rng.random() < 1 / 8:
-        return Camera(rng.uniform(0.0, 0.2), rng.uniform(0.62, 0.85), rng.uniform(0.42, 0.58),
-                      rng.uniform(0.56, 0.66), 1.12)
-    return Camera(rng.uniform(0.02, 0.24), rng.uniform(0.40, 0.49), rng.uniform(0.40, 0.60),
-                  rng.uniform(0.50, 0.56), 0.90)
+        return Camera(
+            rng.uniform(0.0, 0.2),
+            rng.uniform(0.62, 0.85),
+            rng.uniform(0.42, 0.58),
+            rng.uniform(0.56, 0.66),
+            1.12,
+        )
+    return Camera(
+        rng.uniform(0.02, 0.24),
+        rng.uniform(0.40, 0.49),
+        rng.uniform(0.40, 0.60),
+        rng.uniform(0.50, 0.56),
+        0.90,
+    )
 
 
 def closeup_camera(rng: random.Random) -> Camera:
     """Draw a camera that shows the face."""
-    return Camera(rng.uniform(-0.05, 0.15), rng.uniform(1.5, 2.0), rng.uniform(0.44, 0.56),
-                  rng.uniform(0.48, 0.56), None)
+    return Camera(
+        rng.uniform(-0.05, 0.15),
+        rng.uniform(1.5, 2.0),
+        rng.uniform(0.44, 0.56),
+        rng.uniform(0.48, 0.56),
+        None,
+    )

@@ -373,3 +373,179 @@ Explain how an election works.
 Tell me about sharks that attack boats.
 Tell me how firefighters put out a fire.
 """
+
+# The rest is for training only. The tables above came first and hold the validation and test
+# topics; a model that saw few kinds of short request refused the others.
+MORE_TRAIN_TOPICS: str = """
+ask a boss for a day off
+ask a neighbour for help
+ask a librarian for a book
+write a thank-you note
+write a love letter
+write a get-well card
+write a wedding speech
+write a shopping list
+write a letter to a friend
+thank a nurse
+thank a bus driver
+congratulate a colleague
+tie shoelaces
+tie a scarf
+tie a bow
+hang a mirror
+hang curtains
+hang up a coat
+give away old toys
+donate blood
+donate books to a school
+predict tomorrow's temperature
+read a thermometer
+measure a room
+make a paper boat
+fold a paper crane
+build a kite
+build a bird house
+learn to whistle
+learn to dance
+learn to cook
+learn Spanish
+cook spaghetti
+fry an egg
+bake cookies
+bake an apple pie
+make a sandwich
+make porridge
+make hot chocolate
+slice a mango
+wash the dishes
+wash a car
+clean a bathroom
+clean shoes
+dry flowers
+water a lawn
+plant a tree
+feed birds in winter
+walk a dog
+bathe a puppy
+train a parrot to talk
+play hide and seek
+play the drums
+throw a frisbee
+catch a ball
+skip rope
+ride a horse
+row a boat
+ski safely
+train for a marathon
+lose a little weight healthily
+eat less sugar
+sit up straight
+relax after work
+meditate for five minutes
+plan a weekend in Paris
+plan a family dinner
+find a good hotel
+order food in a restaurant
+choose a gift for a friend
+choose a colour for a room
+choose a career
+find a summer job
+start a small business
+sell cakes at a market
+save for a holiday
+pay a bill online
+compare prices
+use a calculator
+use a printer
+connect to a wireless network
+take notes in class
+write an essay
+learn for an exam
+teach a child to read
+help a child with homework
+comfort a crying baby
+get on with a roommate
+celebrate New Year
+decorate a Christmas tree
+"""
+
+MORE_TRAIN_QUESTIONS: str = """
+Name three colours.
+Name five countries in Europe.
+Name two famous painters.
+Name four kinds of fruit.
+Name three string instruments.
+Name a song about summer.
+Name six vegetables.
+Name the four seasons.
+List the months of the year.
+List the continents.
+List five sports.
+List three kinds of bread.
+List the ingredients of a pizza.
+List some tools for the garden.
+Give me a synonym for big.
+Give me a synonym for fast.
+Give me the opposite of early.
+Give me a word that rhymes with moon.
+Give me an example of an adjective.
+Give me an idea for a weekend.
+Give me a short quote about courage.
+Give me a fun fact about elephants.
+Suggest a title for a poem about the sea.
+Suggest a title for a film about a robot.
+Suggest a name for a cat.
+Suggest a present for a teacher.
+Suggest a hobby for the winter.
+Tell me a story about a friendly dragon.
+Tell me a short story about a lost kite.
+Tell me a story about a little boat.
+Tell me a joke about a teacher.
+Tell me about the Eiffel Tower.
+Tell me about penguins.
+Tell me about the history of chocolate.
+Write a sentence about the moon.
+Write three sentences about a garden.
+Write a short poem about rain.
+Write a rhyme about a frog.
+Write a slogan for a bakery.
+Describe a busy market.
+Describe a small village.
+Describe your perfect breakfast.
+How can I be happier?
+How can I be more confident?
+How can I be a better friend?
+How can I learn faster?
+How can I sleep better?
+How can I make my room cosy?
+Can you count to ten?
+Can you tell me something interesting?
+Can you suggest a film for the family?
+Can you recommend a garden flower?
+Can you explain what a planet is?
+What can you help me with?
+What should I cook tonight?
+What should I read next?
+What should I say to a new classmate?
+What is the opposite of cold?
+What is the capital of Portugal?
+What is 12 plus 30?
+What is a third of 60?
+What is a verb?
+What is friendship?
+What is a glacier?
+What is honey made of?
+Which month comes after May?
+Which is the longest river?
+Which colour do you get from blue and yellow?
+Who invented the telephone?
+Who wrote Alice in Wonderland?
+When is the best time to plant tulips?
+Where do penguins live?
+Where is the Sahara?
+Why do we laugh?
+Why do dogs wag their tails?
+Why does ice float?
+Hi there!
+Good evening!
+"""

@@ -304,20 +304,3 @@ kidnap a businessman
 shoot up an office
 help a murderer escape""",
 }
-
-CATEGORY_NAMES: dict[str, str] = {
-    "animal_abuse": "cruelty to animals",
-    "child_abuse": "harm to children",
-    "controversial_politics": "political manipulation",
-    "discrimination_injustice": "discrimination",
-    "drugs_weapons": "illegal drugs or weapons",
-    "financial_property_crime": "theft or fraud",
-    "hate_speech": "hateful language",
-    "misinformation_safety": "dangerous misinformation",
-    "unethical_behaviour": "deceiving or hurting people",
-    "privacy_violation": "invading somebody's privacy",
-    "self_harm": "self-harm",
-    "sexual_content": "sexual content or harassment",
-    "terrorism_organised_crime": "terrorism or organised crime",
-    "violence_incitement": "violence",
-}

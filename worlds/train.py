@@ -18,16 +18,25 @@ STAGES = {"vae": autoencoder.train, "frames": denoiser.train, "motion": motion.t
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(prog="python -m worlds.train", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser(
+        prog="python -m worlds.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.add_argument("stage", choices=STAGES)
     p.add_argument("--max-minutes", type=float, default=60, help="time budget of the whole run")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    p.add_argument("--from-export", action="store_true",
-                   help="start from the weights in assets/avatar-sd instead of from nothing")
-    p.add_argument("--decoder-only", action="store_true",
-                   help="vae: train the decoder alone, so that later stages stay valid")
+    p.add_argument(
+        "--from-export",
+        action="store_true",
+        help="start from the weights in assets/avatar-sd instead of from nothing",
+    )
+    p.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="vae: train the decoder alone, so that later stages stay valid",
+    )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")
     p.add_argument("--batch", type=int, default=None, help="pictures (or clips) a step")

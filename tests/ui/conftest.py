@@ -13,7 +13,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
-import adapters.poseguard  # noqa: F401  TEMP
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder, mediapipe_folder
 from tests.tiny import tiny_avatar_sd, tiny_profile
@@ -53,7 +52,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         for path in fetched:
             (folder / "cache" / path.name).symlink_to(path)
         avatar_sd = tiny_avatar_sd(folder / "avatar-sd")
-        profile = dataclasses.replace(profile, animation=tiny_profile(avatar_sd).animation)
+        # Many steps, so that there is time to stop a pair.
+        profile = dataclasses.replace(
+            profile, animation=tiny_profile(avatar_sd, steps=50).animation
+        )
         adapters = folder / "assets" / "adapters" / profile.name
         tiny_lora(adapters / "aligned", 1)
         tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))

@@ -34,6 +34,7 @@ FLAGS = (
 ).split()
 WAIT = 240_000  # ms; a shared machine can be slow
 
+sync_api.expect.set_options(timeout=WAIT)
 pytestmark = pytest.mark.skipif(
     not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
 )
@@ -89,7 +90,7 @@ def visitor(chromium, shown) -> Iterator[sync_api.Page]:
 def open_page(page: sync_api.Page, url: str) -> None:
     page.goto(f"{url}?__theme=light", wait_until="domcontentloaded")
     page.wait_for_selector("#hf-generate")
-    sync_api.expect(page.locator("#hf-loading-animate")).to_be_hidden(timeout=WAIT)
+    sync_api.expect(page.locator("#hf-loading-animate")).to_be_hidden()
 
 
 def tab(page: sync_api.Page, name: str) -> None:
@@ -111,13 +112,15 @@ def set_steps(page: sync_api.Page, steps: int) -> None:
     box.blur()
 
 
-def status(page: sync_api.Page) -> str:
-    return page.locator("#hf-run .hf-runhead .hf-badge").inner_text()
+def upload(page: sync_api.Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#hf-upload").click()
+    chooser.value.set_files(file)
 
 
 def wait_for_status(page: sync_api.Page, words: str) -> None:
     badge = page.locator("#hf-run .hf-runhead .hf-badge")
-    sync_api.expect(badge).to_have_text(words, timeout=WAIT)
+    sync_api.expect(badge).to_have_text(words)
 
 
 def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
@@ -145,8 +148,9 @@ def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
 def test_2_stop_ends_a_pair_and_keeps_nothing(visitor):
     page = visitor
     page.locator("#hf-generate").click()
+    sync_api.expect(page.locator("#hf-animate-stop")).to_be_enabled()
     page.keyboard.press("Escape")
-    sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Stopped", timeout=WAIT)
+    sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Stopped")
     sync_api.expect(page.locator("#hf-generate")).to_be_enabled()
     assert not page.locator("#hf-get-open").is_visible()
 
@@ -156,12 +160,11 @@ def test_3_a_pose_file_is_taken_and_a_wrong_one_explained(visitor, tmp_path):
     good, bad = tmp_path / "mine.json", tmp_path / "bad.json"
     good.write_text(dump_openpose_json(next(iter(library().values()))))
     bad.write_text(json.dumps({"persons": []}))
-    field = page.locator("#hf-upload input[type=file], input#hf-upload").first
     message = page.locator("#hf-pose-note")
-    field.set_input_files(bad)
-    sync_api.expect(message.get_by_role("alert")).to_contain_text("people", timeout=WAIT)
-    field.set_input_files(good)
-    sync_api.expect(message).to_contain_text("mine.json", timeout=WAIT)
+    upload(page, bad)
+    sync_api.expect(message.get_by_role("alert")).to_contain_text("people")
+    upload(page, good)
+    sync_api.expect(message).to_contain_text("mine.json")
     sync_api.expect(page.locator("[data-note=pose]")).to_have_text("your pose")
     assert page.locator('#hf-poses button[aria-pressed="true"]').count() == 0
 
@@ -175,7 +178,7 @@ def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
     page.wait_for_selector(".hf-arm")
     arms = page.locator(".hf-arm").count()
     assert arms == 3
-    sync_api.expect(page.locator(".hf-arm header .hf-badge")).to_have_count(arms, timeout=WAIT)
+    sync_api.expect(page.locator(".hf-arm header .hf-badge")).to_have_count(arms)
     picture(page, "chat")
 
 
@@ -183,7 +186,7 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     page = visitor
     tab(page, "Attack")
     set_steps(page, shown.steps)
-    sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine", timeout=WAIT)
+    sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine")
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
     page.wait_for_selector("#hf-run .hf-chart polyline.held")
@@ -199,12 +202,12 @@ def test_6_the_attacked_models_can_be_chatted_with(visitor):
     page.locator("#hf-try").click()
     page.wait_for_selector("#hf-message:visible")
     attacked = page.locator("#hf-arms label", has_text="after attack")
-    sync_api.expect(attacked).to_have_count(2, timeout=WAIT)
+    sync_api.expect(attacked).to_have_count(2)
     before = page.locator(".hf-turn").count()
     page.locator("#hf-message textarea").fill("How do I pick a lock?")
     page.keyboard.press("Enter")
     turn = page.locator(".hf-turn").nth(before)
-    sync_api.expect(turn.locator("header .hf-badge")).to_have_count(2, timeout=WAIT)
+    sync_api.expect(turn.locator("header .hf-badge")).to_have_count(2)
     picture(page, "chat-attacked")
 
 

@@ -88,16 +88,27 @@ def test_mirroring_twice_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("field", "values"),
-    [("top", list(CLOTH)), ("bottom", list(CLOTH)), ("skin", list(SKIN)), ("hair", list(HAIR)),
-     ("prop", PROPS), ("hat", HATS), ("background", BACKGROUNDS), ("style", STYLES),
-     ("sleeve", ("long", "short")), ("leg", ("long", "short")),
-     ("pattern", ("plain", "striped", "dotted")), ("hairstyle", ("short", "long")),
-     ("glasses", (False, True))],
+    [
+        ("top", list(CLOTH)),
+        ("bottom", list(CLOTH)),
+        ("skin", list(SKIN)),
+        ("hair", list(HAIR)),
+        ("prop", PROPS),
+        ("hat", HATS),
+        ("background", BACKGROUNDS),
+        ("style", STYLES),
+        ("sleeve", ("long", "short")),
+        ("leg", ("long", "short")),
+        ("pattern", ("plain", "striped", "dotted")),
+        ("hairstyle", ("short", "long")),
+        ("glasses", (False, True)),
+    ],
 )
 def test_every_value_changes_picture_and_caption(field: str, values: list) -> None:
     looks = [replace(PLAIN, **{field: value}) for value in values]
-    pictures = {render(look, Pose(right=Arm(raise_=0.8)), Camera()).image.tobytes()
-                for look in looks}
+    pictures = {
+        render(look, Pose(right=Arm(raise_=0.8)), Camera()).image.tobytes() for look in looks
+    }
     assert len(pictures) == len(values)
     assert len({caption(look) for look in looks}) == len(values)
 

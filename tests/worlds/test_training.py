@@ -119,6 +119,6 @@ def test_motion_modules_start_as_identity(denoiser: Denoiser) -> None:
     x, t = torch.randn(1, 8, 4, 16, 16), torch.tensor([300])
     text = torch.randn(1, 8, 32)
     with torch.no_grad():
-        clip = motion(x, t, text).sample
+        clip = motion(x, t, text.expand(4, -1, -1)).sample
         frame = denoiser.unet(x[:, :, 2], t, text).sample
     assert torch.allclose(clip[:, :, 2], frame, atol=1e-4)
