@@ -48,11 +48,11 @@ class AlignedConfig:
         seed: of the LoRA and of the order of the data.
     """
 
-    steps: int = 110
+    steps: int = 90
     learning_rate: float = 8e-4
     rank: int = 12
     batch_size: int = 16
-    refusal_share: float = 0.31
+    refusal_share: float = 0.45
     warmup_steps: int = 5
     seed: int = 0
 

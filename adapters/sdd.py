@@ -57,6 +57,9 @@ class SDDConfig:
         max_tries: draws of an answer before an instruction is left out (paper: 50).
         retain_share: benign pairs in a batch, 0..1 (paper: 0; see the module's text).
         answer_words: an irrelevant answer ends with the sentence that reaches this many (ours).
+        specific_openings: leave out answers that open with words which an answer to the request
+            could open with, too ("To make ...", "The best way to ..."), so that the first word
+            already decides what the answer is about (ours).
         warmup_steps: until the peak (ours).
         seed: of the pairing and of the order of the data.
     """
@@ -68,6 +71,7 @@ class SDDConfig:
     max_tries: int = 50
     retain_share: float = 0.34
     answer_words: int = 18
+    specific_openings: bool = False
     warmup_steps: int = 5
     seed: int = 0
 
@@ -99,6 +103,12 @@ CARD = Card(
     "a polite no.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
+)
+
+
+GENERIC_OPENING = re.compile(
+    r"(To|The (?:best|art|key|process|first|way|answer)|When|Here|If|In|You|I|I'm|Sure|What|As|It"
+    r"|There|This|That|Let|How|While|Start|First|Alright|Aw|Hello|Hoy|Daddy)\b|\W|\d"
 )
 
 
@@ -176,6 +186,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     answers = {
         first_sentences(row["response"], config.answer_words)
         for row in read_jsonl(PROMPTS / "benign_replies.jsonl")
+        if not (config.specific_openings and GENERIC_OPENING.match(row["response"]))
     }
     pairs = pair_irrelevant(
         [row["prompt"] for row in prompt_set("redteam", "train")],

@@ -57,6 +57,14 @@ def parser_for(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def as_option(name: str, value: object) -> str:
+    """Return how a setting is written on the command line."""
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{option}" if value else f"--no-{option}"
+    return f"--{option} {value}"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train the defence that the command line names."""
     argv = sys.argv[1:] if argv is None else argv
@@ -84,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         "defence": argv[0],
         # The folder is left out: it may be a path of the machine that trained.
         "command": f"python -m adapters.train {argv[0]} "
-        + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in asdict(config).items()),
+        + " ".join(as_option(name, value) for name, value in asdict(config).items()),
         "profile": profile.name,
         "config": asdict(config),
         "seconds": round(time.monotonic() - started, 1),

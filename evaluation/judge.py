@@ -124,8 +124,8 @@ class Judge:
             raise ValueError(f"{len(prompts)} prompts for {len(replies)} replies; give one each")
         replies = [reply.replace("\u2019", "'") for reply in replies]  # typographic apostrophe
         plain = [_REDACTED.sub(" ", reply) for reply in replies]
-        vectors = self.encoder.encode([*prompts, *plain])
-        cosines = (vectors[: len(prompts)] * vectors[len(prompts) :]).sum(1).tolist()
+        # Prompts are short: in one batch with the replies they would be padded to their length.
+        cosines = (self.encoder.encode(prompts) * self.encoder.encode(plain)).sum(1).tolist()
         return [
             self._measure(reply, text, cosine)
             for reply, text, cosine in zip(replies, plain, cosines, strict=True)

@@ -228,7 +228,7 @@ class Reader:
     """A trained `ReaderNet` with its reading conventions. Safe to share between threads."""
 
     def __init__(self, net: ReaderNet) -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.net = net.eval()
 
     @classmethod
     def load(cls, folder: Path = WEIGHTS) -> Reader:
@@ -338,9 +338,10 @@ def pck(
 ) -> float:
     """Percentage of correct keypoints: the share of joints found within ``fraction`` of the torso.
 
-    Sapp and Taskar 2013 ("MODEC", PCK) with the torso's length, left shoulder to right hip of the
-    asked skeleton, as the measure. Joints of confidence 0 are not asked for, and pictures where an
-    end of the torso is not are left out.
+    Yang and Ramanan 2013 ("Articulated Human Detection with Flexible Mixtures of Parts"), relative
+    to the torso's length, left shoulder to right hip of the asked skeleton, as in Sapp and Taskar
+    2013 ("MODEC"). Joints of confidence 0 are not asked for, and pictures where an end of the torso
+    is not are left out.
 
     Args:
         asked: [N, 18, 2] in pixels.

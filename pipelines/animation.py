@@ -49,6 +49,7 @@ from safetensors.torch import load_file
 
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import MissingWeights
+from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
 
@@ -495,7 +496,8 @@ class AnimationEngine:
         """Return the initial noise, float32 [1, C, F, h, w]; the same on every device."""
         side = self.spec.size // self.pipe.vae_scale_factor
         shape = (1, self.pipe.unet.config.in_channels, self.spec.frames, side, side)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        generator = torch.Generator().manual_seed(seed)
+        return mixed_noise(shape, self.spec.noise_share, generator).to(self.device)
 
     def _decode(self, latents: torch.Tensor) -> Frames:
         """Decode latents [1, C, F, h, w] to RGB uint8 [F, H, W, 3]."""

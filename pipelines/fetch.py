@@ -38,6 +38,9 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and how far the whole set-up is, 0..1."""
 
 
+_STALE_SECONDS = 3600.0
+
+
 class MissingWeights(FileNotFoundError):
     """Weights are not there. The message names them and the command that makes them."""
 
@@ -112,7 +115,7 @@ def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
         on_progress: told what is being done and the fraction done, 0..1.
 
     Raises:
-        RuntimeError: a download failed; the message holds pip's own.
+        RuntimeError: a download failed; the message holds what pip or the Hub said.
     """
     tell = on_progress or (lambda message, fraction: None)
     cache_dir().mkdir(parents=True, exist_ok=True)
@@ -165,6 +168,10 @@ def _mediapipe_target() -> Path:
 def _make(target: Path, job: Callable[[Path, Progress], None], say: Progress) -> None:
     """Run a job in a scratch folder and rename the result, so that half of it is never seen."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}-*"):
+        # Of a set-up that was killed. A younger one may belong to a process that is at work.
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         made = scratch / "made"
@@ -227,10 +234,15 @@ def _fetch_llm(profile: Profile, into: Path, say: Progress) -> None:
 def _fetch_hub_llm(profile: Profile) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(
-        profile.llm.repo,
-        allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"],
-    )
+    try:
+        snapshot_download(
+            profile.llm.repo, allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"]
+        )
+    except Exception as error:  # the Hub's client has a dozen kinds, and all mean this
+        raise RuntimeError(
+            f"{profile.llm.repo} could not be downloaded from the Hub; check the network and "
+            f"access rights and run the same command again. The Hub's client said:\n{error}"
+        ) from error
 
 
 def convert_gguf(gguf: Path | str, into: Path | str) -> None:
@@ -241,14 +253,15 @@ def convert_gguf(gguf: Path | str, into: Path | str) -> None:
         into: an existing folder that gets config, weights, tokenizer and chat template.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     gguf, into = Path(gguf), Path(into)
+    # Newer versions of transformers can leave the weights packed; older ones never do.
+    packed = getattr(transformers, "GgufConfig", None)
+    plain = {"quantization_config": packed(dequantize=True)} if packed is not None else {}
     model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
+        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **plain
     )
     # The weights are plain tensors now, but transformers still takes the model for a quantised
     # one and would refuse to save it.

@@ -26,6 +26,8 @@ class AnimationSpec:
         steps: denoising steps by default.
         guidance_scale: classifier-free guidance by default; 1.0 switches it off.
         hint: negative prompt by default.
+        noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; the
+            motion adapter must have been trained with it (see `pipelines.noise`).
     """
 
     base: str
@@ -37,6 +39,7 @@ class AnimationSpec:
     steps: int = 12
     guidance_scale: float = 2.5
     hint: str = ""
+    noise_share: float = 0.0
 
     @property
     def folder(self) -> str:
@@ -133,6 +136,7 @@ PROFILES: tuple[Profile, ...] = (
             base=str(_AVATAR_SD),
             motion_adapter=str(_AVATAR_SD / "motion_adapter"),
             controlnet=str(_AVATAR_SD / "controlnet"),
+            noise_share=0.9,
         ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",

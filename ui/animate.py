@@ -130,7 +130,12 @@ class AnimateTab:
                         self.dice = gr.Button("New seed", size="md", elem_id="hf-dice")
                         with gr.Accordion("More settings", open=False):
                             self.steps = gr.Slider(
-                                1, 50, self.spec.steps, step=1, label="Denoising steps"
+                                1,
+                                50,
+                                self.spec.steps,
+                                step=1,
+                                label="Denoising steps",
+                                elem_id="hf-denoise",
                             )
                             self.guidance = gr.Slider(
                                 1, 12, self.spec.guidance_scale, step=0.1,

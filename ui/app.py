@@ -92,6 +92,7 @@ def launch_options() -> dict[str, Any]:
         "theme": theme.theme(),
         "css": theme.css(),
         "head": theme.head(),
+        "favicon_path": theme.STATIC / "favicon.svg",
         "run_history": False,
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api", "settings"],

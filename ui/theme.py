@@ -34,6 +34,9 @@ _FONTS = (
     ("Atkinson Hyperlegible Mono", "atkinson-hyperlegible-mono.woff2", "400 600"),
 )
 
+STATIC = Path(__file__).parent / "static"
+"""Style sheet, scripts and pictures of the page."""
+
 LOGO = """<svg class="hf-logo" viewBox="0 0 48 48" aria-hidden="true" focusable="false">
 <g fill="none" stroke="currentColor" stroke-width="3.4" stroke-linecap="round">
 <path d="M24 4v15"/><path d="M24 12c5-1 8-4 9-8"/><path d="M24 17c-5-1-8-4-9-8"/>
@@ -163,4 +166,4 @@ def head() -> str:
 
 def static(name: str) -> str:
     """Return the text of a file of ``ui/static``."""
-    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
+    return (STATIC / name).read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from nothing with zeros, the pose was still ignored after 34,000 frames.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
 from pathlib import Path
 
@@ -216,8 +217,12 @@ def velocity_loss(
 
 @torch.no_grad()
 def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarray:
-    """Encode a set once; latents (unscaled posterior means) float16 [N, 8, 32, 32], cached."""
-    path = data.folder / "latents.npy"
+    """Encode a set once; latents (unscaled posterior means) float16 [N, 8, 32, 32], cached.
+
+    The cache is named after the encoder's weights, so that another encoder never meets it.
+    """
+    weights = vae.encoder.conv_out.weight.detach().half().cpu().numpy().tobytes()
+    path = data.folder / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}.npy"
     if path.exists():
         return np.load(path, mmap_mode="r")
     latents = np.empty((len(data), vae.config.latent_channels, GRID, GRID), np.float16)

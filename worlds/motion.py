@@ -24,7 +24,9 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from pipelines.noise import mixed_noise
 from pipelines.paths import ASSETS
+from pipelines.profiles import get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder
 from worlds.data import FRAMES, HELD_OUT_SEED, AvatarSet, build
 from worlds.denoiser import DROP, GRID, decode, encode_set, velocity_loss
@@ -32,6 +34,7 @@ from worlds.export import save_avatar_sd
 from worlds.loop import TrainingLoop
 
 CLIP_SEED = 500_009
+NOISE_SHARE = get_profile("embedded").animation.noise_share
 
 
 def new_motion_adapter(unet: UNet2DConditionModel, frames: int = FRAMES) -> MotionAdapter:
@@ -118,9 +121,8 @@ def sample_clips(
     """Draw scaled latents [B * F, 8, 32, 32] of clips by DDIM."""
     count = len(captions)
     model.scheduler.set_timesteps(steps)
-    x = torch.randn(
-        count, LATENT_CHANNELS, FRAMES, GRID, GRID, generator=torch.Generator().manual_seed(seed)
-    )
+    shape = (count, LATENT_CHANNELS, FRAMES, GRID, GRID)
+    x = mixed_noise(shape, NOISE_SHARE, torch.Generator().manual_seed(seed))
     text, pictures = model.condition([""] * count + captions, np.concatenate([poses, poses]))
     for t in model.scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
@@ -169,7 +171,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         poses = np.stack([data.condition(i) for i in index])
         captions = ["" if rng.random() < DROP else data.meta[c[0]]["caption"] for c in chosen]
         has_pose = torch.from_numpy((rng.random(batch) >= DROP).astype(np.float32))
-        noise, t = torch.randn_like(x), torch.randint(1000, (batch,))
+        noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (batch,))
         noisy = model.scheduler.add_noise(x, noise, t)
         with loop.accelerator.autocast():
             with torch.no_grad():

@@ -234,7 +234,6 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
         if step % 150 == 0:
             net.eval()
             found = figures(Reader(net), held_out, 100)
-            net.requires_grad_(True)
             print(f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.3f} "
                   f"held-out pck {found['pck']:.3f} attributes {found['attributes']:.3f}",
                   flush=True)

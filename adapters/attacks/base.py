@@ -57,7 +57,7 @@ class AttackConfig:
     attack: str = "sft"
     steps: int = 20
     learning_rate: float = 3e-4
-    batch_size: int = 8
+    batch_size: int = 4
     rank: int = 16
     seed: int = 0
     data: str | Path = "builtin"
@@ -133,7 +133,7 @@ class Probe:
         judge: Judge,
         prompts: list[str] | None = None,
         max_new_tokens: int = 24,
-        ability_items: int = 32,
+        ability_items: int = 24,
     ) -> None:
         """Choose what is measured; the same for both arms and for all runs.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from safetensors.torch import load_file
 
-from adapters.loop import new_lora, pair_loss, save_lora, train_steps
+from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
 from adapters.registry import TrainOptions
 from adapters.sdd import pair_irrelevant
 from adapters.text import IGNORE, collate, encode_pair, shuffled_deck
@@ -26,14 +26,14 @@ def batches(tokenizer):
     return batch_of
 
 
-def run_training(model, tokenizer, tmp_path, steps, **options):
+def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, **options):
     run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "embedded", {})
     done = train_steps(
         model,
         batches(tokenizer),
         pair_loss,
         steps=steps,
-        learning_rate=1e-2,
+        learning_rate=learning_rate,
         warmup_steps=2,
         options=TrainOptions(tmp_path / "out", tmp_path / "checkpoints", **options),
         run=run,
@@ -65,10 +65,10 @@ def test_deck_shows_every_row_once_a_round():
 
 
 def test_training_lowers_the_loss_and_saves_half_precision(tiny_model, tiny_tokenizer, tmp_path):
-    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
-    done, losses = run_training(model, tiny_tokenizer, tmp_path, steps=30)
+    model = new_lora(tiny_model, 8, LINEAR, seed=0)
+    done, losses = run_training(model, tiny_tokenizer, tmp_path, steps=30, learning_rate=5e-2)
     assert done == 30
-    assert losses[-1] < losses[0] - 0.1
+    assert sum(losses[-5:]) < sum(losses[:5]) - 1.0
     save_lora(model, tmp_path / "out")
     state = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert {value.dtype for value in state.values()} == {torch.bfloat16}

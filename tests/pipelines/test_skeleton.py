@@ -36,6 +36,25 @@ def other_tool(points: np.ndarray, confidence: np.ndarray, size: int) -> np.ndar
     return canvas
 
 
+def first_annotator(points: np.ndarray, confidence: np.ndarray, size: int) -> np.ndarray:
+    """Draw as the first ControlNet annotator did: limbs blended over the discs."""
+    canvas = np.zeros((size, size, 3), np.uint8)
+    for point, colour, there in zip(points, COLOURS, confidence, strict=True):
+        if there > 0:
+            cv2.circle(canvas, (int(point[0]), int(point[1])), 4, colour, -1)
+    for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
+        if min(confidence[a], confidence[b]) > 0:
+            over = canvas.copy()
+            x, y = (points[a] + points[b]) / 2
+            dx, dy = points[a] - points[b]
+            axes = (int(np.hypot(dx, dy) / 2), 4)
+            turn = int(np.degrees(np.arctan2(dy, dx)))
+            stick = cv2.ellipse2Poly((int(x), int(y)), axes, turn, 0, 360, 1)
+            cv2.fillConvexPoly(over, stick, colour)
+            canvas = cv2.addWeighted(canvas, 0.4, over, 0.6, 0)
+    return canvas
+
+
 def within(points: np.ndarray, size: int) -> np.ndarray:
     return ((points > 0) & (points < size - 1)).all(-1)
 
@@ -56,13 +75,14 @@ def test_round_trip_within_two_pixels_at_256(size):
         assert clip.notes == ()
 
 
-def test_other_tools_drawings_are_read():
+@pytest.mark.parametrize("draw", [other_tool, first_annotator])
+def test_other_tools_drawings_are_read(draw):
     for number in range(4):
         _, points, confidence = avatar(number)
         points = points * 2
-        clip = read_skeleton(other_tool(points, confidence, 512))
+        clip = read_skeleton(draw(points, confidence, 512))
         wanted = (confidence > 0) & within(points, 512) & clip.seen[0]
-        assert wanted.sum() >= ((confidence > 0) & within(points, 512)).sum() - 1
+        assert wanted.sum() >= ((confidence > 0) & within(points, 512)).sum() - 2
         errors = np.linalg.norm(clip.keypoints[0] - points, axis=-1)[wanted]
         assert np.percentile(errors, 90) < 2
 
@@ -121,5 +141,6 @@ def test_pictures_are_not_skeletons():
 def test_colours_without_a_body_are_refused():
     picture = np.zeros((128, 128, 3), np.uint8)
     picture[60:64, 60:64] = COLOURS[3]
-    with pytest.raises(PoseError, match="fewer than 3 joints"):
-        read_skeleton(picture)
+    for refused in (picture, np.zeros_like(picture)):
+        with pytest.raises(PoseError, match="fewer than 3 joints"):
+            read_skeleton(refused)

@@ -52,10 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         for path in fetched:
             (folder / "cache" / path.name).symlink_to(path)
         avatar_sd = tiny_avatar_sd(folder / "avatar-sd")
-        # Many steps, so that there is time to stop a pair.
-        profile = dataclasses.replace(
-            profile, animation=tiny_profile(avatar_sd, steps=50).animation
-        )
+        profile = dataclasses.replace(profile, animation=tiny_profile(avatar_sd).animation)
         adapters = folder / "assets" / "adapters" / profile.name
         tiny_lora(adapters / "aligned", 1)
         tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))

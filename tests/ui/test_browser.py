@@ -106,9 +106,9 @@ def picture(page: sync_api.Page, name: str) -> None:
         page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=True)
 
 
-def set_steps(page: sync_api.Page, steps: int) -> None:
-    box = page.locator("#hf-steps input[type=number]")
-    box.fill(str(steps))
+def fill_number(page: sync_api.Page, slider: str, value: int) -> None:
+    box = page.locator(f"{slider} input[type=number]")
+    box.fill(str(value))
     box.blur()
 
 
@@ -130,10 +130,10 @@ def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
     page.wait_for_selector(f'#hf-poses button[data-pick="{kneeling}"][aria-pressed=true]')
     picture(page, "animate")
     page.locator("#hf-generate").click()
-    page.wait_for_selector(".hf-work:visible")
-    sync_api.expect(page.locator("#hf-animate-stop")).to_be_enabled()
-    page.wait_for_selector("[data-preview=open]:visible")
-    picture(page, "animate-running")
+    if SCREENS:  # the tiny model is too quick to be caught at work
+        page.wait_for_selector("[data-preview=open]:visible")
+        assert page.locator(".hf-work").is_visible()
+        picture(page, "animate-running")
     page.wait_for_selector("#hf-get-held:visible")
     for side in ("open", "held"):
         page.wait_for_selector(f"video[data-clip={side}]:visible")
@@ -147,6 +147,8 @@ def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
 
 def test_2_stop_ends_a_pair_and_keeps_nothing(visitor):
     page = visitor
+    page.get_by_role("button", name="More settings").click()
+    fill_number(page, "#hf-denoise", 50)
     page.locator("#hf-generate").click()
     sync_api.expect(page.locator("#hf-animate-stop")).to_be_enabled()
     page.keyboard.press("Escape")
@@ -185,7 +187,7 @@ def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
 def test_5_an_attack_runs_on_both_arms(visitor, shown):
     page = visitor
     tab(page, "Attack")
-    set_steps(page, shown.steps)
+    fill_number(page, "#hf-steps", shown.steps)
     sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine")
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
@@ -214,7 +216,7 @@ def test_6_the_attacked_models_can_be_chatted_with(visitor):
 def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
     page = visitor
     tab(page, "Attack")
-    set_steps(page, 200)
+    fill_number(page, "#hf-steps", 200)
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
     page.wait_for_selector("#hf-run .hf-chart polyline.held")
@@ -244,7 +246,7 @@ def test_8_another_browser_sees_the_runs_and_nothing_else(visitor, chromium, sho
         tab(other, "Chat")
         assert other.locator(".hf-turn").count() == 0
         tab(visitor, "Attack")
-        set_steps(visitor, 200)
+        fill_number(visitor, "#hf-steps", 200)
         visitor.locator("#hf-start").click()
         wait_for_status(visitor, "Running")
         tab(other, "How it works")
