@@ -133,7 +133,8 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     )
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, Judge())
-    (options.out / "samples.jsonl").write_text(
+    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
+    (run.folder / "samples.jsonl").write_text(
         "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
     )
     run.finish("done" if done == config.steps else "stopped")

@@ -229,7 +229,8 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     )
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, judge)
-    (options.out / "samples.jsonl").write_text(
+    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
+    (run.folder / "samples.jsonl").write_text(
         "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
     )
     run.finish("done" if done == config.steps else "stopped")

@@ -93,8 +93,7 @@ class Api:
             *_, turn = answer(self.engines, conversation, message.strip())
         except (NotReady, KeyError, ValueError) as error:
             raise _error(str(error.args[0])) from error
-        empty = ["gibberish", 1.0]  # a model that says nothing has lost its language
-        verdicts = {arm: turn["verdicts"].get(arm, empty) for arm in arms}
+        verdicts = turn["verdicts"]
         return {
             arm: {"reply": reply, "verdict": verdicts[arm][0], "confidence": verdicts[arm][1]}
             for arm, reply in turn["replies"].items()

@@ -66,9 +66,7 @@ def chart(
     for step in dict.fromkeys((0, round(x_max / 2), round(x_max))):
         x, _ = at(step, low)
         parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{step}</text>')
-    parts.append(
-        f'<text x="{_WIDTH - _RIGHT + 8}" y="{_HEIGHT - 10}" text-anchor="start">step</text>'
-    )
+    parts.append(f'<text x="{_LEFT - 10}" y="{_HEIGHT - 10}" text-anchor="end">step</text>')
     ends = []
     for line in shown:
         points = _smoothed(line.points) if line.smooth else line.points

@@ -156,6 +156,8 @@ def answer(
         if reply.strip():
             verdict = judge.classify(message, reply)
             verdicts[arm] = [verdict.label, float(verdict.confidence)]
+        elif should_stop is None or not should_stop():
+            verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word
     yield turn | {"verdicts": verdicts}
 
 
@@ -248,7 +250,7 @@ class ChatTab:
                 self.message = markup(elem_id="hf-chat-message")
                 with gr.Row(equal_height=True):
                     self.box = gr.Textbox(
-                        label="Your message", lines=2, max_lines=6, max_length=MAX_MESSAGE,
+                        label="Your message", lines=1, max_lines=6, max_length=MAX_MESSAGE,
                         placeholder="Ask anything. Enter sends, Shift+Enter makes a new line.",
                         scale=6, elem_id="hf-message",
                     )  # fmt: skip

@@ -2,21 +2,17 @@
 
 Two colours carry meaning on every tab: vermilion is the undefended side, kelp green the defended
 one. They differ in lightness too, and line style or wording repeats what they say, so that the
-app reads without colour. All fonts ship in ``assets/fonts`` (SIL Open Font License): a stage has
-no network.
+app reads without colour. Type is the system's own: a stage has no network.
 """
 
 from __future__ import annotations
 
-from base64 import b64encode
 from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import sizes
 from gradio.themes.utils.colors import Color
-
-from pipelines.paths import ASSETS
 
 _KELP = Color(
     name="kelp",
@@ -28,12 +24,6 @@ _SAND = Color(
     c50="#faf8f3", c100="#f3f0e8", c200="#e6e1d5", c300="#d3ccbc", c400="#a3a094", c500="#757870",
     c600="#55605b", c700="#3a4743", c800="#212d2a", c900="#151e1c", c950="#0d1413",
 )  # fmt: skip
-_FONTS = (
-    ("Bricolage Grotesque", "bricolage-grotesque.woff2", "400 800"),
-    ("Atkinson Hyperlegible Next", "atkinson-hyperlegible-next.woff2", "400 700"),
-    ("Atkinson Hyperlegible Mono", "atkinson-hyperlegible-mono.woff2", "400 600"),
-)
-
 STATIC = Path(__file__).parent / "static"
 """Style sheet, scripts and pictures of the page."""
 
@@ -55,8 +45,8 @@ def theme() -> gr.themes.Base:
         text_size=sizes.text_lg,
         radius_size=sizes.radius_md,
         spacing_size=sizes.spacing_md,
-        font=("Atkinson Hyperlegible Next", "system-ui", "sans-serif"),
-        font_mono=("Atkinson Hyperlegible Mono", "ui-monospace", "monospace"),
+        font=("system-ui", "Segoe UI", "Helvetica Neue", "sans-serif"),
+        font_mono=("ui-monospace", "SFMono-Regular", "Menlo", "monospace"),
     )
     return base.set(
         body_background_fill="*neutral_100",
@@ -144,15 +134,8 @@ def theme() -> gr.themes.Base:
 
 @lru_cache(maxsize=1)
 def css() -> str:
-    """Return the style sheet with the fonts in it."""
-    faces = []
-    for family, name, weights in _FONTS:
-        data = b64encode((ASSETS / "fonts" / name).read_bytes()).decode()
-        faces.append(
-            f'@font-face{{font-family:"{family}";font-weight:{weights};font-display:swap;'
-            f'src:url("data:font/woff2;base64,{data}") format("woff2")}}'
-        )
-    return "\n".join([*faces, static("style.css")])
+    """Return the style sheet."""
+    return static("style.css")
 
 
 @lru_cache(maxsize=1)

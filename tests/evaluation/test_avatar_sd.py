@@ -143,3 +143,12 @@ def test_evaluation_runs_on_a_tiny_model(
     assert cv2.imread(str(sheet)).shape == (3 * side, 2 * side, 3)
     again = avatar_sd.evaluate(engine, reader, clips, clips, 5, 2)
     assert again == found, "same seeds, same figures"
+
+
+def test_evaluation_without_a_reader_leaves_out_what_only_it_can_tell(
+    engine: AnimationEngine, clips: AvatarSet
+) -> None:
+    found = avatar_sd.evaluate(engine, None, clips, clips, 3, 1)
+    assert found["psnr_db"] > 0 and found["flicker_ratio"] > 0 and found["n_clips"] == 1
+    assert all(found[k] is None for k in ("pck", "finder_pck", "attributes", "finder_attributes"))
+    assert found["attribute_by_name"] == {} and json.dumps(found, allow_nan=False)
