@@ -7,8 +7,9 @@ between two candidates is supported by the pixels of its colour along the line, 
 of joints is found by dynamic programming. Both usual styles are read: discs over the limbs (ours,
 and most of today's tools) and limbs blended over the discs (the first ControlNet annotator).
 
-What cannot be read: a joint that is wholly covered by others and has no limb in sight, and facial
-landmarks (white dots without names).
+What cannot be read: a joint that is wholly covered by others and has no limb in sight, facial
+landmarks (white dots without names), and, where limbs are blended over discs, the five points of a
+head that is only a few discs wide (they come out up to two radii off).
 """
 
 from __future__ import annotations

@@ -83,6 +83,8 @@ def test_other_tools_drawings_are_read(draw):
         clip = read_skeleton(draw(points, confidence, 512))
         wanted = (confidence > 0) & within(points, 512) & clip.seen[0]
         assert wanted.sum() >= ((confidence > 0) & within(points, 512)).sum() - 2
+        # In a small head the first annotator's discs and limbs blend beyond telling apart.
+        wanted[[0, 14, 15, 16, 17]] = False
         errors = np.linalg.norm(clip.keypoints[0] - points, axis=-1)[wanted]
         assert np.percentile(errors, 90) < 2
 

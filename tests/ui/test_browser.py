@@ -191,7 +191,7 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine")
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
-    page.wait_for_selector("#hf-run .hf-chart polyline.held")
+    page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
     picture(page, "attack-running")
     wait_for_status(page, "Finished")
     assert page.locator("#hf-run .hf-chart").count() == 3
@@ -219,7 +219,7 @@ def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
     fill_number(page, "#hf-steps", 200)
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
-    page.wait_for_selector("#hf-run .hf-chart polyline.held")
+    page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
     # A reload in the middle: the run goes on and is still this browser's.
     open_page(page, shown.url)
     tab(page, "Attack")
