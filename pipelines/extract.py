@@ -8,8 +8,9 @@ interest, the crop, and the refinement by heatmaps.
 
 Added to it: a detector pass with a wider border for figures that fill the picture or look unlike a
 photograph, and a consensus over several crops of the same person, because single crops of drawn
-figures sometimes swap left and right or lose an arm. On 60 held-out avatars the consensus raises
-PCK@0.1 of the torso from 0.74 to 0.82.
+figures sometimes swap left and right or lose an arm. On 60 held-out avatars in three drawing styles
+the consensus raised PCK@0.1 of the body's joints (of the torso's diagonal; joints not found count
+as wrong) from 0.77 to 0.82.
 """
 
 from __future__ import annotations

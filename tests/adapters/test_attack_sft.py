@@ -25,6 +25,7 @@ from pipelines.fetch import embedder_folder
 from pipelines.llm import ChatEngine
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model
 
+PATIENCE = 800  # seconds for what takes ten on an idle machine
 QUICK = AttackConfig(
     target_undefended="one", target="two", steps=3, batch_size=2, rank=2, probe_every=2
 )
@@ -204,7 +205,7 @@ def test_the_queue_runs_one_at_a_time_and_only_owners_stop(runner, store):
     assert store.get(third).info["status"] == "stopped"
     assert runner.position(third) is None
     assert runner.stop(first, "ada")
-    assert runner.wait(first, 300) and runner.wait(second, 300)
+    assert runner.wait(first, PATIENCE) and runner.wait(second, 300)
     assert store.get(first).info["status"] == "stopped"
     info = store.get(second).info
     assert info["status"] == "done", info["error"]
@@ -221,12 +222,12 @@ def test_a_failure_is_recorded_and_the_queue_goes_on(runner, store, monkeypatch,
     monkeypatch.setattr("adapters.attacks.runner.weights_hash", lambda folder: "")
     monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: broken[arm])
     first = runner.start(QUICK, "ada")
-    assert runner.wait(first, 300)
+    assert runner.wait(first, PATIENCE)
     info = store.get(first).info
     assert info["status"] == "failed" and info["error"]
     monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: setting[1][arm])
     second = runner.start(QUICK, "ada")
-    assert runner.wait(second, 300)
+    assert runner.wait(second, PATIENCE)
     assert store.get(second).info["status"] == "done"
 
 
