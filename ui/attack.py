@@ -251,14 +251,6 @@ class AttackTab:
                 )
                 heading("All runs")
                 self.list = picker(elem_id="hf-runs")
-        # The key only keeps Gradio from drawing a new one at every start, which would lose the
-        # visitor's token; what is stored is the visitor's own and lies in their own browser.
-        self.browser = gr.BrowserState(
-            {"token": "", "run": ""}, storage_key="holdfast", secret="holdfast-browser"
-        )
-        self.shown = gr.State("")
-        self.seen = gr.State(())
-        self.timer = gr.Timer(1.0, active=False)
 
     def _lay_out_settings(self, targets: list[tuple[str, str]]) -> None:
         self.target = gr.Radio(
@@ -305,6 +297,16 @@ class AttackTab:
             tab: this one.
             chat: the Chat tab, which the attacked models are handed to.
         """
+        # These live outside the tabs: what is in a tab that was never opened is not in the browser
+        # yet, and the page would find no token when it loads.
+        # The key only keeps Gradio from drawing a new one at every start, which would lose the
+        # visitor's token; what is stored is the visitor's own and lies in their own browser.
+        self.browser = gr.BrowserState(
+            {"token": "", "run": ""}, storage_key="holdfast", secret="holdfast-browser"
+        )
+        self.shown = gr.State("")
+        self.seen = gr.State(())
+        self.timer = gr.Timer(1.0, active=False)
         settings = [
             self.target, self.attack, self.data, self.file, self.rate, self.steps, self.seed
         ]  # fmt: skip
