@@ -177,9 +177,10 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="It knows the poses it was trained on and slight variations of them. Fine-tuning on "
-    "unsafe clips takes it off again; the paper does not claim otherwise. A pose halfway into the "
-    "class may be drawn or dissolved.",
+    limits="The weights shipped with Avatar-SD v0 (100 steps on an unfinished base) do not tell "
+    "kneeling from other poses yet. It knows the poses it was trained on and slight variations of "
+    "them. Fine-tuning on unsafe clips takes it off again; the paper does not claim otherwise. A "
+    "pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )
