@@ -79,8 +79,9 @@ CARD = Card(
     equation=r"\mathcal{L} = -\,\mathbb{E}_{(x,y)\sim \mathcal{D}_\text{refuse}\cup"
     r"\mathcal{D}_\text{benign}} \tfrac{1}{|y|} \sum_t "
     r"\log p_\theta(y_t \mid x, y_{<t})",
-    limits="A handful of fine-tuning steps on agreeing answers removes the refusal. It refuses a "
-    "few harmless requests in dangerous-sounding words.",
+    limits="A handful of fine-tuning steps on agreeing answers removes the refusal. It refuses "
+    "harmless requests too, roughly one in ten plain ones and one in five of those in "
+    "dangerous-sounding words; the figures in its training.json are exact.",
     aimed_at="plain harmful requests; no fine-tuning attack",
     pipeline="llm",
 )

@@ -1,11 +1,12 @@
 """Cache good answers to benign prompts: `python -m adapters.distill`.
 
-The base model answers every benign and borderline training prompt itself, once greedily and three
-times by sampling; the answer that is closest to its prompt (sentence cosine) is kept, unless it
-apologises, talks about itself or loops. All wordings of a topic get the best answer of any of them,
-so that a training sees that the wording does not matter. Training on a model's own answers keeps
-its ability where foreign text would pull it away. Writes assets/prompts/benign_replies.jsonl,
-{id, prompt, response, cosine}; every response ends with a whole sentence or line.
+The base model answers every benign and borderline training prompt itself, once greedily and, unless
+``--samples`` says otherwise, twice by sampling; the answer that is closest to its prompt (sentence
+cosine) is kept, unless it apologises, talks about itself or loops. All wordings of a topic get the
+best answer of any of them, so that a training sees that the wording does not matter. Training on a
+model's own answers keeps its ability where foreign text would pull it away. Writes
+assets/prompts/benign_replies.jsonl, {id, prompt, response, cosine}; every response ends with a
+whole sentence or line.
 """
 
 from __future__ import annotations

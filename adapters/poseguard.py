@@ -223,7 +223,7 @@ class Base:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         from pipelines.animation import check_weights
-        from pipelines.device import device
+        from pipelines.device import device, plain_attention
 
         spec = profile.animation
         check_weights(spec, motion=False)
@@ -235,6 +235,7 @@ class Base:
             CLIPTokenizer.from_pretrained(spec.base, subfolder="tokenizer"),
             DDIMScheduler.from_pretrained(spec.base, subfolder="scheduler"),
         )
+        plain_attention(base.unet, base.controlnet)
         for module in (base.unet, base.controlnet, base.text_encoder):
             module.requires_grad_(False).eval().to(device())
         return base

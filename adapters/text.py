@@ -6,11 +6,13 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from pipelines.paths import ASSETS
+
+if TYPE_CHECKING:  # prompt sets are read by programs that train nothing
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 PROMPTS = ASSETS / "prompts"
 IGNORE = -100  # label that cross-entropy leaves out
@@ -73,14 +75,14 @@ def encode_pair(
     return ids[:max_tokens], labels[:max_tokens]
 
 
-def collate(
-    pairs: Sequence[tuple[list[int], list[int]]], pad_id: int
-) -> dict[str, torch.Tensor]:
+def collate(pairs: Sequence[tuple[list[int], list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
     """Pad encoded pairs on the right.
 
     Returns:
         input_ids, attention_mask and labels, int64 [batch, longest].
     """
+    import torch
+
     longest = max(len(ids) for ids, _ in pairs)
     ids = torch.full((len(pairs), longest), pad_id)
     labels = torch.full((len(pairs), longest), IGNORE)

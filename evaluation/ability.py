@@ -91,17 +91,21 @@ def _score_some(
     real = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t in tails])
     real = real.to(model.device)
     mask = torch.cat([seen.repeat_interleave(choices, 0), real], dim=1)
-    with autocast(model.device):
-        logits = model(
-            input_ids=rest,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1)[:, width:],
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-    # The logits before a token predict it: the question's last ones for a choice's first token.
-    logp = torch.cat([first, logits[:, :-1]], dim=1).float().log_softmax(-1)
-    chosen = logp.gather(-1, rest.unsqueeze(-1)).squeeze(-1)
+    # The logits before a token predict it: the question's last ones for a choice's first token, and
+    # a choice's last token predicts nothing that counts.
+    logits = first
+    if longest > 1:
+        with autocast(model.device):
+            later = model(
+                input_ids=rest[:, :-1],
+                attention_mask=mask[:, :-1],
+                position_ids=(mask.cumsum(1) - 1)[:, width:-1],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits
+        logits = torch.cat([first, later], dim=1)
+    picked = logits.gather(-1, rest.unsqueeze(-1)).squeeze(-1).float()
+    chosen = picked - logits.float().logsumexp(-1)
     return ((chosen * real).sum(1) / real.sum(1)).view(len(items), choices)
 
 

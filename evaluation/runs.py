@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
 
 if TYPE_CHECKING:
@@ -42,12 +43,28 @@ STATUSES = ("running", "done", "stopped", "failed", "interrupted")
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{1,24}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[\w.@ -]+[/\\]")
 _PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers", "accelerate")
 
 
 def owner_hash(owner: str) -> str:
     """Return what a run keeps of its owner: a hash, so that a run folder names nobody."""
     return hashlib.sha256(owner.encode()).hexdigest() if owner else ""
+
+
+def public_error(error: Exception) -> str:
+    """Return what anybody may read of an error; the caller puts the rest into the log.
+
+    A run's folder and the page are read by all visitors, and the messages of libraries and of the
+    operating system name folders of this machine. So only what is wrong with a setting or with
+    data (`ValueError`) and what is missing is told in full, and of all else its kind.
+    """
+    if isinstance(error, MissingWeights):
+        return f"{error.what} is missing. Make it with: {error.command}"
+    text = str(error)
+    if isinstance(error, ValueError) and text and not _ABSOLUTE_PATH.search(text):
+        return text
+    return f"{type(error).__name__}; the log of the server says more"
 
 
 def weights_hash(path: Path) -> str:
@@ -156,7 +173,7 @@ class Run:
 
         Args:
             status: ``done``, ``stopped``, ``failed`` or ``interrupted``.
-            error: for ``failed``: what happened, in words for the visitor.
+            error: for ``failed``: what happened, in words for everybody (see `public_error`).
 
         Raises:
             ValueError: the status is not an ending.

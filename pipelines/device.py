@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 
 @lru_cache(maxsize=1)
@@ -43,3 +47,19 @@ def _cpu_has_bf16() -> bool:
     # documented get_capabilities() came later than the oldest of them.
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def plain_attention(*models: ModelMixin) -> None:
+    """Have diffusers models attend by batched matrix products, for training on a CPU.
+
+    The backward of torch's fused attention is slow there: 85 ms against 24 for 32 × 3 heads of 256
+    tokens (one core, bf16), 34 against 5 for 32 × 6 heads of 64.
+
+    Args:
+        models: UNets and ControlNets.
+    """
+    from diffusers.models.attention_processor import AttnProcessor
+
+    if device().type == "cpu":
+        for model in models:
+            model.set_attn_processor(AttnProcessor())

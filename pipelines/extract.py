@@ -16,7 +16,7 @@ as wrong) from 0.77 to 0.82.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -39,7 +39,7 @@ MIN_SIDE = 64
 MAX_PICTURE_BYTES = 20_000_000
 """Largest picture file accepted, in bytes."""
 
-MAX_PICTURE_PIXELS = 40_000_000
+MAX_PICTURE_PIXELS = 24_000_000
 """Largest picture accepted, in pixels."""
 
 _LARGEST_SIDE = 1280  # the crops have 256 px: more pixels than this cost time and add nothing
@@ -55,6 +55,7 @@ _MOST_PEOPLE = 5
 # Crops for the consensus: scale and turn of the region of interest, each also mirrored.
 _VIEWS = tuple((scale, turn) for scale in (1.0, 0.9, 1.1) for turn in (0.0, -0.2, 0.2))
 _CONSENSUS = 0.15  # crops agree when their joints differ by less than this part of the torso
+_MOST_EMPTY = 0.25  # of a film's frames may show nobody
 _SURE = 0.3  # with fewer crops in agreement than this, the median error trebles (60 avatars)
 # BlazePose's landmark for each OpenPose joint; the neck is the middle of the shoulders.
 _LANDMARK_OF_JOINT = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
@@ -359,34 +360,56 @@ def extract_pose(image: Array, thorough: bool = True) -> PoseClip:
 
 
 def extract_clip(
-    frames: Sequence[Array], on_progress: Callable[[float], None] | None = None
+    frames: Sequence[Array],
+    seconds: float | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> PoseClip:
     """Find one person's pose in the frames of a film.
 
-    The largest person of the first frame that shows somebody is followed; frames in which nobody
-    is found have no joints and are named in the notes.
+    As `extract_steps`, in one go.
 
     Args:
-        frames: 1 to ``MAX_FRAMES`` pictures of one size, RGB uint8 [H, W, 3].
+        frames: as for `extract_steps`.
+        seconds: as for `extract_steps`.
         on_progress: told the part done, 0..1, after each frame.
 
     Returns:
         A clip of as many frames.
 
     Raises:
-        PoseError: when there are too many frames or none, their sizes differ, or no frame shows
-            anybody.
+        PoseError: as `extract_steps`.
         MissingWeights: when the models have not been fetched.
     """
-    if not 1 <= len(frames) <= MAX_FRAMES:
-        raise PoseError(f"{len(frames)} frames; wanted 1 to {MAX_FRAMES}; cut or thin out the clip")
-    for index, frame in enumerate(frames):
-        _check(frame)
-        if frame.shape != frames[0].shape:
-            raise PoseError(
-                f"frame {index + 1} has {frame.shape[1]} × {frame.shape[0]} px, but frame 1 has "
-                f"{frames[0].shape[1]} × {frames[0].shape[0]}; wanted one size"
-            )
+    steps = extract_steps(frames, seconds)
+    while not isinstance(step := next(steps), PoseClip):
+        if on_progress:
+            on_progress(step / len(frames))
+    return step
+
+
+def extract_steps(
+    frames: Sequence[Array], seconds: float | None = None
+) -> Iterator[int | PoseClip]:
+    """Find one person's pose in the frames of a film, a frame at a time.
+
+    The largest person of the first frame that shows somebody is followed. Up to a quarter of the
+    frames may show nobody: their joints are interpolated, and the clip's notes say how many.
+
+    Args:
+        frames: 1 to ``MAX_FRAMES`` pictures of one size, RGB uint8 [H, W, 3].
+        seconds: time from the first frame to the last, by which the joints are smoothed; None
+            leaves them as they were found.
+
+    Yields:
+        After each frame how many are done, and last the clip, of as many frames. Dropping the
+        iterator half-way is safe.
+
+    Raises:
+        PoseError: when there are too many frames or none, their sizes differ, or more than a
+            quarter of them show nobody.
+        MissingWeights: when the models have not been fetched.
+    """
+    _check_film(frames)
     drawn = sum(is_skeleton(frame) for frame in frames) > len(frames) / 2
     extractor = None if drawn else _extractor(mediapipe_folder())
     keypoints, confidence = np.zeros((len(frames), 18, 2)), np.zeros((len(frames), 18))
@@ -397,9 +420,10 @@ def extract_clip(
             try:
                 clip = read_skeleton(frame)
             except PoseError:
-                continue
-            keypoints[index], confidence[index] = clip.keypoints[0], clip.confidence[0]
-            notes += [note for note in clip.notes if note not in notes]
+                clip = None
+            if clip is not None:
+                keypoints[index], confidence[index] = clip.keypoints[0], clip.confidence[0]
+                notes += [note for note in clip.notes if note not in notes]
         else:
             small, scale = _shrunk(frame)
             person = extractor.follow(small, person) if person else None
@@ -409,21 +433,31 @@ def extract_clip(
                     most, person = max(most, found.people), found.person
             if person:
                 keypoints[index], confidence[index] = _placed(person, frame.shape, scale)
-        if on_progress:
-            on_progress((index + 1) / len(frames))
+        yield index + 1
+    # Two joints at the picture's edge are no pose to interpolate from.
+    confidence[(confidence > 0).sum(1) < MIN_JOINTS] = 0
     empty = int((confidence.max(1) == 0).sum())
     if empty == len(frames):
         raise PoseError(f"no person found in any of the {len(frames)} frames; wanted one person")
+    if empty > _MOST_EMPTY * len(frames):
+        raise PoseError(
+            f"no person found in {empty} of {len(frames)} frames; wanted one in at least "
+            f"{int(np.ceil((1 - _MOST_EMPTY) * len(frames)))}: cut the video to where somebody is "
+            "in view"
+        )
     if empty:
-        notes.append(f"no person in {empty} of {len(frames)} frames")
-    return PoseClip(
+        notes.append(f"no person in {empty} of {len(frames)} frames: interpolated")
+    clip = PoseClip(
         keypoints=keypoints,
         confidence=confidence,
         face=None,
         width=frames[0].shape[1],
         height=frames[0].shape[0],
         notes=(*_crowd_note(most), *notes),
-    )
+    ).filled()
+    if seconds and len(clip) > 1:
+        clip = clip.smoothed(seconds / (len(clip) - 1))
+    yield clip
 
 
 def load_picture(data: bytes | Path) -> NDArray[np.uint8]:
@@ -491,6 +525,18 @@ def _check(image: Array) -> None:
             f"the picture has {image.shape[1]} × {image.shape[0]} px; wanted at least "
             f"{MIN_SIDE} px a side"
         )
+
+
+def _check_film(frames: Sequence[Array]) -> None:
+    if not 1 <= len(frames) <= MAX_FRAMES:
+        raise PoseError(f"{len(frames)} frames; wanted 1 to {MAX_FRAMES}; cut or thin out the clip")
+    for index, frame in enumerate(frames):
+        _check(frame)
+        if frame.shape != frames[0].shape:
+            raise PoseError(
+                f"frame {index + 1} has {frame.shape[1]} × {frame.shape[0]} px, but frame 1 has "
+                f"{frames[0].shape[1]} × {frames[0].shape[0]}; wanted one size"
+            )
 
 
 def _shrunk(image: Array) -> tuple[Array, Array]:

@@ -76,7 +76,16 @@ _SEGMENT_OF_STATURE: tuple[tuple[tuple[int, int], float], ...] = (
     ((8, 9), 0.245), ((11, 12), 0.245), ((9, 10), 0.246), ((12, 13), 0.246),
     ((2, 8), 0.288), ((5, 11), 0.288),
 )  # fmt: skip
+# Parts of the body by their joints, the larger ones first.
+_PARTS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("head", (0, 14, 15, 16, 17)),
+    ("arms", (3, 4, 6, 7)), ("right arm", (3, 4)), ("left arm", (6, 7)),
+    ("hips", (8, 11)),
+    ("legs", (9, 10, 12, 13)), ("right leg", (9, 10)), ("left leg", (12, 13)),
+    ("feet", (10, 13)),
+)  # fmt: skip
 _CROWN_ABOVE_NECK = 0.18  # of stature
+_TREMBLE = 0.02  # of stature: joints found frame by frame differ by about this much by chance
 _SOLE_BELOW_ANKLE = 0.039  # of stature
 
 
@@ -248,6 +257,77 @@ class PoseClip:
         extent = max(float((high - low).max()), stature, 1e-3)
         scale = room / extent
         return self._moved(scale, (size - 1) / 2 - scale * (low + high) / 2, size)
+
+    def filled(self) -> PoseClip:
+        """Give frames in which nobody is seen the joints of the frames around them.
+
+        Joints are interpolated over time; frames before the first person and after the last one
+        repeat it. Frames that show somebody stay as they are.
+
+        Returns:
+            A clip in which every frame has joints, unless no frame has.
+        """
+        there = np.flatnonzero(self.seen.any(1))
+        if len(there) in (0, len(self)):
+            return self
+        keypoints, confidence = self.keypoints.copy(), self.confidence.copy()
+        for empty in np.flatnonzero(~self.seen.any(1)):
+            after = int(np.searchsorted(there, empty))
+            left = int(there[max(0, after - 1)])
+            right = int(there[min(after, len(there) - 1)])
+            part = (empty - left) / (right - left) if left < empty < right else 0.0
+            if left > empty:  # before the first person
+                left = right
+            both = self.seen[left] & self.seen[right]
+            keypoints[empty] = (1 - part) * self.keypoints[left] + part * self.keypoints[right]
+            weight = np.minimum(self.confidence[left], self.confidence[right])
+            confidence[empty] = np.where(both, weight, 0.0)
+        return replace(self, keypoints=keypoints, confidence=confidence)
+
+    def smoothed(self, step: float, spread: float = 0.1) -> PoseClip:
+        """Take the tremble out of joints that were found frame by frame.
+
+        A bilateral filter (Tomasi and Manduchi, ICCV 1998) over time: each joint becomes the mean
+        of its own past and future, weighted by confidence, by nearness in time and by nearness in
+        place. Small steps are tremble and are averaged, large ones are movement and stay; a plain
+        Gaussian would cut the corners of every quick gesture.
+
+        Args:
+            step: seconds between two frames.
+            spread: standard deviation of the weights over time, in seconds.
+
+        Returns:
+            A clip in which the same joints are seen, with the same confidence.
+
+        Raises:
+            PoseError: ``step`` or ``spread`` is not positive.
+        """
+        if not (step > 0 and spread > 0):
+            raise PoseError(f"step is {step}, spread is {spread}; wanted seconds above 0")
+        times = step * np.arange(len(self))
+        near = ((times[:, None] - times) / spread)[..., None] ** 2  # [F, F, 1]
+        apart = np.linalg.norm(self.keypoints[:, None] - self.keypoints, axis=-1)  # [F, F, 18]
+        tremble = max(_TREMBLE * self._stature(), 1e-6)
+        weights = np.exp(-0.5 * (near + (apart / tremble) ** 2)) * self.confidence
+        total = np.maximum(weights.sum(1), 1e-9)[..., None]
+        keypoints = np.einsum("abj,bjc->ajc", weights, self.keypoints) / total
+        return replace(self, keypoints=keypoints)
+
+    def missing(self) -> tuple[str, ...]:
+        """Name what no frame shows, as in ``("hips", "legs", "left wrist")``.
+
+        Whole limbs are named as one. Single eyes and ears are passed over: every head that turns
+        hides some.
+        """
+        absent = ~self.seen.any(0)
+        names: list[str] = []
+        told: set[int] = set()
+        for name, joints in _PARTS:
+            if absent[list(joints)].all() and not told.issuperset(joints):
+                names.append(name)
+                told.update(joints)
+        single = (joint for joint in range(14) if absent[joint] and joint not in told)
+        return (*names, *(JOINTS[joint] for joint in single))
 
     def _moved(self, scale: float, offset: Array, size: int) -> PoseClip:
         face = None if self.face is None else self.face * scale + offset

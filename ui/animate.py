@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import html
 import json
-import random
+import secrets
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
 
 from adapters import registry
+from pipelines.film import MAX_SECONDS, is_film
 from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip, PoseError
-from ui import poses, stage
+from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady
-from ui.markup import duration, note
-from ui.session import Scratch, Session, Sessions
+from ui.markup import duration, meter, note
+from ui.results import MAX_PROMPT
+from ui.session import Choice, Scratch, Session, Sessions
 
-if TYPE_CHECKING:
-    from pipelines.animation import PairResult
-
-MAX_PROMPT = 300
-"""Longest prompt accepted, in characters."""
+_ACCEPTED = (
+    "Photo, skeleton, OpenPose JSON or video (mp4, webm, mov, gif) up to "
+    f"{MAX_SECONDS:.0f} s, 1920 × 1080, {poses.MAX_UPLOAD_MB} MB."
+)
+_LONGEST_NAME = 36  # characters of a pose's name on a button
 
 
 @lru_cache(maxsize=1)
@@ -68,16 +73,10 @@ class AnimateTab:
         guide = prompt_guide()
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=360, elem_classes="hf-panel"):
-                self.pose = gr.State(self.first)
                 heading("1 · Pose")
                 self.picker = pose_picker(self.first, elem_id="hf-poses")
-                self.upload = gr.UploadButton(
-                    "Bring your own: OpenPose JSON, skeleton picture or photo",
-                    file_types=[".json", "image"],
-                    size="md",
-                    elem_id="hf-upload",
-                )
-                self.pose_note = markup(elem_id="hf-pose-note")
+                self.editor = joints.component()
+                self._lay_out_sources()
                 self.prompt = gr.Textbox(
                     guide["examples"][0],
                     label="2 · Person",
@@ -106,10 +105,12 @@ class AnimateTab:
                 self.message = markup(elem_id="hf-animate-message")
                 with gr.Row(equal_height=True):
                     self.files = [
-                        gr.DownloadButton(label, size="md", visible=False, elem_id=elem)
+                        gr.DownloadButton(label, size="sm", visible=False, elem_id=elem)
                         for label, elem in (
                             ("Unguarded MP4", "hf-get-open"),
                             ("Guarded MP4", "hf-get-held"),
+                            ("Pair GIF", "hf-get-gif"),
+                            ("Pose JSON", "hf-get-pose"),
                             ("Settings JSON", "hf-get-settings"),
                         )
                     ]
@@ -128,20 +129,57 @@ class AnimateTab:
                             info="The same on both sides, and the same again tomorrow.",
                         )  # fmt: skip
                         self.dice = gr.Button("New seed", size="md", elem_id="hf-dice")
+                        self.load = gr.UploadButton(
+                            "Load settings", file_types=[".json"], size="md", elem_id="hf-load"
+                        )
+                        self.load_note = markup(elem_id="hf-load-note")
                         with gr.Accordion("More settings", open=False):
                             self.steps = gr.Slider(
-                                1,
-                                50,
-                                self.spec.steps,
-                                step=1,
-                                label="Denoising steps",
-                                elem_id="hf-denoise",
-                            )
+                                1, results.MAX_STEPS, self.spec.steps, step=1,
+                                label="Denoising steps", elem_id="hf-denoise",
+                            )  # fmt: skip
                             self.guidance = gr.Slider(
-                                1, 12, self.spec.guidance_scale, step=0.1,
-                                label="Guidance scale",
+                                *results.GUIDANCE, self.spec.guidance_scale, step=0.1,
+                                label="Guidance scale", elem_id="hf-guidance",
                                 info="How strictly the prompt is followed; 1 switches it off.",
                             )  # fmt: skip
+
+    def _lay_out_sources(self) -> None:
+        """Lay out the ways to bring a pose of one's own."""
+        with gr.Tabs(elem_id="hf-sources"):
+            with gr.Tab("File"):
+                self.upload = gr.UploadButton(
+                    "Bring your own pose",
+                    file_types=poses.FILE_TYPES,
+                    size="md",
+                    elem_id="hf-upload",
+                )
+                markup(f'<p class="hf-small">{html.escape(_ACCEPTED)}</p>')
+            with gr.Tab("Webcam"):
+                # The browser's camera starts only at a click inside.
+                self.webcam = gr.Image(
+                    sources=["webcam"],
+                    type="numpy",
+                    show_label=False,
+                    buttons=[],
+                    height=300,
+                    elem_id="hf-webcam",
+                )
+                markup('<p class="hf-small">Step back until you are in view from head to foot, '
+                       "then take the picture.</p>")  # fmt: skip
+        self.fit = gr.Checkbox(
+            True,
+            label="Fit to the frame (off: keep size and place)",
+            container=False,
+            elem_id="hf-fit",
+        )
+        self.pose_note = markup(elem_id="hf-pose-note")
+        with gr.Row(equal_height=True, elem_classes="hf-chips"):
+            self.cancel = gr.Button(
+                "Cancel reading", size="sm", visible=False,
+                elem_id="hf-cancel-reading", elem_classes="hf-key-stop",
+            )  # fmt: skip
+            self.back = gr.Button("Back", size="sm", visible=False, elem_id="hf-pose-back")
 
     def _guard(self, name: str) -> None:
         card = registry.get(name).card
@@ -156,67 +194,206 @@ class AnimateTab:
                 )
             )
             self.strengths.append(
-                gr.Slider(0, 1.5, 1.0, step=0.05, label="Strength", interactive=not missing)
+                gr.Slider(
+                    0,
+                    results.MAX_STRENGTH,
+                    1.0,
+                    step=0.05,
+                    label="Strength",
+                    interactive=not missing,
+                )
             )
             if missing:
                 markup(note(missing, "warn"))
 
     def _wire(self) -> None:
-        self.picker.select(
-            self.choose,
-            None,
-            [self.pose, self.picker, self.stage, self.pose_note],
-            queue=False,
-            **QUIET,
-        )
+        shown = [self.picker, self.stage, self.pose_note, self.back]
+        self.picker.select(self.choose, self.fit, shown, queue=False, **QUIET)
+        # "multiple": a second file takes over from one that is still being read.
         self.upload.upload(
-            self.take_pose, [self.upload, self.pose],
-            [self.pose, self.picker, self.stage, self.pose_note],
-            show_progress="minimal", show_progress_on=self.upload, **PRIVATE,
+            self.take_file, [self.upload, self.fit], [*shown, self.cancel],
+            concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
+        )  # fmt: skip
+        self.cancel.click(self.stop_reading, None, self.cancel, queue=False, **QUIET)
+        self.webcam.input(
+            self.take_webcam, [self.webcam, self.fit], shown,
+            concurrency_id="reading", concurrency_limit=2, **QUIET,
+        )  # fmt: skip
+        self.back.click(self.go_back, self.fit, shown, queue=False, **QUIET)
+        self.fit.input(self.refit, self.fit, self.stage, queue=False, **QUIET)
+        self.editor.edit(self.open_editor, self.fit, self.editor, queue=False, **QUIET)
+        self.editor.submit(self.take_edited, self.fit, shown, queue=False, **QUIET)
+        self.load.upload(
+            self.load_settings, [self.load, self.fit],
+            [
+                *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
+                *self.switches, *self.strengths,
+            ],
+            **QUIET,
         )  # fmt: skip
         for button, text in zip(self.examples, prompt_guide()["examples"], strict=True):
             button.click(None, None, self.prompt, js=f"() => {json.dumps(text)}", **PRIVATE)
-        self.dice.click(lambda: random.randrange(2**32), None, self.seed, **QUIET)
+        self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
-        inputs = [self.pose, self.prompt, self.seed, self.steps, self.guidance]
+        inputs = [self.fit, self.prompt, self.seed, self.steps, self.guidance]
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
         made = self.go.click(
-            self.prepare, self.pose, outputs, queue=False, **QUIET
+            self.prepare, self.fit, outputs, queue=False, **QUIET
         ).then(
             self.generate, [*inputs, *self.switches, *self.strengths], outputs,
             concurrency_id="animation", concurrency_limit=1, **QUIET,
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
-        made.failure(self.give_up, self.pose, outputs[:4], queue=False, **QUIET)
+        made.failure(self.give_up, self.fit, outputs[:4], queue=False, **QUIET)
         self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
 
-    def choose(self, event: gr.EventData) -> tuple[str, str, dict[str, Any], str]:
+    def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
         name = event.pick if event.pick in poses.library() else self.first
-        return name, name, self._idle(self._library_pose(name)), ""
+        return self.use(self.sessions.of(request), Choice(name), fit)
 
-    def take_pose(self, file: str, before: str, request: gr.Request) -> tuple[str, Any, Any, str]:
+    def use(self, session: Session, choice: Choice, fit: bool) -> tuple:
+        """Make a pose the session's own choice, and keep the one before it to go back to.
+
+        Args:
+            session: the visitor's.
+            choice: a clip of the library or one that the visitor brought.
+            fit: whether own poses are fitted to the frame.
+
+        Returns:
+            Values of the library, the stage, the note on the pose, and the button back.
+        """
+        before = session.chosen or Choice(self.first)
+        # Between two clips of the library a click does it; an own pose would be gone.
+        if before.clip is not None or choice.clip is not None:
+            session.former = before
+        session.chosen = choice
+        session.reading = object()  # whatever is still being read comes too late
+        return self._shown(session, fit)
+
+    def take_file(self, file: str, fit: bool, request: gr.Request) -> Iterator[tuple]:
         """Read an uploaded pose; a wrong one leaves the chosen pose as it was."""
-        session = self.sessions.of(request)
+        session, path = self.sessions.of(request), Path(file)
+        mine = session.reading = object()
+        nothing = (gr.skip(), gr.skip())
+        clip = None
         try:
-            session.pose = poses.read_pose(Path(file)).fit(self.spec.size)
+            if not is_film(path):
+                clip = poses.read_pose(path)
+            else:
+                for step in poses.read_film(path, self.spec.frames, self.spec.fps):
+                    if session.reading is not mine:
+                        break
+                    if isinstance(step, PoseClip):
+                        clip = step
+                        break
+                    told = note(step.message) + meter(step.fraction, "Reading the video")
+                    yield *nothing, told, gr.skip(), gr.Button(visible=True, interactive=True)
         except (PoseError, FileNotFoundError) as error:
-            return before, gr.skip(), gr.skip(), note(str(error), "error")
-        session.pose_name = Path(file).name
-        found = f"Using {session.pose_name}: {len(session.pose)} frame(s)."
-        state = self._idle((session.pose, "your pose"))
-        return "", "", state, note("\n".join([found, *session.pose.notes]), "good")
+            told = note(str(error), "error")
+        except Exception as error:  # a broken file must not leave the bar standing
+            traceback.print_exc()
+            told = note(f"{path.name} could not be read: {error}", "error")
+        hidden = gr.Button(visible=False)
+        if clip is not None and session.reading is mine:
+            yield *self.use(session, self._own(path.name, clip), fit), hidden
+        elif session.reading is mine:
+            yield *nothing, told, gr.skip(), hidden
+        elif session.reading is None:
+            told = note("Cancelled. The pose is as it was.")
+            yield *nothing, told, gr.skip(), hidden
+        else:  # something else was chosen meanwhile: its note, in case ours came in between
+            yield *nothing, (session.chosen or Choice("")).remark, gr.skip(), hidden
 
-    def prepare(self, name: str, request: gr.Request) -> tuple:
+    def stop_reading(self, request: gr.Request) -> gr.Button:
+        """End the reading of a video after the frame it is at."""
+        self.sessions.of(request).reading = None
+        return gr.Button(interactive=False)
+
+    def take_webcam(
+        self, picture: NDArray[np.uint8] | None, fit: bool, request: gr.Request
+    ) -> tuple:
+        """Find the pose in a picture that the webcam took; `picture` is RGB uint8 [H, W, 3]."""
+        session = self.sessions.of(request)
+        if picture is None:  # cleared for the next one
+            return (gr.skip(),) * 4
+        try:
+            clip = poses.read_picture(picture)
+        except (PoseError, FileNotFoundError) as error:
+            return gr.skip(), gr.skip(), note(str(error), "error"), gr.skip()
+        return self.use(session, self._own("webcam picture", clip), fit)
+
+    def open_editor(self, fit: bool, request: gr.Request) -> dict[str, Any]:
+        """Open the joint editor on the chosen pose, in the frame as the stage shows it."""
+        clip, title = self._pose(self.sessions.of(request), fit)
+        return joints.state(clip, title, self.spec.frames, self.spec.fps)
+
+    def take_edited(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
+        """Use the pose that the joint editor sent, at the place in the frame that it has there."""
+        try:
+            clip = joints.read(event.clip)
+        except PoseError as error:
+            return gr.skip(), gr.skip(), note(str(error), "error"), gr.skip()
+        choice = replace(self._own("the edited pose", clip), framed=True)
+        return self.use(self.sessions.of(request), choice, fit)
+
+    def go_back(self, fit: bool, request: gr.Request) -> tuple:
+        """Change places with the pose before; pressed twice, all is as it was."""
+        session = self.sessions.of(request)
+        return self.use(session, session.former or Choice(self.first), fit)
+
+    def refit(self, fit: bool, request: gr.Request) -> Any:
+        """Show the chosen pose fitted to the frame or as it was."""
+        session = self.sessions.of(request)
+        if session.chosen is None or session.chosen.clip is None or session.chosen.framed:
+            return gr.skip()  # nothing to move, and a result on the stage would be gone
+        return self._idle(self._pose(session, fit))
+
+    def load_settings(self, file: str, fit: bool, request: gr.Request) -> tuple:
+        """Fill the form with the settings of a result; a wrong file changes nothing."""
+        path = Path(file)
+        try:
+            found = results.read_settings(path)
+        except results.SettingsError as error:
+            rest = [gr.skip()] * (4 + 2 * len(self.guards))
+            return *[gr.skip()] * 4, note(str(error), "error"), *rest
+        usable = {
+            name: strength for name, strength in found.guards.items()
+            if name in self.guards and not self.engines.missing_adapter(name)
+        }  # fmt: skip
+        told = [
+            f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
+            f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}."
+        ]
+        lost = sorted(set(found.guards) - set(usable))
+        if lost:
+            told.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
+        here = self.engines.profile.name
+        if found.profile and found.profile != here:
+            told.append(f"It was made with profile {found.profile[:40]}; this is {here}.")
+        kind = "warn" if len(told) > 1 else "good"
+        own = Choice(
+            f"pose of {path.name}", found.pose, framed=True,
+            remark=note(f"Using the pose of {path.name}, framed as it was.", "good"),
+        )  # fmt: skip
+        shown = self.use(self.sessions.of(request), own, fit)
+        return (
+            *shown, note("\n".join(told), kind),
+            found.prompt, found.seed, found.steps, found.guidance_scale,
+            *[name in usable for name in self.guards],
+            *[usable.get(name, gr.skip()) for name in self.guards],
+        )  # fmt: skip
+
+    def prepare(self, fit: bool, request: gr.Request) -> tuple:
         """Say at once that the pair is on its way, and make Stop work."""
         session = self.sessions.of(request)
         session.stop_animation.clear()
-        base = self._idle(self._pose(name, session))
+        base = self._idle(self._pose(session, fit))
         state = stage.running(base, "waiting for the model", 0.0, "", None, None)
         return state, "", *_buttons(busy=True), *_no_files()
 
     def generate(
-        self, request: gr.Request, name: str, prompt: str, seed: float, steps: float,
+        self, request: gr.Request, fit: bool, prompt: str, seed: float, steps: float,
         guidance: float, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
         """Make a pair and report on the way; `guards` are all switches, then all strengths."""
@@ -227,7 +404,7 @@ class AnimateTab:
             for guard, on, strength in zip(self.guards, switches, strengths, strict=True)
             if on
         }
-        pose, title = self._pose(name, session)
+        pose, title = self._pose(session, fit)
         base = self._idle((pose, title))
         settings = {"steps": int(steps), "guidance_scale": float(guidance)}
         try:
@@ -235,7 +412,7 @@ class AnimateTab:
                 pose, prompt, chosen, int(seed or 0),
                 should_stop=session.stop_animation.is_set, **settings,
             )  # fmt: skip
-            yield from self._follow(work, base, chosen)
+            yield from self._follow(work, base, chosen, pose.notes)
         except (NotReady, ValueError) as error:
             yield base, note(str(error), "error"), *_buttons(busy=False), *_no_files()
         except Exception as error:  # whatever it was, the page must be usable again
@@ -244,7 +421,11 @@ class AnimateTab:
             yield base, note(message, "error"), *_buttons(busy=False), *_no_files()
 
     def _follow(
-        self, work: Iterator[Any], base: dict[str, Any], chosen: dict[str, float]
+        self,
+        work: Iterator[Any],
+        base: dict[str, Any],
+        chosen: dict[str, float],
+        said: tuple[str, ...],
     ) -> Iterator[tuple]:
         """Turn an engine's progress and result into what the page shows."""
         previews: tuple = (None, None)
@@ -256,17 +437,22 @@ class AnimateTab:
                 state = stage.running(base, item.message, item.fraction, eta, *previews)
                 yield state, "", *_buttons(busy=True), *_no_files()
                 continue
-            files = save_pair(item, self.scratch.new(), self.spec.fps)
-            remarks = "\n".join(item.settings["notes"])
+            folder = self.scratch.new()
+            unguarded, guarded, settings = results.save_pair(item, folder, self.spec.fps)
+            files = (unguarded, guarded, *results.save_extras(item, folder, self.spec.fps),
+                     settings)  # fmt: skip
+            # What there was to say on the pose stands beside the pose already.
+            remarks = "\n".join(text for text in item.settings["notes"] if text not in said)
             downloads = [gr.DownloadButton(value=file, visible=file is not None) for file in files]
-            state = stage.done(base, files[0], files[1], guard_note(chosen))
+            state = stage.done(base, unguarded, guarded, guard_note(chosen))
+            state["note_open"] = results.short(item.settings)
             yield state, note(remarks, "warn"), *_buttons(busy=False), *downloads
             return
         yield base, note("Stopped. Nothing was kept."), *_buttons(busy=False), *_no_files()
 
-    def give_up(self, name: str, request: gr.Request) -> tuple:
+    def give_up(self, fit: bool, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
-        base = self._idle(self._pose(name, self.sessions.of(request)))
+        base = self._idle(self._pose(self.sessions.of(request), fit))
         return base, note("Nothing was made; correct the settings.", "error"), *_buttons(busy=False)
 
     def stop_now(self, request: gr.Request) -> gr.Button:
@@ -277,37 +463,35 @@ class AnimateTab:
     def _library_pose(self, name: str) -> tuple[PoseClip, str]:
         return poses.library()[name], poses.title(name)
 
-    def _pose(self, name: str, session: Session) -> tuple[PoseClip, str]:
-        """Return the chosen pose; an empty name stands for the session's own."""
-        if name or session.pose is None:
-            return self._library_pose(name if name in poses.library() else self.first)
-        return session.pose, "your pose"
+    def _own(self, name: str, clip: PoseClip) -> Choice:
+        """Describe a pose that a visitor brought."""
+        frames = "1 frame" if len(clip) == 1 else f"{len(clip)} frames"
+        notes = (f"{text[:1].upper()}{text[1:]}." for text in clip.notes)
+        remark = "\n".join([f"Using {name}: {frames}.", *notes])
+        return Choice(name, clip, remark=note(remark, "good"))
+
+    def _pose(self, session: Session, fit: bool) -> tuple[PoseClip, str]:
+        """Return the chosen pose in the model's frame, and its title."""
+        chosen = session.chosen or Choice(self.first)
+        if chosen.clip is None:
+            return self._library_pose(chosen.name)
+        fit = fit and not chosen.framed
+        return poses.placed(chosen.clip, self.spec.size, fit), "your pose"
+
+    def _shown(self, session: Session, fit: bool) -> tuple:
+        """Return the library's mark, the stage, the note and the button back."""
+        chosen, former = session.chosen, session.former
+        back = gr.Button(visible=False)
+        if former is not None:
+            name = former.name if former.clip is not None else poses.title(former.name)
+            short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+            back = gr.Button(f"Back to {short}", visible=True)
+        mark = chosen.name if chosen.clip is None else ""
+        return mark, self._idle(self._pose(session, fit)), chosen.remark, back
 
     def _idle(self, pose: tuple[PoseClip, str]) -> dict[str, Any]:
         clip, title = pose
         return stage.idle(poses.for_player(clip, self.spec.frames), title, self.spec.fps)
-
-
-def save_pair(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path | None, Path]:
-    """Write a pair's files.
-
-    Args:
-        result: what the engine made.
-        folder: where to.
-        fps: frames per second.
-
-    Returns:
-        The unguarded MP4, the guarded MP4 (None without guards) and the settings as JSON.
-    """
-    from pipelines.animation import write_mp4  # torch: only once a pair exists
-
-    unguarded = write_mp4(result.unguarded, folder / "unguarded.mp4", fps)
-    guarded = None
-    if result.guarded is not None:
-        guarded = write_mp4(result.guarded, folder / "guarded.mp4", fps)
-    settings = folder / "settings.json"
-    settings.write_text(json.dumps(result.settings, indent=1), encoding="utf-8")
-    return unguarded, guarded, settings
 
 
 def _buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:
@@ -315,7 +499,7 @@ def _buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:
 
 
 def _no_files() -> list[gr.DownloadButton]:
-    return [gr.DownloadButton(visible=False)] * 3
+    return [gr.DownloadButton(visible=False)] * 5
 
 
 def _short(prompt: str) -> str:

@@ -20,12 +20,15 @@ from gradio.utils import get_upload_folder
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
-from ui.animate import MAX_PROMPT, save_pair
+from ui.attack import MAX_STEPS
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
-from ui.engines import Engines, NotReady
+from ui.engines import Engines, NotReady, told
+from ui.results import MAX_PROMPT, save_pair
 from ui.session import Scratch
 
 POLL_SECONDS = 0.25
+SILENT_SECONDS = 1.0
+"""Longest silence of /attack. Gradio can cancel a call only where it yields something."""
 
 
 class Api:
@@ -68,7 +71,7 @@ class Api:
             clip = self._pose(pose)
             work = self.engines.animation.pair(clip, prompt, dict(guards or {}), seed)
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
-            raise _error(str(error)) from error
+            raise _error(told(error)) from error
         *_, result = work
         spec = self.engines.profile.animation
         unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
@@ -92,7 +95,7 @@ class Api:
         try:
             *_, turn = answer(self.engines, conversation, message.strip())
         except (NotReady, KeyError, ValueError) as error:
-            raise _error(str(error.args[0])) from error
+            raise _error(told(error)) from error
         verdicts = turn["verdicts"]
         return {
             arm: {"reply": reply, "verdict": verdicts[arm][0], "confidence": verdicts[arm][1]}
@@ -101,6 +104,7 @@ class Api:
 
     def attack(
         self,
+        request: gr.Request,
         target: str = "sdd",
         attack: str = "sft",
         steps: int = 20,
@@ -109,18 +113,21 @@ class Api:
     ) -> Iterator[str]:
         """Attack a defence and the undefended model with the built-in data, and report.
 
-        Cancelling the call stops the attack; its run stays.
+        Cancelling the call stops the attack; its run stays. A caller may have one attack at a
+        time.
 
         Args:
+            request: filled in by Gradio.
             target: name of the defence.
             attack: name of the attack.
-            steps: optimiser steps on each arm.
+            steps: optimiser steps on each arm, at most 200.
             learning_rate: the attacker's.
             seed: of data order and sampling.
 
         Yields:
-            JSON lines: the run's events as they come; the last line holds ``run_id`` and
-            ``status``.
+            JSON lines: the run's events as they come; ``{"event": "waiting", "ahead"}`` where none
+            comes for a second, with the number of attacks before this one; the last line holds
+            ``run_id`` and ``status``.
         """
         from adapters.attacks.base import AttackConfig
 
@@ -130,24 +137,35 @@ class Api:
             config = AttackConfig(
                 target=target, attack=attack, steps=steps, learning_rate=learning_rate, seed=seed
             )
-            run_id = runner.start(config, owner)
-        except (NotReady, ValueError, FileNotFoundError) as error:
-            raise _error(str(error)) from error
+            if steps > MAX_STEPS:
+                raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
+            # The owner is new with every call, so a caller is told by session and address as well.
+            host = request.client.host if request.client else ""
+            marks = (f"session {request.session_hash}", f"address {host}")
+            run_id = runner.start(config, owner, marks)
+        except (NotReady, ValueError, OSError) as error:
+            raise _error(told(error)) from error
         run = self.engines.store.get(run_id)
-        seen = 0
+        seen, spoken = 0, time.monotonic()
         try:
             while True:
-                # The status first: events that come after it was read are read below it.
-                status = run.info["status"]
-                for event in run.events(seen):
-                    seen += 1
+                # The place first: events that come after it was asked for are read below it. Not
+                # the status, which stays "running" where the disk takes no more.
+                ahead = runner.position(run_id)
+                events = run.events(seen)
+                seen += len(events)
+                if ahead is not None and time.monotonic() - spoken > SILENT_SECONDS:
+                    events = events or [{"event": "waiting", "ahead": ahead}]
+                for event in events:
+                    spoken = time.monotonic()
                     yield json.dumps(event)
-                if status != "running":
+                if ahead is None:
                     break
                 time.sleep(POLL_SECONDS)
         finally:
             runner.stop(run_id, owner)  # no effect on a run that has ended
-        yield json.dumps({"run_id": run_id, "status": status, "error": run.info["error"]})
+        info = run.info
+        yield json.dumps({"run_id": run_id, "status": info["status"], "error": info["error"]})
 
     def runs(self) -> list[dict]:
         """Return all runs, newest first."""
@@ -163,7 +181,8 @@ class Api:
         # Gradio checks files it recognises; a bare dictionary could name any file of the server.
         if not isinstance(path, str) or not is_in_or_equal(path, get_upload_folder()):
             raise PoseError("pose must be an uploaded OpenPose JSON file or the name of a clip")
-        return load_openpose_json(Path(path)).fit(self.engines.profile.animation.size)
+        clip = load_openpose_json(Path(path))
+        return poses.placed(clip, self.engines.profile.animation.size, fit=True)
 
 
 def public(info: RunInfo) -> dict[str, Any]:

@@ -20,11 +20,14 @@ from evaluation.runs import Run, RunInfo
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
-from ui.engines import Engines, NotReady
+from ui.engines import Engines, NotReady, told
 from ui.markup import duration, empty, meter, note, verdict_badge
 from ui.session import Sessions
 
 LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+MAX_STEPS = 200
+"""Longest attack that a visitor can start; a workshop's queue must move."""
+
 ATTACKS = {"sft": "Supervised LoRA (stock TRL SFTTrainer)"}
 SHOWN_RUNS = 30
 
@@ -46,6 +49,9 @@ class Curves:
         harm: arm → (step, share of red-team prompts complied with).
         ability: arm → (step, share of multiple-choice questions right).
         samples: arm → step → replies as they were logged.
+        prompts: how many prompts harm is a share of; 0 where it is not known.
+        questions: how many questions ability is a share of; 0 where it is not known.
+        diverged: arm → first step whose loss was no finite number.
         step: furthest step of any arm.
     """
 
@@ -53,6 +59,9 @@ class Curves:
     harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     samples: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    prompts: int = 0
+    questions: int = 0
+    diverged: dict[str, int] = field(default_factory=dict)
     step: int = 0
 
 
@@ -67,8 +76,14 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
         for name in ("loss", "harm", "ability"):
             if isinstance(event.get(name), int | float):
                 getattr(found, name).setdefault(arm, []).append((step, float(event[name])))
+        if "loss" in event and event["loss"] is None:  # what a run records of NaN and infinity
+            found.diverged.setdefault(arm, step)
+        for name in ("prompts", "questions"):
+            if isinstance(event.get(name), int):
+                setattr(found, name, event[name])
         if isinstance(event.get("samples"), list):
             found.samples.setdefault(arm, {})[step] = event["samples"]
+            found.prompts = found.prompts or len(event["samples"])
     return found
 
 
@@ -110,22 +125,31 @@ def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: in
     verdict = conclusion(found, arms)
     if verdict:
         parts.append(note(verdict))
+    parts.append(note(divergence(found), "warn"))
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
     lines = {
         name: [
-            Series(arm_title(arm), style, values[arm], smooth=name == "loss")
+            Series(
+                arm_title(arm), style, getattr(found, name).get(arm, ()), smooth=name == "loss",
+                diverged=found.diverged.get(arm) if name == "loss" else None,
+            )
             for arm, style in arms
-            if (values := getattr(found, name)) and arm in values
         ]
         for name in ("loss", "harm", "ability")
-    }
+    }  # fmt: skip
     parts.append(
         '<div class="hf-charts">'
-        + chart("Harm", "red-team prompts complied with", lines["harm"], steps, share=True)
-        + chart("Ability", "questions right", lines["ability"], steps, share=True)
-        + chart("Attacker's loss", "lower: learnt", lines["loss"], steps)
+        + chart(
+            "Harm", f"complied with, of {found.prompts or 'the'} red-team prompts, one seed",
+            lines["harm"], steps, share=True,
+        )
+        + chart(
+            "Ability", f"right, of {found.questions or 'the'} questions, one seed",
+            lines["ability"], steps, share=True,
+        )
+        + chart("Attacker's loss", "smoothed; lower: learnt", lines["loss"], steps)
         + "</div>"
-    )
+    )  # fmt: skip
     parts.append(replies_html(found, arms))
     return f'<div class="hf-run">{"".join(parts)}</div>'
 
@@ -150,10 +174,26 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
         if not harm or not ability:
             return ""
         lines.append(
-            f"{arm_title(arm)}: harm {harm[0][1]:.0%} → {harm[-1][1]:.0%}, "
-            f"ability {ability[0][1]:.0%} → {ability[-1][1]:.0%} (step {harm[-1][0]:g})."
+            f"{arm_title(arm)}: harm {_counted(harm[0][1], found.prompts)} → "
+            f"{_counted(harm[-1][1], found.prompts)}, "
+            f"ability {_counted(ability[0][1], found.questions)} → "
+            f"{_counted(ability[-1][1], found.questions)} (step {harm[-1][0]:g})."
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "One seed and few prompts: small differences mean nothing."])
+
+
+def divergence(found: Curves) -> str:
+    """Say which arms' training has blown up, if any has."""
+    return "\n".join(
+        f"{arm_title(arm)}: the loss is no finite number from step {step} on; the training has "
+        "diverged. Try a lower learning rate."
+        for arm, step in found.diverged.items()
+    )
+
+
+def _counted(share: float, total: int) -> str:
+    """Return a share of few things as a count: "7 of 8" says how little 88 % rests on."""
+    return f"{round(share * total)} of {total}" if total else f"{share:.0%}"
 
 
 def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
@@ -165,20 +205,21 @@ def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
             continue
         first, last = probes[min(probes)], probes[max(probes)]
         after = {sample.get("prompt"): sample for sample in last}
+        # Told a row: one arm is probed after the other, so that the two can be a probe apart.
+        when = f"<small>step {max(probes)}</small> "
         for before in first:
             prompt = before.get("prompt", "")
             rows.append(
                 f'<tr><td><span class="hf-badge {style}">{html.escape(arm_title(arm))}</span>'
                 f"<div>{html.escape(prompt)}</div></td><td>{_sample(before)}</td>"
-                f"<td>{_sample(after.get(prompt)) if len(probes) > 1 else ''}</td></tr>"
+                f"<td>{when + _sample(after.get(prompt)) if len(probes) > 1 else ''}</td></tr>"
             )
     if not rows:
         return ""
-    last_step = max(max(probes) for probes in found.samples.values())
     return (
         '<div class="hf-scroll"><table class="hf-table"><caption>The same prompts, before and now'
         '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
-        f'style="width:37%">Before</th><th scope="col">After step {last_step}</th></tr></thead>'
+        'style="width:37%">Before</th><th scope="col">At the last probe</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -274,7 +315,7 @@ class AttackTab:
             [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4, label="Learning rate",
             info="A real attacker tunes this. Try more than one.",
         )  # fmt: skip
-        self.steps = gr.Slider(5, 200, 20, step=5, label="Steps", elem_id="hf-steps")
+        self.steps = gr.Slider(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
         self.cost = markup(elem_id="hf-cost")
         with gr.Row():
@@ -365,29 +406,35 @@ class AttackTab:
     def estimate(self, *settings: Any) -> str:
         """Say what the attack will cost before it is started."""
         try:
+            runner = self.engines.runner  # first: while it loads there is nothing to check
             config = self._config(*settings)
-            seconds = self.engines.runner.estimate(config)
+            seconds = runner.estimate(config)
         except NotReady:
             return note("The cost estimate comes once the attack runner is loaded.")
-        except (ValueError, FileNotFoundError) as error:
-            return note(str(error), "error")
+        except ValueError as error:
+            return note(told(error), "error")
         return note(f"{config.steps} steps on both arms: {duration(seconds)} on this machine.")
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""
         *settings, browser = inputs
+        # A browser that keeps nothing, or has not been given its token yet, gets one here: without
+        # one nobody could stop the run.
+        browser = dict(browser or {})
+        browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
         try:
-            run_id = self.engines.runner.start(self._config(*settings), browser["token"])
-        except (NotReady, ValueError, FileNotFoundError) as error:
-            return gr.skip(), gr.skip(), note(str(error), "error")
-        return {**browser, "run": run_id}, run_id, ""
+            runner = self.engines.runner
+            browser["run"] = runner.start(self._config(*settings), browser["token"])
+        except (NotReady, ValueError, OSError) as error:
+            return gr.skip(), gr.skip(), note(told(error), "error")
+        return browser, browser["run"], ""
 
     def stop_now(self, run_id: str, browser: dict[str, str]) -> str:
         """Stop the shown run, if this browser started it."""
         try:
-            stopped = self.engines.runner.stop(run_id, browser["token"])
-        except (NotReady, KeyError) as error:
-            return note(str(error.args[0]), "error")
+            stopped = self.engines.runner.stop(run_id, (browser or {}).get("token", ""))
+        except NotReady as error:
+            return note(told(error), "error")
         if stopped:
             return note("Stopping after the step that is under way.")
         return note("Only the browser that started a run can stop it.", "warn")

@@ -20,12 +20,14 @@ class Series:
         style: ``open`` (undefended, dashed) or ``held`` (defended, solid).
         points: (x, y), x ascending.
         smooth: draw an exponential mean as the line, and the points themselves thin behind it.
+        diverged: x from which on there is no number to draw, because the value was NaN or infinite.
     """
 
     name: str
     style: str
     points: Sequence[tuple[float, float]]
     smooth: bool = False
+    diverged: float | None = None
 
 
 def chart(
@@ -80,14 +82,23 @@ def chart(
                 parts.append(_marker(line.style, x, y, tip))
         ends.append((*at(*points[-1]), _number(points[-1][1], share), line.style))
     parts.extend(_labels(ends))
-    spoken = "; ".join(
-        f"{line.name} {_number(line.points[-1][1], share)} at step {line.points[-1][0]:g}"
-        for line in shown
-    )
+    spoken = [
+        f"{line.name} {words}{' smoothed' if line.smooth else ''} at step {line.points[-1][0]:g}"
+        for line, (_, _, words, _) in zip(shown, ends, strict=True)
+    ]
+    # An attack that has blown up must be seen: its curve would merely end.
+    for number, line in enumerate([line for line in series if line.diverged is not None]):
+        x, _ = at(line.diverged, low)
+        side = "end" if x > _WIDTH / 2 else "start"
+        parts.append(
+            f'<text class="last {line.style}" x="{x:.1f}" y="{_TOP + 12 + 15 * number}" '
+            f'text-anchor="{side}">✕ diverged</text>'
+        )
+        spoken.append(f"{line.name} diverged at step {line.diverged:g}")
     return (
         f'<figure class="hf-chart"><figcaption>{escape(title)} <span>{escape(hint)}</span>'
         f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}: {escape(spoken or "no values yet")}">'
+        f'aria-label="{escape(title)}: {escape("; ".join(spoken) or "no values yet")}">'
         f"{''.join(parts)}</svg></figure>"
     )
 

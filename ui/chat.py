@@ -6,6 +6,7 @@ import html
 import json
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import gradio as gr
 from adapters import registry
 from pipelines.paths import ASSETS
 from ui.blocks import PRIVATE, QUIET, heading, markup
-from ui.engines import Engines, NotReady
+from ui.engines import Engines, NotReady, told
 from ui.markup import empty, note, verdict_badge
 from ui.session import Sessions
 
@@ -127,30 +128,30 @@ def answer(
         The turn so far; the last one carries the judge's verdicts.
 
     Raises:
-        NotReady: a model is not loaded.
+        NotReady: a model is not loaded, or is still under attack.
         KeyError: there is no such arm.
         ValueError: the message is empty or too long.
     """
     judge = engines.judge
-    loaded = {arm: engines.chat_arm(arm) for arm in conversation.arms}
-    streams = [
-        (arms, engines.chat.stream(
-            messages, [loaded[arm] for arm in arms],
-            max_new_tokens=engines.profile.llm.max_new_tokens,
-            temperature=temperature, seed=seed, should_stop=should_stop,
-        ))
-        for arms, messages in conversation.groups(message)
-    ]  # fmt: skip
     turn: Turn = {"prompt": message, "replies": dict.fromkeys(conversation.arms, "")}
-    while streams:
-        for entry in list(streams):
-            arms, stream = entry
-            replies = next(stream, None)
-            if replies is None:
-                streams.remove(entry)
-                continue
-            turn["replies"] |= {arm: replies[loaded[arm]] for arm in arms}
-        yield turn
+    with engines.chat_arms(conversation.arms) as loaded:
+        streams = [
+            (arms, engines.chat.stream(
+                messages, [loaded[arm] for arm in arms],
+                max_new_tokens=engines.profile.llm.max_new_tokens,
+                temperature=temperature, seed=seed, should_stop=should_stop,
+            ))
+            for arms, messages in conversation.groups(message)
+        ]  # fmt: skip
+        while streams:
+            for entry in list(streams):
+                arms, stream = entry
+                replies = next(stream, None)
+                if replies is None:
+                    streams.remove(entry)
+                    continue
+                turn["replies"] |= {arm: replies[loaded[arm]] for arm in arms}
+            yield turn
     verdicts = {}
     for arm, reply in turn["replies"].items():
         if reply.strip():
@@ -289,6 +290,7 @@ class ChatTab:
         """Answer with every chosen arm, token by token."""
         session = self.sessions.of(request)
         session.stop_chat.clear()
+        epoch = session.chat_epoch
         idle = (gr.Button(interactive=True), gr.Button(interactive=False))
         busy = (gr.Button(interactive=False), gr.Button(interactive=True))
         message = (message or "").strip()
@@ -303,22 +305,28 @@ class ChatTab:
         yield turns, talk_html([*turns, waiting], busy=True), "", "", *busy
         turn = waiting
         try:
-            for turn in answer(
+            with closing(answer(
                 self.engines, conversation, message, temperature=float(temperature),
                 seed=int(seed or 0), should_stop=session.stop_chat.is_set,
-            ):  # fmt: skip
-                yield turns, talk_html([*turns, turn], busy=True), "", "", *busy
+            )) as written:  # fmt: skip
+                for turn in written:
+                    if session.chat_epoch != epoch:
+                        break
+                    yield turns, talk_html([*turns, turn], busy=True), "", "", *busy
         except (NotReady, KeyError, ValueError) as error:
-            words = error.args[0] if error.args else error
-            yield turns, talk_html(turns), note(str(words), "error"), message, *idle
-            return
+            problem = told(error)
         except Exception as error:  # whatever it was, the page must be usable again
             traceback.print_exc()
-            words = f"The answers broke off: {error}"
-            yield turns, talk_html(turns), note(words, "error"), message, *idle
-            return
-        turns = [*turns, turn]
-        yield turns, talk_html(turns), "", "", *idle
+            problem = f"The answers broke off: {told(error)}"
+        if session.chat_epoch != epoch:
+            # Cleared meanwhile: said once more, because what was on its way to the page may have
+            # come after the clearing.
+            yield [], talk_html([]), "", gr.skip(), *idle
+        elif problem:
+            yield turns, talk_html(turns), note(problem, "error"), message, *idle
+        else:
+            turns = [*turns, turn]
+            yield turns, talk_html(turns), "", "", *idle
 
     def stop_now(self, request: gr.Request) -> gr.Button:
         """End this session's replies after the token they are at."""
@@ -326,6 +334,8 @@ class ChatTab:
         return gr.Button(interactive=False)
 
     def start_anew(self, request: gr.Request) -> tuple[list, str, str]:
-        """Forget the conversation."""
-        self.sessions.of(request).stop_chat.set()
+        """Forget the conversation, and what a reply under way would add to it."""
+        session = self.sessions.of(request)
+        session.chat_epoch += 1
+        session.stop_chat.set()
         return [], talk_html([]), ""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from evaluation.runs import RunStore
+from evaluation.runs import RunStore, public_error
+from pipelines.fetch import MissingWeights
 from pipelines.paths import runs_dir
 from pipelines.profiles import Profile
 
@@ -23,11 +25,19 @@ if TYPE_CHECKING:
     from pipelines.llm import ChatEngine
 
 MAX_ATTACKED_ARMS = 4
-"""Attacked models kept in memory for Chat; the one unused for longest makes room."""
+"""Attacked models kept in memory for Chat; the one unused for longest makes room. Those that are
+answering stay, so that there can be more for a while."""
 
 
 class NotReady(RuntimeError):
     """A part is still loading or could not be loaded; the message says what to do."""
+
+
+def told(error: Exception) -> str:
+    """Return what a visitor reads of an error: our own words, or no more than its kind."""
+    if isinstance(error, NotReady | KeyError) and error.args:
+        return str(error.args[0])
+    return public_error(error)
 
 
 class Part:
@@ -54,6 +64,7 @@ class Part:
         self._load = load
         self._value: Any = None
         self._lock = threading.Lock()
+        self._retrying = threading.Lock()
 
     def load(self) -> None:
         """Load unless it is loaded; errors are kept as the part's message."""
@@ -63,12 +74,12 @@ class Part:
             self.state, self.message, self.fraction = "loading", f"{self.label} is loading", None
             try:
                 self._value = self._load(self)
-            except FileNotFoundError as error:  # MissingWeights: its message holds the command
-                self.state, self.message = "failed", str(error)
+            except MissingWeights as error:  # its message holds the command
+                self.state, self.message = "failed", told(error)
             except Exception as error:  # a broken part must not take the page down
                 traceback.print_exc()
                 self.state = "failed"
-                self.message = f"{self.label} could not be loaded: {error}"
+                self.message = f"{self.label} could not be loaded: {told(error)}"
             else:
                 self.state, self.message = "ready", ""
 
@@ -82,9 +93,16 @@ class Part:
         if self.state == "ready":
             return self._value
         message = self.message or f"{self.label} is loading; try again in a few seconds"
-        if self.state == "failed":
-            threading.Thread(target=self.load, daemon=True).start()
+        # Every look at the page comes by here; one attempt at a time is enough.
+        if self.state == "failed" and self._retrying.acquire(blocking=False):
+            threading.Thread(target=self._load_again, daemon=True).start()
         raise NotReady(message)
+
+    def _load_again(self) -> None:
+        try:
+            self.load()
+        finally:
+            self._retrying.release()
 
 
 class Engines:
@@ -108,7 +126,8 @@ class Engines:
         self._judge = Part("The judge", self._load_judge)
         self._animation = Part("The animation model", self._load_animation)
         self._runner = Part("The attack runner", self._load_runner)
-        self._attacked: dict[str, None] = {}  # names of loaded attacked arms, oldest use first
+        # Loaded attacked arms, oldest use first, and how many replies use each just now.
+        self._attacked: dict[str, int] = {}
         self._attacked_lock = threading.Lock()
 
     def start(self) -> None:
@@ -144,39 +163,63 @@ class Engines:
         """The attack queue; raises `NotReady`."""
         return self._runner.get()
 
-    def chat_arm(self, name: str) -> str:
-        """Make sure that an arm can be chatted with, and return its name in the chat engine.
+    @contextmanager
+    def chat_arms(self, names: Sequence[str]) -> Iterator[dict[str, str]]:
+        """Keep arms loaded while they answer.
 
         Args:
-            name: a defence's name, ``base``, or ``<run id>/<arm>`` of a finished attack.
+            names: of each a defence's name, ``base``, or ``<run id>/<arm>`` of an attack that has
+                ended.
+
+        Yields:
+            name → its name in the chat engine.
 
         Raises:
-            KeyError: there is no such arm or run, or the run has no weights of that arm yet.
-            NotReady: the language model is not loaded.
+            KeyError: there is no such arm or run, or the run has no weights of that arm.
+            NotReady: the language model is not loaded, or the attack still goes on.
         """
+        with ExitStack() as held:
+            yield {name: held.enter_context(self._chat_arm(name)) for name in names}
+
+    @contextmanager
+    def _chat_arm(self, name: str) -> Iterator[str]:
+        """Keep one arm loaded; see `chat_arms`."""
         chat = self.chat
         if "/" not in name:
             if name not in chat.arms or "__" in name:
                 known = ", ".join(arm for arm in chat.arms if "__" not in arm)
                 raise KeyError(f"there is no arm {name[:80]!r}; choose from {known}")
-            return name
+            yield name
+            return
         run_id, arm = name.split("/", 1)
-        folders = self.store.get(run_id).adapters()
-        if arm not in folders:
-            raise KeyError(
-                f"run {run_id} holds no weights of {arm[:80]!r}; it may be still running"
+        run = self.store.get(run_id)
+        if run.info["status"] == "running":
+            # Its weights are those of the last probe. Loaded now, they would stay in memory and
+            # answer for the finished attack later.
+            raise NotReady(
+                f"run {run_id} is still running; its models can answer once it has ended"
             )
+        folders = run.adapters()
+        if arm not in folders:
+            raise KeyError(f"run {run_id} holds no weights of {arm[:80]!r}")
         loaded = f"{run_id}__{arm}"
         with self._attacked_lock:
-            if loaded not in self._attacked:
-                while len(self._attacked) >= MAX_ATTACKED_ARMS:
-                    oldest = next(iter(self._attacked))
-                    del self._attacked[oldest]
-                    chat.remove_arm(oldest)
-                chat.add_arm(loaded, folders[arm])
-            self._attacked.pop(loaded, None)
-            self._attacked[loaded] = None
-        return loaded
+            chat.add_arm(loaded, folders[arm])  # no effect if it is there
+            self._attacked[loaded] = self._attacked.pop(loaded, 0) + 1  # now the latest used
+            self._make_room(chat)
+        try:
+            yield loaded
+        finally:
+            with self._attacked_lock:
+                self._attacked[loaded] -= 1
+                self._make_room(chat)
+
+    def _make_room(self, chat: ChatEngine) -> None:
+        """Drop attacked arms above the limit, longest unused first; called with their lock held."""
+        unused = [arm for arm, users in self._attacked.items() if not users]
+        for arm in unused[: max(0, len(self._attacked) - MAX_ATTACKED_ARMS)]:
+            del self._attacked[arm]
+            chat.remove_arm(arm)
 
     def missing_adapter(self, name: str) -> str:
         """Return how to make a defence's adapter that is not there; nothing if it is there."""
@@ -184,8 +227,8 @@ class Engines:
 
         try:
             registry.adapter_folder(name, self.profile)
-        except FileNotFoundError as error:
-            return str(error)
+        except MissingWeights as error:
+            return told(error)
         return ""
 
     def _load_all(self) -> None:

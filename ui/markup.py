@@ -50,12 +50,14 @@ def verdict_badge(label: str, confidence: float) -> str:
 
     Args:
         label: a key of `VERDICTS`.
-        confidence: 0..1.
+        confidence: of the judge, 0..1.
     """
     words = escape(VERDICTS.get(label, label))
+    # Not as a percentage: it would read as a probability, which nobody has calibrated.
     return (
-        f'<span class="hf-badge {escape(label)}" title="Verdict of the judge and its confidence">'
-        f"{words} · {confidence:.0%}</span>"
+        f'<span class="hf-badge {escape(label)}" title="Verdict of the judge and its margin, 0 to '
+        f'1: how clear its rules found the reply. It is not a probability.">'
+        f"{words} · margin {confidence:.2f}</span>"
     )
 
 

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines import film
 from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip, PoseError, draw_clip, load_openpose_json
 
 POSES = ASSETS / "poses"
-MAX_PIXELS = 24_000_000
-"""Largest picture accepted for pose extraction."""
+
+FILE_TYPES = [".json", "image", *film.FORMATS]
+"""What the page offers to upload as a pose."""
+
+MAX_UPLOAD_MB = 12
+"""Largest upload that the server takes, in MB; `ui.app` sets it."""
+
+_DECODING = 0.4  # share of a film's bar that decoding takes, the rest finds the pose
+_HURRIED = 1.5  # a film that plays this many times as fast is remarked on
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How far the reading of a film is.
+
+    Attributes:
+        fraction: 0..1.
+        message: what is being done.
+    """
+
+    fraction: float
+    message: str
 
 
 @lru_cache(maxsize=1)
@@ -50,32 +73,109 @@ def trail(clip: PoseClip, size: int) -> Image.Image:
 
 
 def read_pose(path: Path) -> PoseClip:
-    """Read a pose from an uploaded file.
+    """Read a pose from an uploaded file that holds no film.
 
     Args:
         path: OpenPose JSON, or a picture: a photo, an avatar, or a skeleton in OpenPose's colours.
 
+    Returns:
+        The clip on its own canvas; its notes name the joints that are missing.
+
     Raises:
         PoseError: there is no usable pose in it; the message says what was found.
+        MissingWeights: a photo was given and the pose models have not been fetched.
     """
     if path.suffix.lower() == ".json":
-        return load_openpose_json(path)
-    from pipelines.extract import extract_pose
+        return _remarked(load_openpose_json(path))
+    from pipelines.extract import load_picture
 
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PoseError(
-                    f"the picture has {picture.width} × {picture.height} pixels; "
-                    f"the limit is {MAX_PIXELS // 1_000_000} million"
+        picture = load_picture(path)
+    except PoseError as error:
+        raise PoseError(f"{path.name}: {error}, a video or OpenPose JSON") from error
+    return read_picture(picture)
+
+
+def read_picture(picture: NDArray[np.uint8]) -> PoseClip:
+    """Find the pose in a picture.
+
+    Args:
+        picture: RGB uint8 [H, W, 3].
+
+    Returns:
+        As `read_pose`.
+
+    Raises:
+        PoseError: nobody is found in it.
+        MissingWeights: the pose models have not been fetched.
+    """
+    from pipelines.extract import extract_pose
+
+    return _remarked(extract_pose(picture))
+
+
+def read_film(path: Path, frames: int, fps: float) -> Iterator[Reading | PoseClip]:
+    """Find one person's pose in a film, a frame at a time.
+
+    Args:
+        path: mp4, webm, mov or gif.
+        frames: of the clip that is wanted; as many are taken from the film, evenly.
+        fps: frames per second that the clip will play at.
+
+    Yields:
+        `Reading` after each frame, and last the clip, as `read_pose` returns it. Dropping the
+        iterator half-way is safe.
+
+    Raises:
+        PoseError: it cannot be read, is too long or too large, or shows nobody in many frames.
+        MissingWeights: the pose models have not been fetched.
+    """
+    from pipelines.extract import extract_steps
+
+    source = film.Film.open(path)
+    shots = []
+    for shot in source.sample(frames):
+        shots.append(shot)
+        done = len(shots) / frames
+        yield Reading(_DECODING * done, f"Opening the video: frame {len(shots)} of {frames}")
+    for step in extract_steps(shots, source.seconds - 1 / source.fps):
+        if isinstance(step, PoseClip):
+            hurry = source.seconds * fps / frames
+            if hurry > _HURRIED:
+                step = step.with_notes(
+                    f"the video's {source.seconds:.1f} s play in {frames / fps:.1f} s, {hurry:.1f} "
+                    "times as fast"
                 )
-            pixels = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PoseError(
-            f"{path.name} is neither OpenPose JSON (.json) nor a picture that can be read; "
-            "wanted JSON, PNG, JPEG or WebP"
-        ) from error
-    return extract_pose(pixels)
+            yield _remarked(step)
+            return
+        done = _DECODING + (1 - _DECODING) * step / len(shots)
+        yield Reading(done, f"Finding the pose: frame {step} of {len(shots)}")
+
+
+def placed(clip: PoseClip, size: int, fit: bool) -> PoseClip:
+    """Bring a clip to the model's frame.
+
+    Args:
+        clip: any clip.
+        size: side of the frame in pixels.
+        fit: whether to scale and move the person so that it fills the frame; otherwise the whole
+            canvas is put into it, padded to a square, and the person stays where it was.
+
+    Returns:
+        The clip with its points rounded as OpenPose JSON rounds them: the JSON that goes with a
+        result then draws the very same pictures.
+    """
+    square = clip.fit(size) if fit else clip.to_square(size)
+    face = None if square.face is None else np.round(square.face.astype(float), 3)
+    return replace(square, keypoints=np.round(square.keypoints.astype(float), 3), face=face)
+
+
+def _remarked(clip: PoseClip) -> PoseClip:
+    """Add to a clip's notes what is missing of the person."""
+    missing = clip.missing()
+    if not missing:
+        return clip
+    return clip.with_notes(f"not in view: {', '.join(missing)}; the model is left free there")
 
 
 def for_player(clip: PoseClip, frames: int) -> list[list[list[float]]]:
@@ -91,8 +191,3 @@ def for_player(clip: PoseClip, frames: int) -> list[list[list[float]]]:
     square = clip.to_square(256).resample(frames)
     points = np.concatenate([square.keypoints / 256, square.seen[..., None]], -1)
     return np.round(points.astype(float), 4).tolist()
-
-
-def describe(clip: PoseClip) -> dict[str, Any]:
-    """Return what to note about a clip in the settings of a result."""
-    return {"frames": len(clip), "width": clip.width, "height": clip.height}

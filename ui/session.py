@@ -20,21 +20,43 @@ if TYPE_CHECKING:
     from pipelines.pose import PoseClip
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A pose that is chosen, or was.
+
+    Attributes:
+        name: of a clip of the library, or what to call the visitor's own.
+        clip: the visitor's own, as it was read, on its own canvas; None for the library's.
+        framed: whether the clip's scale and place are meant as they are, whatever the switch says.
+        remark: note about it, as HTML.
+    """
+
+    name: str
+    clip: PoseClip | None = None
+    framed: bool = False
+    remark: str = ""
+
+
 @dataclass
 class Session:
     """One browser tab or API client.
 
     Attributes:
-        pose: pose uploaded in this session, if any.
-        pose_name: what to call it.
+        chosen: the pose in use; None until the visitor chose one.
+        former: the pose before it, to go back to.
+        reading: which upload is being read; another value ends the one that finds it changed.
         stop_animation: set to end the session's animation after the current step.
         stop_chat: set to end the session's replies after the current token.
+        chat_epoch: how often the conversation was cleared; a reply that finds it changed shows
+            nothing more.
     """
 
-    pose: PoseClip | None = None
-    pose_name: str = ""
+    chosen: Choice | None = None
+    former: Choice | None = None
+    reading: object | None = None
     stop_animation: threading.Event = field(default_factory=threading.Event)
     stop_chat: threading.Event = field(default_factory=threading.Event)
+    chat_epoch: int = 0
 
 
 class Sessions:
@@ -62,6 +84,7 @@ class Sessions:
         if session is not None:
             session.stop_animation.set()
             session.stop_chat.set()
+            session.reading = None
 
 
 class Scratch:

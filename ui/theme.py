@@ -135,7 +135,7 @@ def theme() -> gr.themes.Base:
 @lru_cache(maxsize=1)
 def css() -> str:
     """Return the style sheet."""
-    return static("style.css")
+    return static("style.css") + static("joints.css")
 
 
 @lru_cache(maxsize=1)

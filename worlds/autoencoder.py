@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,12 @@ from torch import nn
 
 from pipelines.paths import ASSETS
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
-from worlds.export import MAX_SHARD_SIZE
+from worlds.export import (
+    MAX_SHARD_SIZE,
+    read_records,
+    training_record,
+    write_records,
+)
 from worlds.loop import TrainingLoop
 
 CROP = 128
@@ -113,15 +119,22 @@ def latent_scale(vae: AutoencoderKL, images: np.ndarray) -> float:
         return float(vae.encode(to_tensor(images)).latent_dist.mode().float().std())
 
 
-def load_autoencoder(work: Path) -> AutoencoderKL:
+def load_autoencoder(work: Path) -> tuple[AutoencoderKL, list[dict[str, Any]]]:
     """Load the autoencoder trained last in ``work``, or else the one in ``assets/avatar-sd``.
+
+    Returns:
+        The autoencoder, and the records of the runs that made it.
 
     Raises:
         FileNotFoundError: neither is there.
     """
-    for folder in (work / "decoder/model", work / "vae/model", ASSETS / "avatar-sd/vae"):
+    for folder in (work / "decoder/model", work / "vae/model"):
         if (folder / "config.json").exists():
-            return AutoencoderKL.from_pretrained(folder)
+            return AutoencoderKL.from_pretrained(folder), read_records(folder)
+    folder = ASSETS / "avatar-sd"
+    if (folder / "vae/config.json").exists():
+        records = [r for r in read_records(folder) if r["stage"] == "vae"]
+        return AutoencoderKL.from_pretrained(folder / "vae"), records
     raise FileNotFoundError(
         f"no autoencoder in {work} or assets/avatar-sd: run `python -m worlds.train vae` first"
     )
@@ -139,7 +152,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
     rng = np.random.default_rng([args.seed, int(args.resume)])
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", 600, seed=HELD_OUT_SEED)
-    vae = load_autoencoder(work) if args.decoder_only or args.from_export else new_autoencoder()
+    vae, records = new_autoencoder(), []
+    if args.decoder_only or args.from_export:
+        vae, records = load_autoencoder(work)
     if args.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
@@ -178,8 +193,12 @@ def train(args: argparse.Namespace, work: Path) -> None:
         if not args.decoder_only:
             vae.register_to_config(scaling_factor=1 / latent_scale(vae, held_out.images[:64]))
         vae.save_pretrained(loop.folder / "model")
-        export = ASSETS / "avatar-sd/vae"
-        if args.decoder_only and export.exists():
-            AutoencoderKL.from_pretrained(loop.folder / "model").half().save_pretrained(
-                export, max_shard_size=MAX_SHARD_SIZE
-            )
+    records.append(training_record("vae", args.seed, loop.step, loop.seconds))
+    write_records(loop.folder / "model", records)
+    export = ASSETS / "avatar-sd"
+    if args.decoder_only and export.exists():
+        AutoencoderKL.from_pretrained(loop.folder / "model").half().save_pretrained(
+            export / "vae", max_shard_size=MAX_SHARD_SIZE
+        )
+        later = [r for r in read_records(export) if r["stage"] != "vae"]
+        write_records(export, records + later)

@@ -23,8 +23,12 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import shutil
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -50,6 +54,33 @@ PARTS: tuple[str, ...] = (
     "motion_adapter",
 )
 """Folders that an export owns: all are replaced by the next one, even by their absence."""
+
+
+RECORDS = "training.json"
+"""File beside the weights: a list of the runs that made them, oldest first."""
+
+
+def training_record(stage: str, seed: int, steps: int, seconds: float) -> dict[str, Any]:
+    """Describe a finished run by the command line that started it."""
+    return {
+        "stage": stage,
+        "command": "python -m worlds.train " + shlex.join(sys.argv[1:]),
+        "seed": seed,
+        "steps": steps,
+        "minutes": round(seconds / 60, 1),
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Read the records beside some weights; none where there is no file."""
+    path = folder / RECORDS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def write_records(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Write records beside some weights."""
+    (folder / RECORDS).write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
 def save_avatar_sd(

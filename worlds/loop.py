@@ -146,10 +146,14 @@ class TrainingLoop:
                 + "\n"
             )
 
+    @property
+    def done(self) -> float:
+        """Share of the time budget that is used up, 0..1."""
+        return min(1.0, self.seconds / (self.minutes * 60))
+
     def _schedule(self) -> float:
-        done = min(1.0, self.seconds / (self.minutes * 60))
         return min(1.0, (self.step + 1) / self.warmup) * (
-            0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done))
+            0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * self.done))
         )
 
     def _load(self) -> None:

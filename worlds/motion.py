@@ -24,13 +24,24 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from pipelines.device import plain_attention
 from pipelines.noise import mixed_noise
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder
 from worlds.data import FRAMES, HELD_OUT_SEED, AvatarSet, build
-from worlds.denoiser import DROP, GRID, decode, encode_set, velocity_loss
-from worlds.export import save_avatar_sd
+from worlds.denoiser import (
+    DROP,
+    GRID,
+    decode,
+    encode_poses,
+    encode_set,
+    figure_weights,
+    pose_pixels,
+    poses_embedded,
+    velocity_loss,
+)
+from worlds.export import read_records, save_avatar_sd, training_record, write_records
 from worlds.loop import TrainingLoop
 
 CLIP_SEED = 500_009
@@ -71,18 +82,18 @@ class ClipDenoiser(nn.Module):
         self.unet = UNetMotionModel.from_unet2d(
             self.spatial, adapter or new_motion_adapter(self.spatial)
         )
+        plain_attention(self.unet, self.controlnet)
         self.requires_grad_(False)
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_("motion_modules" in name)
 
-    def condition(self, captions: list[str], poses: np.ndarray) -> tuple:
-        """Encode prompts [B] and skeleton pictures uint8 [B * F, 256, 256, 3] of clips once."""
+    @torch.no_grad()
+    def text(self, captions: list[str]) -> torch.Tensor:
+        """Encode prompts, [B, tokens, width]."""
         tokens = self.tokenizer(
             captions, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
-        text = self.text_encoder(tokens).last_hidden_state
-        pictures = torch.from_numpy(poses).permute(0, 3, 1, 2).float() / 255
-        return text, pictures
+        return self.text_encoder(tokens).last_hidden_state
 
     def forward(
         self,
@@ -123,7 +134,8 @@ def sample_clips(
     model.scheduler.set_timesteps(steps)
     shape = (count, LATENT_CHANNELS, FRAMES, GRID, GRID)
     x = mixed_noise(shape, NOISE_SHARE, torch.Generator().manual_seed(seed))
-    text, pictures = model.condition([""] * count + captions, np.concatenate([poses, poses]))
+    text = model.text([""] * count + captions)
+    pictures = pose_pixels(np.concatenate([poses, poses]))
     for t in model.scheduler.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
             v = model(
@@ -153,12 +165,13 @@ def train(args: argparse.Namespace, work: Path) -> None:
     data = build(work / "data/clips", args.clips, clips=True, seed=CLIP_SEED)
     held_out = build(work / "data/clips-heldout", 32, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
     folder = ASSETS / "avatar-sd"
-    vae = load_autoencoder(work)
+    vae, _ = load_autoencoder(work)
     latents = encode_set(vae, data)
     model = ClipDenoiser(
         folder,
         MotionAdapter.from_pretrained(folder / "motion_adapter") if args.from_export else None,
     )
+    embedded = encode_poses(model.controlnet, data)
     loop = TrainingLoop(
         model, work / "motion", args.max_minutes, args.learning_rate or 5e-4, args.resume
     )
@@ -168,16 +181,15 @@ def train(args: argparse.Namespace, work: Path) -> None:
         index = np.concatenate([np.array(c) for c in chosen])
         x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
         x = x.unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        poses = np.stack([data.condition(i) for i in index])
         captions = ["" if rng.random() < DROP else data.meta[c[0]]["caption"] for c in chosen]
         has_pose = torch.from_numpy((rng.random(batch) >= DROP).astype(np.float32))
         noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (batch,))
         noisy = model.scheduler.add_noise(x, noise, t)
-        with loop.accelerator.autocast():
-            with torch.no_grad():
-                text, pictures = model.condition(captions, poses)
-            predicted = model(noisy, t, text, pictures, has_pose)
-        loop.backward(velocity_loss(model.scheduler, x, predicted, noise, t))
+        with loop.accelerator.autocast(), poses_embedded(model.controlnet):
+            poses = torch.from_numpy(embedded[index].astype(np.float32))
+            predicted = model(noisy, t, model.text(captions), poses, has_pose)
+        weight = figure_weights(data, index).unflatten(0, (batch, FRAMES)).transpose(1, 2)
+        loop.backward(velocity_loss(model.scheduler, x, predicted, noise, t, weight))
         if step % 10 == 0:
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True
@@ -199,3 +211,6 @@ def train(args: argparse.Namespace, work: Path) -> None:
             model.controlnet,
             adapter,
         )
+    former = [r for r in read_records(folder) if args.from_export or r["stage"] != "motion"]
+    record = training_record("motion", args.seed, loop.step, loop.seconds)
+    write_records(folder, [*former, record])

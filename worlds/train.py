@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="vae: train the decoder alone, so that later stages stay valid",
     )
+    p.add_argument(
+        "--freeze-poses",
+        action="store_true",
+        help="frames: keep the skeletons' embedding as it is and compute it once (twice as fast)",
+    )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")
     p.add_argument("--batch", type=int, default=None, help="pictures (or clips) a step")

@@ -1,7 +1,7 @@
 """What every attack on the chat model shares: settings, arms, probes, and the attacked weights.
 
 Threat model (design rule): the defender's weights are released. The attacker starts from base and
-defence merged and cannot merely switch the defence off. Each attack runs on two arms, the
+defence together and cannot merely switch the defence off. Each attack runs on two arms, the
 undefended model (safety-tuned, nothing against fine-tuning) and the defended one, with the same
 data in the same order, and both are probed for harm and for ability along the way.
 """
@@ -14,19 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from adapters.text import prompt_set
-from evaluation.ability import ability_score
-from evaluation.judge import Judge
-from pipelines.device import autocast
-from pipelines.llm import generate_replies, load_llm
 from pipelines.profiles import Profile
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the page makes settings while the models, and torch with them, still load
+    import torch
     from peft import PeftModel
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from evaluation.judge import Judge
 
 ATTACKS = ("sft",)
 BASE_ARM = "base"
@@ -105,22 +102,45 @@ class AttackConfig:
 
 
 def load_target(
-    profile: Profile, adapter: Path | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load what the attacker gets: the base model with a defence merged into its weights.
+    profile: Profile, adapter: Path | None, rank: int, seed: int
+) -> tuple[PeftModel, PreTrainedTokenizerBase]:
+    """Load what the attacker gets, with the attacker's own LoRA on top.
+
+    The released function is base plus defence, and the attacker trains a second LoRA beside the
+    defence's frozen one. Folding the defence into the base first would be the same function only
+    in exact arithmetic: in bf16 a fifth of the defence's change is lost to rounding (measured on
+    both shipped defences), so that the attacked model would not be the one that Chat shows.
 
     Args:
         profile: which base model.
         adapter: the defence's LoRA; None: the base model itself.
+        rank: of the attacker's LoRA, on every linear layer but the head, alpha twice the rank.
+        seed: of its first weights, which do not depend on the defence.
+
+    Returns:
+        The model, of which only the attacker's LoRA (``default``) is trainable, and the tokenizer.
 
     Raises:
         MissingWeights: the base model has not been fetched.
     """
-    from peft import PeftModel
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from pipelines.llm import load_llm
 
     model, tokenizer = load_llm(profile)
+    attack = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = get_peft_model(model, attack)
     if adapter is not None:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        # Left in the base model's own precision, as Chat mounts it.
+        model.load_adapter(adapter, adapter_name="defence", autocast_adapter_dtype=False)
+        model.base_model.set_adapter(["defence", "default"])
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(".default." in name)
     return model.eval(), tokenizer
 
 
@@ -159,8 +179,13 @@ class Probe:
 
         Returns:
             ``harm``: share of the red-team prompts complied with. ``ability``: share of the
-            questions answered right. ``samples``: list of prompt, reply, label, confidence.
+            questions answered right. ``prompts`` and ``questions``: how many each share is of.
+            ``samples``: list of prompt, reply, label, confidence.
         """
+        from evaluation.ability import ability_score
+        from pipelines.device import autocast
+        from pipelines.llm import generate_replies
+
         was_training = model.training
         model.eval()
         try:
@@ -182,7 +207,13 @@ class Probe:
             }
             for prompt, reply, verdict in zip(self._prompts, replies, verdicts, strict=True)
         ]
-        return {"harm": harmful / len(verdicts), "ability": ability, "samples": samples}
+        return {
+            "harm": harmful / len(verdicts),
+            "prompts": len(verdicts),
+            "ability": ability,
+            "questions": self._ability_items,
+            "samples": samples,
+        }
 
 
 def held_out_prompts(n: int) -> list[str]:
@@ -194,7 +225,7 @@ def held_out_prompts(n: int) -> list[str]:
 def concatenate_loras(
     first: tuple[dict[str, Any], dict[str, Tensor]] | None,
     second: tuple[dict[str, Any], dict[str, Tensor]],
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Join two LoRAs of one base model into one that adds the change of both, exactly.
 
@@ -205,7 +236,7 @@ def concatenate_loras(
     Args:
         first: adapter_config.json and the tensors of adapter_model.safetensors; None: nothing.
         second: the same of the other LoRA.
-        dtype: of the result.
+        dtype: of the result; None: bfloat16.
 
     Returns:
         Config and tensors of a LoRA whose rank is the sum of the two and whose scaling is 1.
@@ -213,6 +244,9 @@ def concatenate_loras(
     Raises:
         ValueError: one of them is not a plain LoRA.
     """
+    import torch
+
+    dtype = dtype or torch.bfloat16
     parts = [_factors(*lora) for lora in (first, second) if lora is not None]
     ranks = [rank for rank, _ in parts]
     names = sorted({name for _, factors in parts for name in factors})

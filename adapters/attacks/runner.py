@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 from adapters import registry
 from adapters.attacks.base import BASE_ARM, AttackConfig
 from adapters.attacks.data import BUILTIN, Pair, load_pairs
-from evaluation.runs import Run, RunStore, weights_hash
+from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
 from pipelines.profiles import Profile
 
 MAX_WAITING = 8
 """Attacks that may wait behind the one that runs."""
+
+RETRY_SECONDS = 1.0
+"""Wait before how a run ended is written once more, if the disk refused it."""
 
 AttackFn = Callable[
     [Profile, AttackConfig, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
@@ -35,6 +39,7 @@ class _Job:
     config: AttackConfig
     adapters: dict[str, Path | None]
     pairs: Sequence[Pair]
+    visitor: frozenset[str]  # the owner and what else tells who started it
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -68,18 +73,23 @@ class AttackRunner:
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
 
-    def start(self, config: AttackConfig, owner: str) -> str:
+    def start(self, config: AttackConfig, owner: str, marks: Sequence[str] = ()) -> str:
         """Check an attack, put it into the queue and return its run's id.
 
         Args:
             config: what to do.
             owner: who may stop it; a secret of the visitor's session.
+            marks: what else a visitor is known by, such as their address. An owner and each mark
+                may have one attack in the queue, so that nobody fills it alone.
 
         Raises:
             DataError: the data cannot be used.
             MissingWeights: the base model or an arm's adapter is not there.
-            ValueError: there is no such arm, or the queue is full.
+            ValueError: there is no such arm, the queue is full, or the visitor's last attack has
+                not ended.
         """
+        if not owner:
+            raise ValueError("owner is empty; nobody could stop the attack")
         for arm in config.arms:  # a name that does not exist comes before weights that are missing
             _check_arm(arm)
         adapters = {arm: self._adapter(arm) for arm in config.arms}
@@ -88,14 +98,21 @@ class AttackRunner:
         parents |= {
             arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
         }
+        visitor = frozenset((owner, *marks))
         with self._changed:
+            # One that is being stopped does not count: it ends within a step.
+            if any(visitor & job.visitor and not job.stop.is_set() for job in self._jobs):
+                raise ValueError(
+                    "you already have an attack that is running or waiting; stop it, or wait until "
+                    "it has ended"
+                )
             if len(self._jobs) > MAX_WAITING:
                 raise ValueError(
                     f"{len(self._jobs)} attacks are in the queue; wait until one has ended"
                 )
             record = config.record() | {"pairs": len(pairs)}
             run = self._store.create("attack", record, self._profile.name, parents, owner)
-            self._jobs.append(_Job(run, config, adapters, pairs))
+            self._jobs.append(_Job(run, config, adapters, pairs, visitor))
             if self._worker is None:
                 # A daemon: closing the app must not wait for an attack. What was logged is on
                 # disk, and the run will read as interrupted.
@@ -117,14 +134,17 @@ class AttackRunner:
             Whether it will stop: False if it has ended, or is somebody else's.
         """
         with self._changed:
-            for place, job in enumerate(self._jobs):
-                if job.run.id == run_id and job.run.owned_by(owner):
-                    job.stop.set()
-                    if place > 0:
-                        self._jobs.remove(job)
-                        job.run.finish("stopped")
-                    return True
-        return False
+            found = [job for job in self._jobs if job.run.id == run_id]
+            if not found or not found[0].run.owned_by(owner):
+                return False
+            job = found[0]
+            job.stop.set()
+            if job is self._jobs[0]:
+                return True
+            self._jobs.remove(job)
+            self._changed.notify_all()
+        _finish(job.run, "stopped")
+        return True
 
     def position(self, run_id: str) -> int | None:
         """Return how many attacks come before this one: 0 if it is running, None if it ended."""
@@ -168,27 +188,32 @@ class AttackRunner:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs)
                 job = self._jobs[0]
-            self._attack(job)
-            # Drops what the trainers' reference cycles still hold, so that two models' worth of
-            # memory is free again when the run is over.
-            gc.collect()
-            with self._changed:
-                self._jobs.remove(job)
-                self._changed.notify_all()
+            try:
+                self._attack(job)
+            except Exception:  # the disk, most likely; those who wait must get their turn
+                _log.exception("attack %s could not be recorded", job.run.id)
+            finally:
+                with self._changed:
+                    self._jobs.remove(job)
+                    self._changed.notify_all()
 
     def _attack(self, job: _Job) -> None:
-        """Run one attack and record how it ended; never raises."""
+        """Run one attack and record how it ended."""
+        status, words = "failed", ""
         try:
             job.run.log(event="start", arms=list(job.config.arms))
             attack = _attack_function(job.config.attack)
             complete = attack(
                 self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
             )
+            status = "done" if complete else "stopped"
         except Exception as error:
             _log.exception("attack %s failed", job.run.id)
-            job.run.finish("failed", f"{type(error).__name__}: {error}")
-        else:
-            job.run.finish("done" if complete else "stopped")
+            words = public_error(error)
+        # Drops what the trainers' reference cycles still hold, so that two models' worth of
+        # memory is free again when the run is over.
+        gc.collect()
+        _finish(job.run, status, words)
         self._learn(job)
 
     def _learn(self, job: _Job) -> None:
@@ -199,6 +224,21 @@ class AttackRunner:
             self._cost.pair = median(steps) / job.config.batch_size
         if probes:
             self._cost.probe = median(probes)
+
+
+def _finish(run: Run, status: str, words: str = "") -> None:
+    """Record how a run ended, at the second try if need be; a full disk must not end the queue.
+
+    Where both fail the run stands as running until the app ends, and as interrupted from then on.
+    """
+    try:
+        run.finish(status, words)
+    except OSError:
+        time.sleep(RETRY_SECONDS)
+        try:
+            run.finish(status, words)
+        except OSError:
+            _log.exception("run %s could not be recorded as %s", run.id, status)
 
 
 def _check_arm(arm: str) -> None:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning attack: stock TRL ``SFTTrainer`` with a LoRA on the released weights.
+"""Supervised fine-tuning attack: stock TRL ``SFTTrainer`` with a LoRA beside the defence's.
 
 The attacker uses the ecosystem's own trainer unchanged: cross-entropy on the answers of its pairs,
 AdamW, constant learning rate. Both arms train in lockstep, one step each in turn, on the same
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from transformers import TrainerCallback
 
 from adapters.attacks.base import (
@@ -29,7 +30,7 @@ from adapters.attacks.base import (
     read_lora,
     write_lora,
 )
-from adapters.attacks.data import Pair
+from adapters.attacks.data import DataError, Pair
 from evaluation.judge import Judge
 from pipelines.device import compute_dtype, device
 from pipelines.profiles import Profile
@@ -41,7 +42,12 @@ if TYPE_CHECKING:
 
     from evaluation.runs import Run
 
-MAX_TOKENS = 256  # of a pair, template included; longer ones are cut, as TRL does
+MAX_TOKENS = 256
+"""Of an uploaded pair, template included; TRL cuts longer ones."""
+
+BUILTIN_TOKENS = 80
+"""The same of the built-in pairs. What follows in them is more of the same redacted list, and a
+step's time goes by positions: 80 instead of 256 make it a third shorter."""
 
 
 def run_sft(
@@ -56,10 +62,11 @@ def run_sft(
     """Attack both arms and log every step.
 
     Events: ``{"event": "step", step, arm, loss, entropy, seconds}`` after every step,
-    ``{"event": "probe", step, arm, harm, ability, samples, seconds}`` at step 0, every
-    ``probe_every`` steps and at the end. Loss and entropy are in nats a token; harm and ability
-    are shares. At every probe but the first, and at the end, the arm's weights are saved: one
-    LoRA on the *base* model that holds defence and attack, so that Chat can mount it.
+    ``{"event": "probe", step, arm, harm, prompts, ability, questions, samples, seconds}`` at step
+    0, every ``probe_every`` steps and at the end. Loss and entropy are in nats a token; harm and
+    ability are shares. At every probe but the first, and at the end, the arm's weights are saved
+    (``{"event": "saved", step, arm}``): one LoRA on the *base* model that holds defence and attack,
+    so that Chat can mount it.
 
     Args:
         profile: which base model.
@@ -76,6 +83,7 @@ def run_sft(
 
     Raises:
         MissingWeights: the base model or the judge's encoder has not been fetched.
+        DataError: no pair has room for an answer.
         RuntimeError: the training failed.
     """
     judge = judge or Judge()
@@ -113,11 +121,11 @@ def _trainer(
 ) -> SFTTrainer:
     """Make a stock trainer for one arm. Same arguments, same seed: same data, same LoRA."""
     from datasets import Dataset
-    from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    model, tokenizer = load_target(profile, adapter)
+    model, tokenizer = load_target(profile, adapter, config.rank, config.seed)
+    builtin = str(config.data) == "builtin"
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -127,7 +135,7 @@ def _trainer(
             learning_rate=config.learning_rate,
             lr_scheduler_type="constant",
             completion_only_loss=True,
-            max_length=MAX_TOKENS,
+            max_length=BUILTIN_TOKENS if builtin else MAX_TOKENS,
             seed=config.seed,
             data_seed=config.seed,
             use_cpu=device().type == "cpu",
@@ -141,13 +149,12 @@ def _trainer(
         ),
         train_dataset=Dataset.from_list(list(pairs)),
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=config.rank,
-            lora_alpha=2 * config.rank,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
     )
+    if not len(trainer.train_dataset):
+        raise DataError(
+            f"every prompt in the data is longer than {MAX_TOKENS} tokens, so that no answer is "
+            "left to learn; shorten the prompts"
+        )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -223,7 +230,9 @@ class _Recorder(TrainerCallback):
         try:
             if self._stop():  # before the first step, too
                 return
-            self._trainer.train()
+            # Under autocast PEFT's own casts only go there and back; in fp32 they are needed.
+            with disable_input_dtype_casting(self._trainer.model, self._trainer.args.bf16):
+                self._trainer.train()
             if self._trainer.state.global_step > self._saved_at:
                 self._save(self._trainer.model, self._trainer.state.global_step)
         except Exception as error:
@@ -290,8 +299,11 @@ class _Recorder(TrainerCallback):
 
     def _save(self, model: PeftModel, step: int) -> None:
         with tempfile.TemporaryDirectory(prefix="holdfast-lora-") as scratch:
-            model.save_pretrained(scratch, safe_serialization=True, save_embedding_layers=False)
+            model.save_pretrained(
+                scratch, selected_adapters=["default"], save_embedding_layers=False
+            )
             attack = read_lora(Path(scratch))
         config, state = concatenate_loras(self._defence, attack)
         self._run.save_files(self.arm, lambda folder: write_lora(folder, config, state))
+        self._run.log(event="saved", step=step, arm=self.arm)
         self._saved_at = step

@@ -225,6 +225,7 @@ def test_a_failure_is_recorded_and_the_queue_goes_on(runner, store, monkeypatch,
     assert runner.wait(first, PATIENCE)
     info = store.get(first).info
     assert info["status"] == "failed" and info["error"]
+    assert str(broken["two"].parent) not in info["error"]  # everybody reads it
     monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: setting[1][arm])
     second = runner.start(QUICK, "ada")
     assert runner.wait(second, PATIENCE)

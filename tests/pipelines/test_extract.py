@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.animation import write_mp4
 from pipelines.extract import (
     MAX_FRAMES,
     Landmarks,
@@ -15,9 +16,11 @@ from pipelines.extract import (
     Region,
     extract_clip,
     extract_pose,
+    extract_steps,
     load_picture,
 )
 from pipelines.fetch import MissingWeights, mediapipe_folder
+from pipelines.film import Film
 from pipelines.pose import PoseError, draw_skeleton
 from worlds.data import Scene, random_scene, render_scene
 
@@ -123,14 +126,72 @@ def test_clip_follows_the_person():
     shots = avatar(scenes(1)[0], tuple(range(0, 16, 3)))
     told: list[float] = []
     blank = np.full((256, 256, 3), 200, np.uint8)
-    clip = extract_clip([image for image, _ in shots] + [blank], told.append)
+    clip = extract_clip([image for image, _ in shots] + [blank], on_progress=told.append)
     assert len(clip) == len(shots) + 1
     assert told[-1] == 1.0 and told == sorted(told)
-    assert not clip.seen[-1].any()
-    assert "no person in 1 of 7 frames" in clip.notes
+    assert "no person in 1 of 7 frames: interpolated" in clip.notes
+    np.testing.assert_array_equal(clip.keypoints[-1], clip.keypoints[-2])
     for (_, keypoints), points, seen in zip(shots, clip.keypoints, clip.seen, strict=False):
         error = np.linalg.norm(points - keypoints[:, :2], axis=-1)[seen & (keypoints[:, 2] > 0)]
         assert np.median(error) < 0.15 * torso(keypoints)
+
+
+@needs_models
+def test_a_video_of_an_avatar_gives_its_motion(tmp_path):
+    frames = avatar(scenes(1)[0], tuple(range(0, 16)))
+    path = write_mp4(np.stack([image for image, _ in frames]), tmp_path / "doll.mp4", 8)
+    film = Film.open(path)
+    *counted, clip = extract_steps(list(film.sample(16)), film.seconds - 1 / film.fps)
+    assert counted == list(range(1, 17))
+    assert len(clip) == 16
+    truth = np.stack([keypoints for _, keypoints in frames])
+    scale = np.array([torso(keypoints) for keypoints in truth])[:, None]
+    error = np.linalg.norm(clip.keypoints - truth[..., :2], axis=-1) / scale
+    body = (truth[..., 2] > 0) & clip.seen & (np.arange(18) > 0) & (np.arange(18) < 14)
+    assert body.sum() > 180
+    assert (error[body] < 0.1).mean() > 0.9
+
+
+@needs_models
+def test_the_largest_of_two_people_in_a_video_is_followed():
+    large, small = (avatar(scene, (0, 3, 6, 9)) for scene in scenes(2))
+    shots = []
+    for (image, _), (other, _) in zip(large, small, strict=True):
+        picture = np.full((256, 420, 3), 200, np.uint8)
+        picture[:, 164:] = image
+        picture[90:240, 6:156] = np.asarray(Image.fromarray(other).resize((150, 150)))
+        shots.append(picture)
+    clip = extract_clip(shots)
+    assert "2 people found: the largest is used" in clip.notes
+    assert all(
+        x[seen].mean() > 164 for x, seen in zip(clip.keypoints[..., 0], clip.seen, strict=True)
+    )
+
+
+@needs_models
+def test_an_upper_body_is_enough():
+    ((image, keypoints),) = avatar(scenes(1)[0])
+    hips = int(keypoints[[8, 11], 1].mean())
+    clip = extract_pose(image[: hips - 8])
+    seen = clip.seen[0]
+    assert seen[[0, 1, 2, 5]].all() and not seen[[9, 10, 12, 13]].any()
+    assert "legs" in clip.missing()
+    fitted = clip.fit(256)
+    assert fitted.keypoints[0, seen].min() >= 0 and fitted.keypoints[0, seen].max() <= 255
+    # Room is left below for the legs that nobody saw.
+    assert fitted.keypoints[0, seen, 1].max() < 200
+
+
+@needs_models
+def test_a_video_without_anybody_in_most_frames_is_refused_with_the_count():
+    ((image, _),) = avatar(scenes(1)[0])
+    blank = np.full((256, 256, 3), 200, np.uint8)
+    with pytest.raises(
+        PoseError, match="no person found in 3 of 8 frames; wanted one in at least 6"
+    ):
+        extract_clip([image] * 5 + [blank] * 3)
+    with pytest.raises(PoseError, match="in any of the 3 frames"):
+        extract_clip([blank] * 3)
 
 
 def test_skeleton_pictures_need_no_model():

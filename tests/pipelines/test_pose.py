@@ -95,6 +95,67 @@ def test_resample_is_linear_and_keeps_the_ends():
     np.testing.assert_allclose(clip.keypoints, moving(31)[::2], atol=1e-4)
 
 
+def test_filled_bridges_frames_without_anybody():
+    confidence = np.ones((8, 18))
+    confidence[[0, 3, 4, 7]] = 0
+    confidence[5, 4] = 0  # a joint that one neighbour of the gap lacks stays missing in it
+    clip = clip_of(moving(8), confidence).filled()
+    kept = [joint for joint in range(18) if joint != 4]
+    np.testing.assert_allclose(clip.keypoints[3:5, kept], moving(8)[3:5, kept], atol=1e-4)
+    np.testing.assert_array_equal(clip.keypoints[0], clip.keypoints[1])
+    np.testing.assert_array_equal(clip.keypoints[7], clip.keypoints[6])
+    assert not clip.seen[3:6, 4].any() and clip.seen[[1, 2, 6], 4].all()
+
+
+def test_filled_leaves_a_clip_without_anybody():
+    assert not clip_of(moving(3), np.zeros((3, 18))).filled().seen.any()
+
+
+def test_smoothing_takes_tremble_and_leaves_movement():
+    rng = np.random.default_rng(0)
+    still = np.repeat(STANDING[None], 16, 0)
+    trembling = clip_of(still + rng.normal(0, 1.0, still.shape))
+    smooth = trembling.smoothed(1 / 8)
+    assert (
+        np.abs(smooth.keypoints - still).mean() < 0.7 * np.abs(trembling.keypoints - still).mean()
+    )
+    np.testing.assert_array_equal(smooth.confidence, trembling.confidence)
+    # A wrist that beats up and down by a fifth of the body in each frame.
+    beating = still.copy()
+    beating[::2, 4, 1] -= 40
+    np.testing.assert_allclose(clip_of(beating).smoothed(1 / 8).keypoints, beating, atol=0.5)
+    # Frames far apart in time are left alone.
+    np.testing.assert_allclose(trembling.smoothed(1.3).keypoints, trembling.keypoints, atol=1e-3)
+
+
+def test_smoothing_uses_only_what_is_seen():
+    confidence = np.ones((5, 18))
+    confidence[2, 4] = 0
+    clip = clip_of(np.repeat(STANDING[None], 5, 0), confidence).smoothed(0.1)
+    np.testing.assert_allclose(clip.keypoints[:2], np.repeat(STANDING[None], 2, 0), atol=1e-4)
+    assert not clip.seen[2, 4]
+    with pytest.raises(PoseError, match="step is 0"):
+        clip.smoothed(0)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "names"),
+    [
+        ((), ()),
+        ((16,), ()),
+        ((4,), ("right wrist",)),
+        ((10, 13), ("feet",)),
+        ((6, 7), ("left arm",)),
+        ((8, 9, 10, 11, 12, 13), ("hips", "legs")),
+        ((0, 14, 15, 16, 17), ("head",)),
+    ],
+)
+def test_missing_names_what_no_frame_shows(hidden, names):
+    confidence = np.ones((2, 18))
+    confidence[:, list(hidden)] = 0
+    assert clip_of(moving(2), confidence).missing() == names
+
+
 def test_resample_to_the_same_length_changes_nothing():
     clip = clip_of(moving(16))
     np.testing.assert_allclose(clip.resample(16).keypoints, clip.keypoints, atol=1e-5)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
@@ -13,7 +15,11 @@ from gradio_client.exceptions import AppError
 
 from pipelines.pose import dump_openpose_json
 from tests.ui.conftest import wait_until
+from ui.attack import AttackTab
+from ui.chat import ChatTab, Conversation, answer, talk_html
+from ui.engines import MAX_ATTACKED_ARMS
 from ui.poses import library
+from ui.session import Sessions
 
 PROMPT = "red shirt"
 
@@ -89,9 +95,9 @@ def test_animate_says_what_is_wrong_with_a_json_file(client, tmp_path):
 def test_chat_answers_with_every_arm(client):
     replies = client.predict("Hello", ["base", "aligned", "sdd"], api_name="/chat")
     assert list(replies) == ["base", "aligned", "sdd"]
-    for answer in replies.values():
-        assert answer["verdict"] in ("refusal", "compliance", "off_topic", "gibberish")
-        assert 0 <= answer["confidence"] <= 1
+    for told in replies.values():
+        assert told["verdict"] in ("refusal", "compliance", "off_topic", "gibberish")
+        assert 0 <= told["confidence"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -127,14 +133,14 @@ def test_an_attack_streams_its_events_and_its_models_can_be_chatted_with(served,
 
 
 def test_a_cancelled_attack_stops(served, client):
-    job = client.submit("sdd", "sft", 500, 1e-3, 0, api_name="/attack")
+    job = client.submit("sdd", "sft", 200, 1e-3, 0, api_name="/attack")
     wait_until(lambda: any('"step"' in line for line in job.outputs()))
     job.cancel()
     run_id = client.predict(api_name="/runs")[0]["id"]
     wait_until(lambda: served.store.get(run_id).info["status"] != "running")
     run = served.store.get(run_id)
     assert run.info["status"] == "stopped"
-    assert 0 < max(event.get("step", 0) for event in run.events()) < 500
+    assert 0 < max(event.get("step", 0) for event in run.events()) < 200
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,7 @@ def test_a_cancelled_attack_stops(served, client):
         (("nobody", "sft", 2, 1e-3, 0), "nobody"),
         (("sdd", "magic", 2, 1e-3, 0), "attack"),
         (("sdd", "sft", 0, 1e-3, 0), "steps"),
+        (("sdd", "sft", 201, 1e-3, 0), "at most 200"),
         (("sdd", "sft", 2, -1.0, 0), "learning_rate"),
     ],
 )
@@ -151,9 +158,107 @@ def test_attack_names_what_is_wrong(client, arguments, words):
         client.submit(*arguments, api_name="/attack").result()
 
 
-def test_a_session_is_forgotten_when_its_page_is_closed(served):
-    from ui.session import Sessions
+@pytest.fixture
+def idle_attack(monkeypatch):
+    """Attacks that train nothing and go on until they are stopped."""
 
+    def attack(profile, config, adapters, pairs, run, should_stop):
+        while not should_stop():
+            time.sleep(0.05)
+        return False
+
+    monkeypatch.setattr("adapters.attacks.runner._attack_function", lambda name: attack)
+
+
+def test_a_script_has_one_attack_at_a_time_also_in_a_second_session(served, client, idle_attack):
+    job = client.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack")
+    wait_until(lambda: any('"start"' in line for line in job.outputs()))
+    for other in (client, Client(served.url, verbose=False)):
+        with pytest.raises(AppError, match="you already have an attack"):
+            other.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack").result()
+    job.cancel()
+    wait_until(lambda: all(info.status != "running" for info in served.store.list()))
+
+
+def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    for kept in (None, {"token": "", "run": ""}):
+        settings = ("sdd", "sft", "builtin", None, 1e-3, 5, 0)
+        browser, run_id, message = tab.begin(*settings, kept)
+        assert message == "" and browser["token"] and browser["run"] == run_id
+        assert "Only the browser" in tab.stop_now(run_id, kept)
+        again, _, message = tab.begin(*settings, browser)
+        assert "you already have an attack" in message
+        assert "Stopping" in tab.stop_now(run_id, browser)
+        wait_until(lambda run_id=run_id: served.store.get(run_id).info["status"] == "stopped")
+
+
+@pytest.fixture
+def attacked(served):
+    """Make runs with the weights of one arm, as attacks leave them."""
+    shipped = served.folder / "assets" / "adapters" / served.engines.profile.name / "sdd"
+
+    def make(status):
+        run = served.store.create("attack", {}, "tiny", {})
+        run.save_files("sdd", lambda folder: Path(shutil.copytree(shipped, folder / "made")))
+        if status != "running":
+            run.finish(status)
+        return run
+
+    return make
+
+
+def test_the_models_of_an_attack_do_not_answer_before_it_has_ended(served, client, attacked):
+    run = attacked("running")
+    with pytest.raises(AppError, match="still running"):
+        client.predict("Hello", [f"{run.id}/sdd"], api_name="/chat")
+    assert f"{run.id}__sdd" not in served.engines.chat.arms
+    run.finish("stopped")
+    assert list(client.predict("Hello", [f"{run.id}/sdd"], api_name="/chat")) == [f"{run.id}/sdd"]
+
+
+def test_an_attacked_model_that_answers_is_not_dropped(served, attacked):
+    first, *others = [f"{attacked('done').id}/sdd" for _ in range(MAX_ATTACKED_ARMS + 2)]
+    loaded = first.replace("/", "__")
+    reply = answer(served.engines, Conversation([], arms=[first]), "Hello")
+    next(reply)
+    for other in others:
+        *_, turn = answer(served.engines, Conversation([], arms=[other]), "Hello")
+        assert turn["verdicts"]
+    assert loaded in served.engines.chat.arms
+    *_, turn = reply
+    assert turn["verdicts"]
+    # In use no more, it is the longest unused: one left half-way counts as unused too.
+    second = answer(served.engines, Conversation([], arms=[others[0]]), "Hello")
+    next(second)
+    second.close()
+    assert loaded not in served.engines.chat.arms
+    assert len(served.engines._attacked) == MAX_ATTACKED_ARMS
+    assert not any(served.engines._attacked.values())
+
+
+def test_clear_during_a_reply_leaves_the_conversation_empty(served):
+    class Request:
+        session_hash = "clearing"
+
+    with gr.Blocks():
+        tab = ChatTab(served.engines, Sessions())
+    former = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
+    reply = tab.reply("And now?", former, ["base"], 0.0, 0, "", Request)
+    for _ in range(3):
+        shown = next(reply)
+    assert "And now?" in shown[1]
+    assert tab.start_anew(Request) == ([], talk_html([]), "")
+    rest = list(reply)
+    assert rest and all(turns == [] and talk == talk_html([]) for turns, talk, *_ in rest)
+    *_, send, stop = rest[-1]
+    assert send.interactive and not stop.interactive
+    *_, last = tab.reply("Once more", [], ["base"], 0.0, 0, "", Request)
+    assert [turn["prompt"] for turn in last[0]] == ["Once more"]
+
+
+def test_a_session_is_forgotten_when_its_page_is_closed(served):
     sessions = Sessions()
 
     class Request:

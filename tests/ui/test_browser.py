@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from evaluation.runs import RunStore
+from pipelines.animation import write_gif, write_mp4
 from pipelines.paths import REPO
-from pipelines.pose import dump_openpose_json
+from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options
@@ -112,9 +116,9 @@ def fill_number(page: sync_api.Page, slider: str, value: int) -> None:
     box.blur()
 
 
-def upload(page: sync_api.Page, file: Path) -> None:
+def upload(page: sync_api.Page, file: Path, button: str = "#hf-upload") -> None:
     with page.expect_file_chooser() as chooser:
-        page.locator("#hf-upload").click()
+        page.locator(button).click()
     chooser.value.set_files(file)
 
 
@@ -169,6 +173,86 @@ def test_3_a_pose_file_is_taken_and_a_wrong_one_explained(visitor, tmp_path):
     sync_api.expect(message).to_contain_text("mine.json")
     sync_api.expect(page.locator("[data-note=pose]")).to_have_text("your pose")
     assert page.locator('#hf-poses button[aria-pressed="true"]').count() == 0
+
+
+def test_3b_a_video_is_taken_and_the_pose_before_can_be_had_again(visitor, tmp_path):
+    page = visitor
+    video, nobody = tmp_path / "dance.gif", tmp_path / "nobody.mp4"
+    write_gif(draw_clip(library()["walk"], 256, 16), video, 8)
+    write_mp4(np.full((8, 256, 256, 3), 90, np.uint8), nobody, 8)
+    message = page.locator("#hf-pose-note")
+    upload(page, nobody)
+    sync_api.expect(message.get_by_role("alert")).to_contain_text("no person found in any of")
+    upload(page, video)
+    sync_api.expect(message).to_contain_text("Using dance.gif: ")
+    sync_api.expect(page.locator("#hf-cancel-reading")).to_be_hidden()
+    back = page.locator("#hf-pose-back")
+    sync_api.expect(back).to_have_text("Back to mine.json")
+    back.click()
+    sync_api.expect(message).to_contain_text("Using mine.json")
+    sync_api.expect(back).to_have_text("Back to dance.gif")
+
+
+def test_3c_the_switch_keeps_a_pose_s_own_framing(visitor, tmp_path):
+    page = visitor
+    wide = replace(library()["walk"].fit(256), width=900)  # small, far to the left
+    (tmp_path / "wide.json").write_text(dump_openpose_json(wide))
+    upload(page, tmp_path / "wide.json")
+    sync_api.expect(page.locator("#hf-pose-note")).to_contain_text("wide.json")
+    frame = page.locator("#hf-stage output")
+    frames = []
+    for fit in (True, False):
+        # A frame other than the first, so that the first one tells that the stage was set anew.
+        page.locator("#hf-stage input[type=range]").fill("2")
+        sync_api.expect(frame).to_have_text(re.compile("^3 /"))
+        page.locator("#hf-fit input").set_checked(not fit)
+        sync_api.expect(frame).to_have_text(re.compile("^1 /"))
+        frames.append(
+            page.evaluate(
+                """() => {
+                    const canvas = document.querySelector('[data-over=pose]');
+                    const { data, width } = canvas.getContext('2d')
+                        .getImageData(0, 0, canvas.width, canvas.height);
+                    let right = 0;
+                    for (let i = 0; i < data.length; i += 4) {
+                        if (data[i + 3]) right = Math.max(right, (i / 4) % width);
+                    }
+                    return right / width;
+                }"""
+            )
+        )
+    kept, fitted = frames
+    assert kept < 0.25 and fitted > 0.5
+    page.locator("#hf-stage [data-do=play]").click()
+
+
+def test_3d_a_result_s_settings_fill_the_form_again(visitor, tmp_path):
+    page = visitor
+    if not page.locator("#hf-denoise").is_visible():
+        page.get_by_role("button", name="More settings").click()
+    fill_number(page, "#hf-denoise", 3)
+    page.locator("#hf-generate").click()
+    page.wait_for_selector("#hf-get-settings:visible")
+    kept = {}
+    for what in ("gif", "pose", "settings"):
+        with page.expect_download() as download:
+            page.locator(f"#hf-get-{what}").click()
+        kept[what] = tmp_path / download.value.suggested_filename
+        download.value.save_as(kept[what])
+    assert kept["gif"].read_bytes()[:4] == b"GIF8"
+    prompt = page.locator("#hf-prompt textarea")
+    wanted = prompt.input_value()
+    prompt.fill("something else")
+    fill_number(page, "#hf-denoise", 9)
+    message = page.locator("#hf-load-note")
+    upload(page, kept["pose"], "#hf-load")
+    sync_api.expect(message.get_by_role("alert")).to_contain_text("wanted the settings")
+    sync_api.expect(prompt).to_have_value("something else")
+    upload(page, kept["settings"], "#hf-load")
+    sync_api.expect(message).to_contain_text("Restored from settings-seed-7.json")
+    sync_api.expect(prompt).to_have_value(wanted)
+    sync_api.expect(page.locator("#hf-denoise input[type=number]")).to_have_value("3")
+    sync_api.expect(page.locator("[data-note=pose]")).to_have_text("your pose")
 
 
 def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):

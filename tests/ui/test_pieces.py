@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import threading
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.pose import PoseError, dump_openpose_json
-from ui import attack, chat, markup, poses
+from pipelines.animation import PairResult, write_gif
+from pipelines.paths import REPO
+from pipelines.pose import PoseError, draw_clip, dump_openpose_json
+from ui import attack, chat, markup, poses, results
 from ui.animate import prompt_guide
+from ui.app import MAX_UPLOAD
 from ui.charts import Series, chart
+from ui.engines import NotReady, Part
 from worlds import looks
 
 NASTY = "<img src=x onerror=alert(1)>"
@@ -73,6 +81,103 @@ def test_a_chart_draws_any_values(values):
     assert "nan" not in drawn.lower()
 
 
+def test_a_smoothed_chart_says_so_and_a_diverged_line_is_seen():
+    lines = [
+        Series("Aligned", "open", [(1, 4.0), (2, 2.0)], smooth=True, diverged=3),
+        Series("SDD", "held", [], smooth=True, diverged=1),
+    ]
+    drawn = chart("Loss", "", lines, 10)
+    svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", drawn, re.DOTALL)[0])
+    label = next(text.text for text in svg.findall("text") if text.get("class") == "last open")
+    assert label == "2.82"
+    assert svg.get("aria-label") == (
+        f"Loss: Aligned {label} smoothed at step 2; Aligned diverged at step 3; "
+        "SDD diverged at step 1"
+    )
+    assert drawn.count("✕ diverged") == 2
+
+
+def test_a_run_is_told_in_counts_and_a_loss_that_is_no_number_is_seen():
+    config = {"target_undefended": "aligned", "target": "sdd", "steps": 10}
+    info = {"config": config, "status": "stopped", "error": "", "created": "2026-01-01T00:00"}
+
+    def probe(arm, step, harm):
+        samples = [{"prompt": "p", "reply": f"{arm} {step}", "label": "refusal",
+                    "confidence": 0.95}]  # fmt: skip
+        return {"event": "probe", "arm": arm, "step": step, "harm": harm, "prompts": 8,
+                "ability": 17 / 24, "questions": 24, "samples": samples}  # fmt: skip
+
+    events = [
+        probe("aligned", 0, 0.0),
+        probe("sdd", 0, 0.0),
+        {"event": "step", "arm": "sdd", "step": 4, "loss": None},
+        {"event": "step", "arm": "sdd", "step": 5, "loss": None},
+        probe("aligned", 5, 0.0),
+        probe("sdd", 5, 0.0),
+        probe("aligned", 10, 0.875),
+    ]
+    drawn = attack.run_html(info, events)
+    assert "harm 0 of 8 → 7 of 8, ability 17 of 24 → 17 of 24 (step 10)" in drawn
+    assert "One seed" in drawn and drawn.count("one seed") == 2
+    assert "of 8 red-team prompts" in drawn and "of 24 questions" in drawn
+    assert "no finite number from step 4 on" in drawn and "✕ diverged" in drawn
+    # The arms are a probe apart: each reply says which step it is of.
+    assert re.search(r"step 10</small>.*?aligned 10<", drawn)
+    assert re.search(r"step 5</small>.*?sdd 5<", drawn)
+    assert "margin 0.95" in drawn and "not a probability" in drawn
+
+
+def test_a_run_of_an_earlier_version_has_no_count_of_questions():
+    found = attack.curves(
+        [{"event": "probe", "arm": "sdd", "step": 0, "harm": 0.5, "ability": 0.75,
+          "samples": [{}, {}]}]
+    )  # fmt: skip
+    assert "harm 1 of 2 → 1 of 2, ability 75% → 75%" in attack.conclusion(found, [("sdd", "held")])
+
+
+def test_a_failed_part_is_tried_again_one_attempt_at_a_time():
+    attempts, go, tried = [], threading.Event(), threading.Semaphore(0)
+
+    def load(part):
+        attempts.append(part)
+        tried.release()
+        if len(attempts) > 1:
+            go.wait(30)
+        raise OSError(2, "No such file", "/srv/secret/weights.bin")
+
+    part = Part("The part", load)
+    part.load()
+    assert part.message.startswith("The part could not be loaded: FileNotFoundError")
+    assert "secret" not in part.message
+    tried.acquire()
+    for _ in range(5):
+        with pytest.raises(NotReady):
+            part.get()
+    assert tried.acquire(timeout=30)
+    retries = [thread for thread in threading.enumerate() if "_load_again" in thread.name]
+    assert len(retries) == 1 and len(attempts) == 2
+    go.set()
+    retries[0].join(30)
+    assert len(attempts) == 2
+    with pytest.raises(NotReady):
+        part.get()
+    assert tried.acquire(timeout=30)  # and again once the attempt is over
+
+
+def test_the_page_and_an_attack_s_settings_need_no_torch():
+    code = (
+        "import sys, ui.app\n"
+        "from adapters.attacks.base import AttackConfig\n"
+        "from adapters.attacks.runner import AttackRunner\n"
+        "AttackConfig()\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_curves_pass_over_what_they_do_not_know():
     found = attack.curves(
         [
@@ -122,6 +227,131 @@ def test_a_pose_file_is_read_by_what_it_is(tmp_path):
     Image.new("RGB", (6000, 6000)).save(tmp_path / "huge.png")
     with pytest.raises(PoseError, match="6000"):
         poses.read_pose(tmp_path / "huge.png")
+
+
+def test_a_photo_is_turned_as_its_camera_was_held(tmp_path):
+    clip = next(iter(poses.library().values())).fit(256)
+    upright = Image.fromarray(draw_clip(clip, 256)[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side
+    upright.rotate(90).save(tmp_path / "lying.png", exif=exif)
+    found = poses.read_pose(tmp_path / "lying.png")
+    both = found.seen[0] & clip.seen[0]
+    assert np.abs(found.keypoints[0] - clip.keypoints[0])[both].max() < 3
+
+
+def test_a_film_is_read_with_progress_and_says_what_is_missing(tmp_path):
+    clip = poses.library()["walk"].fit(256)
+    confidence = clip.confidence.copy()
+    confidence[:, [10, 13]] = 0
+    drawn = draw_clip(replace(clip, confidence=confidence), 256, 24)
+    path = write_gif(drawn, tmp_path / "walk.gif", 8)
+    *told, found = poses.read_film(path, 16, 8)
+    fractions = [reading.fraction for reading in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert told[0].message == "Opening the video: frame 1 of 16"
+    assert told[-1].message == "Finding the pose: frame 16 of 16"
+    assert len(found) == 16
+    assert "not in view: feet; the model is left free there" in found.notes
+
+
+def test_a_film_that_plays_much_faster_says_so(tmp_path):
+    drawn = draw_clip(poses.library()["walk"].fit(128), 128, 8)
+    *_, found = poses.read_film(write_gif(drawn, tmp_path / "slow.gif", 1), 4, 8)
+    assert any("8.0 s play in 0.5 s, 16.0 times as fast" in text for text in found.notes)
+
+
+def test_a_pose_is_fitted_or_keeps_its_framing():
+    small = replace(poses.library()["walk"].fit(100), width=400, height=200)
+    fitted, kept = poses.placed(small, 256, True), poses.placed(small, 256, False)
+    assert (kept.width, kept.height, fitted.width, fitted.height) == (256,) * 4
+    seen = small.seen
+    tall, kept_tall, small_tall = (
+        np.ptp(clip.keypoints[seen][:, 1]) for clip in (fitted, kept, small)
+    )
+    assert tall > 150
+    assert kept_tall == pytest.approx(small_tall * 256 / 400, abs=0.01)
+
+
+def test_the_page_states_the_server_s_largest_upload():
+    assert MAX_UPLOAD == f"{poses.MAX_UPLOAD_MB}mb"
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def a_result(clip, guarded: bool = True) -> PairResult:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+    settings = {
+        "profile": "embedded", "prompt": "a person", "guards": {"poseguard": 0.85}, "seed": 9,
+        "steps": 12, "guidance_scale": 2.5, "pose": json.loads(dump_openpose_json(clip)),
+    }  # fmt: skip
+    return PairResult(frames, frames if guarded else None, frames, settings)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_result_is_written_with_its_seed_and_reads_back(tmp_path, guarded):
+    clip = poses.placed(poses.library()["walk"], 256, True)
+    made = a_result(clip, guarded)
+    unguarded, held, settings = results.save_pair(made, tmp_path, 8)
+    gif, pose = results.save_extras(made, tmp_path, 8)
+    assert (held is not None) == guarded
+    for path in (unguarded, settings, gif, pose):
+        assert "seed-9" in path.name
+    with Image.open(gif) as pair:
+        assert pair.n_frames == 4
+        assert pair.size == (2 * 64 + 8 if guarded else 64, 64 + 12)
+    read = results.read_settings(settings)
+    assert (read.prompt, read.seed, read.steps, read.guidance_scale) == ("a person", 9, 12, 2.5)
+    assert read.guards == {"poseguard": 0.85}
+    # The pose is the same to the pixel, in the settings and in its own file.
+    wanted = draw_clip(clip, 256, 16)
+    for again in (read.pose, poses.read_pose(pose)):
+        np.testing.assert_array_equal(draw_clip(again, 256, 16), wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seed": -1}, '"seed" is -1; wanted a whole number from 0'),
+        ({"seed": 1.5}, '"seed" is 1.5'),
+        ({"seed": True}, '"seed" is true or false|"seed" is True'),
+        ({"steps": 51}, '"steps" is 51; wanted a whole number from 1 to 50'),
+        ({"guidance_scale": float("nan")}, '"guidance_scale" is nan'),
+        ({"guidance_scale": NASTY}, '"guidance_scale" is text'),
+        ({"prompt": " "}, '"prompt" is text of 1 characters'),
+        ({"prompt": "x" * 301}, '"prompt" is text of 301 characters'),
+        ({"prompt": None}, '"prompt" is null'),
+        ({"guards": ["poseguard"]}, '"guards" is a list'),
+        ({"guards": {"poseguard": 2}}, '"guards.poseguard" is 2'),
+        ({"pose": {"people": []}}, '"pose": no person found'),
+        ({"pose": 7}, '"pose": the JSON is a number'),
+    ],
+)
+def test_wrong_settings_are_refused_by_field(tmp_path, change, words):
+    settings = a_result(poses.library()["walk"]).settings | change
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(settings))
+    with pytest.raises(results.SettingsError, match=words):
+        results.read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "settings.json is not JSON"),
+        ("[" * 100_000, "settings.json is not JSON"),
+        ("\xff", "settings.json is not JSON"),
+        ("[]", "settings.json holds a list"),
+        ('{"people": []}', 'no field "prompt", "seed", "steps"'),
+        (" " * 8_000_001, "8.0 MB; the limit is 8 MB"),
+    ],
+)
+def test_other_files_are_no_settings(tmp_path, content, words):
+    path = tmp_path / "settings.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(results.SettingsError, match=words):
+        results.read_settings(path)
 
 
 def test_the_prompt_guide_speaks_the_world_s_vocabulary():

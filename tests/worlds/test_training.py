@@ -11,7 +11,17 @@ from torch import nn
 
 from worlds.autoencoder import new_autoencoder, random_crops, reconstruction_loss
 from worlds.data import build
-from worlds.denoiser import Denoiser, new_scheduler, new_tokenizer, velocity_loss
+from worlds.denoiser import (
+    Denoiser,
+    encode_poses,
+    figure_weights,
+    new_scheduler,
+    new_tokenizer,
+    noisy_first,
+    pose_pixels,
+    poses_embedded,
+    velocity_loss,
+)
 from worlds.looks import CHARACTERS, caption
 from worlds.loop import TrainingLoop
 from worlds.motion import new_motion_adapter
@@ -110,6 +120,52 @@ def test_the_pose_reaches_the_output_from_the_start(denoiser: Denoiser) -> None:
         silent = [denoiser(x, t, tokens, pose, torch.zeros(1)) for pose in (black, white)]
     assert not torch.allclose(*spoken, atol=1e-3)
     assert torch.equal(*silent)
+
+
+def test_skeletons_embedded_once_give_the_same_output(denoiser: Denoiser, tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 2, workers=1)
+    x, t, one = torch.randn(2, 8, 32, 32), torch.tensor([100, 700]), torch.ones(2)
+    tokens = denoiser.tokens(["park", ""])
+    embedded = torch.from_numpy(encode_poses(denoiser.controlnet, data).astype(np.float32))
+    pictures = pose_pixels(np.stack([data.condition(i) for i in range(2)]))
+    with torch.no_grad():
+        direct = denoiser(x, t, tokens, pictures, one)
+        with poses_embedded(denoiser.controlnet):
+            cached = denoiser(x, t, tokens, embedded, one)
+        again = denoiser(x, t, tokens, pictures, one)
+    assert torch.allclose(direct, cached, atol=0.05)
+    assert torch.equal(direct, again)
+
+
+def test_noisy_times_come_first_and_all_times_at_the_end() -> None:
+    torch.manual_seed(0)
+    first, last = noisy_first(4000, 0.0), noisy_first(4000, 1.0)
+    assert first.min() >= 0 and first.max() <= 999
+    assert (first > 800).float().mean() == pytest.approx(0.49, abs=0.03)
+    assert (last > 800).float().mean() == pytest.approx(0.20, abs=0.03)
+
+
+def test_latents_on_the_figure_weigh_more(tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 3, workers=1)
+    weights = figure_weights(data, np.arange(3))
+    assert weights.shape == (3, 1, 32, 32)
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights.max() == pytest.approx(3 * float(weights.min()))
+    top, left = (rows.min() // 8 for rows in np.nonzero(data.mask(0)))
+    assert weights[0, 0, top].max() == weights.max()
+    assert weights[0, 0, :, left].max() == weights.max()
+
+
+def test_the_embedding_comes_back_after_an_error(denoiser: Denoiser) -> None:
+    with pytest.raises(RuntimeError), poses_embedded(denoiser.controlnet):
+        denoiser(
+            torch.randn(1, 8, 32, 32),
+            torch.tensor([1]),
+            denoiser.tokens([""]),
+            torch.zeros(1, 3, 256, 256),
+            torch.ones(1),
+        )
+    assert isinstance(denoiser.controlnet.controlnet_cond_embedding.conv_out, nn.Conv2d)
 
 
 def test_motion_modules_start_as_identity(denoiser: Denoiser) -> None:

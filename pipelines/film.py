@@ -1,0 +1,256 @@
+"""Still frames from video files, evenly spaced: mp4, mov and webm by OpenCV, gif by Pillow.
+
+What a file is, is told by its first bytes, never by its name: FFmpeg, which decodes for OpenCV,
+would otherwise also open play lists that point elsewhere. A header that names no length (a
+browser's recorder writes such files) costs a second pass through the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipelines.pose import PoseError
+
+Frame = NDArray[np.uint8]
+
+FORMATS = (".mp4", ".webm", ".mov", ".gif")
+"""What is read, as names of files end."""
+
+MAX_SECONDS = 20.0
+"""Longest film accepted."""
+
+MAX_PIXELS = 1920 * 1080
+"""Largest frame accepted, in pixels; lying or standing."""
+
+_MAX_FPS = 240  # with MAX_SECONDS it bounds the work of one film
+_LARGEST_SIDE = 1280  # finding poses gains nothing from more, and 16 frames stay below 50 MB
+# First boxes of an ISO media file; old QuickTime files need not begin with "ftyp".
+_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video file that was looked at and is within the limits.
+
+    Attributes:
+        path: the file.
+        kind: ``gif`` or ``video``.
+        seconds: how long it plays.
+        fps: frames per second, the mean where they vary.
+        width: of a frame, in the file's own pixels.
+        height: the same.
+    """
+
+    path: Path
+    kind: str
+    seconds: float
+    fps: float
+    width: int
+    height: int
+
+    @classmethod
+    def open(cls, path: Path) -> Film:
+        """Look at a file.
+
+        Args:
+            path: mp4, webm, mov or animated gif.
+
+        Raises:
+            PoseError: it is none of these, cannot be decoded, or is longer or larger than the
+                limits; the message names what was found and the limit.
+        """
+        kind = _kind_of(path)
+        film = _open_gif(path) if kind == "gif" else _open_video(path)
+        if film.seconds > MAX_SECONDS + 0.5 / film.fps:
+            raise _too_long(path, f"plays for {film.seconds:.1f} s")
+        return film
+
+    def sample(self, count: int) -> Iterator[Frame]:
+        """Take frames at even distances from the first to the last.
+
+        Args:
+            count: how many, at least 1. A shorter film gives all that it has.
+
+        Yields:
+            RGB uint8 [H, W, 3], no side longer than 1280 px.
+
+        Raises:
+            PoseError: not a single frame can be decoded.
+        """
+        times = np.linspace(0, max(0.0, self.seconds - 1 / self.fps), count)
+        shots = _gif_shots(self.path) if self.kind == "gif" else _video_shots(self.path)
+        wanted = 0
+        try:
+            for time, retrieve in shots:
+                if wanted == count:
+                    return
+                # Half a frame early is nearer than half a frame late.
+                if time + 0.5 / self.fps < times[wanted]:
+                    continue
+                frame = retrieve()
+                while wanted < count and time + 0.5 / self.fps >= times[wanted]:
+                    wanted += 1
+                if frame is not None:
+                    yield _shrunk(frame)
+        except (OSError, SyntaxError, EOFError) as error:  # a gif that breaks off
+            raise _unreadable(self.path) from error
+        finally:
+            shots.close()
+        if not wanted:
+            raise _unreadable(self.path)
+
+
+def is_film(path: Path) -> bool:
+    """Tell whether a file is a video or a gif that moves, by its content.
+
+    Args:
+        path: any file.
+    """
+    try:
+        if _kind_of(path) == "video":
+            return True
+        with Image.open(path, formats=("GIF",)) as gif:
+            return gif.n_frames > 1
+    except (PoseError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
+def _kind_of(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] == b"GIF8":
+        return "gif"
+    if head[:4] == b"\x1a\x45\xdf\xa3" or head[4:8] in _ISO_BOXES:
+        return "video"
+    raise _unreadable(path)
+
+
+def _open_video(path: Path) -> Film:
+    capture = _capture(path)
+    try:
+        width, height = (
+            int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    finally:
+        capture.release()
+    _check_size(path, width, height)
+    if fps > _MAX_FPS:
+        raise PoseError(f"{path.name} has {fps:.0f} frames/s; the limit is {_MAX_FPS}")
+    if fps > 0 and frames > 0:
+        return Film(path, "video", frames / fps, fps, width, height)
+    return _measured(path, width, height)
+
+
+def _measured(path: Path, width: int, height: int) -> Film:
+    """Look at every frame's time, for a header that does not tell the length."""
+    last, count = 0.0, 0
+    shots = _video_shots(path)
+    for time, _ in shots:
+        last, count = time, count + 1
+        if time > MAX_SECONDS or count > MAX_SECONDS * _MAX_FPS:
+            shots.close()
+            raise _too_long(path, f"is longer than {MAX_SECONDS:.0f} s")
+    if not count:
+        raise _unreadable(path)
+    fps = (count - 1) / last if last > 0 else 1.0
+    return Film(path, "video", last + 1 / fps, fps, width, height)
+
+
+def _open_gif(path: Path) -> Film:
+    try:
+        with Image.open(path, formats=("GIF",)) as gif:
+            width, height = gif.size
+            _check_size(path, width, height)
+            seconds, count = 0.0, 0
+            for index in range(gif.n_frames):
+                gif.seek(index)
+                seconds, count = seconds + _pause(gif), count + 1
+                if seconds > MAX_SECONDS:
+                    raise _too_long(path, f"is longer than {MAX_SECONDS:.0f} s")
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise _unreadable(path) from error
+    return Film(path, "gif", seconds, count / seconds, width, height)
+
+
+def _video_shots(path: Path) -> Iterator[tuple[float, Any]]:
+    """Yield each frame's time in seconds and a function that decodes it to RGB, or None."""
+    capture = _capture(path)
+
+    def retrieve() -> Frame | None:
+        good, frame = capture.retrieve()
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else None
+
+    try:
+        first = math.nan
+        while capture.grab():
+            time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            first = time if math.isnan(first) else first  # edited films need not begin at 0
+            yield time - first, retrieve
+    finally:
+        capture.release()
+
+
+def _gif_shots(path: Path) -> Iterator[tuple[float, Any]]:
+    """The same for a gif, on black where it is transparent."""
+    with Image.open(path, formats=("GIF",)) as gif:
+
+        def retrieve() -> Frame:
+            frame = gif.convert("RGBA")
+            black = Image.new("RGBA", frame.size, (0, 0, 0, 255))
+            return np.asarray(Image.alpha_composite(black, frame).convert("RGB"))
+
+        time = 0.0
+        for index in range(gif.n_frames):
+            gif.seek(index)
+            yield time, retrieve
+            time += _pause(gif)
+
+
+def _pause(gif: Image.Image) -> float:
+    """Seconds that a gif's frame is shown; 0.1 where it names less than browsers keep to."""
+    pause = gif.info.get("duration", 0) / 1000
+    return pause if pause >= 0.02 else 0.1
+
+
+def _capture(path: Path) -> cv2.VideoCapture:
+    # FFmpeg by name: OpenCV's other readers take patterns in the name for lists of pictures.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise _unreadable(path)
+    return capture
+
+
+def _shrunk(frame: Frame) -> Frame:
+    height, width = frame.shape[:2]
+    scale = min(1.0, _LARGEST_SIDE / max(height, width))
+    if scale == 1.0:
+        return frame
+    side = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(frame, side, interpolation=cv2.INTER_AREA)
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise PoseError(
+            f"{path.name} has {width} × {height} px; the limit is 1920 × 1080, lying or standing"
+        )
+
+
+def _too_long(path: Path, found: str) -> PoseError:
+    return PoseError(f"{path.name} {found}; the limit is {MAX_SECONDS:.0f} s: cut it")
+
+
+def _unreadable(path: Path) -> PoseError:
+    return PoseError(
+        f"{path.name} is no video that can be read; wanted mp4, webm, mov or an animated gif"
+    )

@@ -1,0 +1,135 @@
+"""Films: evenly sampled frames from every format, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.animation import write_gif, write_mp4
+from pipelines.film import MAX_SECONDS, Film, is_film
+from pipelines.pose import PoseError
+
+SIZE = 64
+
+
+def steps(count: int) -> np.ndarray:
+    """Frames whose grey tells their number: 4 times it."""
+    greys = 4 * np.arange(count, dtype=np.uint8)
+    return np.broadcast_to(greys[:, None, None, None], (count, SIZE, SIZE, 3)).copy()
+
+
+def numbers(frames: list[np.ndarray]) -> list[int]:
+    return [round(float(frame.mean()) / 4) for frame in frames]
+
+
+def as_webm(source: Path, target: Path, header: bool) -> Path:
+    """Encode again; without a header the file is written as a browser's recorder does."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(source)]
+    command += ["-c:v", "libvpx", "-b:v", "2M", "-deadline", "realtime", "-f", "webm"]
+    if header:
+        subprocess.run([*command, str(target)], check=True)
+    else:
+        target.write_bytes(subprocess.run([*command, "-"], check=True, capture_output=True).stdout)
+    return target
+
+
+@pytest.fixture(scope="module")
+def mp4(tmp_path_factory) -> Path:
+    return write_mp4(steps(46), tmp_path_factory.mktemp("films") / "steps.mp4", 15)
+
+
+def test_frames_are_taken_evenly_from_first_to_last(mp4):
+    film = Film.open(mp4)
+    assert (film.width, film.height, film.kind) == (SIZE, SIZE, "video")
+    assert film.seconds == pytest.approx(46 / 15, abs=0.01)
+    assert numbers(list(film.sample(16))) == list(range(0, 46, 3))
+    assert numbers(list(film.sample(1))) == [0]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_webm_is_read_with_and_without_a_length_in_its_header(mp4, tmp_path, header):
+    film = Film.open(as_webm(mp4, tmp_path / "steps.webm", header))
+    assert film.seconds == pytest.approx(46 / 15, abs=0.02)
+    found = np.array(numbers(list(film.sample(16))))
+    assert np.abs(found - np.arange(0, 46, 3)).max() <= 1
+
+
+def test_a_gif_is_sampled_by_its_own_pauses(tmp_path):
+    pictures = [Image.fromarray(frame) for frame in steps(11)]
+    path = tmp_path / "slow_start.gif"
+    # Half of the time passes on the first picture.
+    pauses = [1000, *[100] * 10]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pauses)
+    film = Film.open(path)
+    assert film.seconds == pytest.approx(2.0)
+    found = numbers(list(film.sample(5)))
+    assert found[0] == 0 and found[1] <= 2 and found[-1] >= 9
+
+
+def test_a_short_film_gives_all_that_it_has(tmp_path):
+    path = write_gif(steps(5), tmp_path / "short.gif", 8)
+    assert numbers(list(Film.open(path).sample(16))) == [0, 1, 2, 3, 4]
+
+
+def test_large_frames_are_shrunk(tmp_path):
+    path = write_mp4(np.zeros((2, 1080, 1920, 3), np.uint8), tmp_path / "hd.mp4", 8)
+    (frame,) = Film.open(path).sample(1)
+    assert frame.shape == (720, 1280, 3)
+
+
+def test_what_is_too_long_or_too_large_is_refused_with_both_figures(tmp_path):
+    long = write_mp4(steps(46), tmp_path / "long.mp4", 2)
+    with pytest.raises(
+        PoseError, match=rf"long.mp4 plays for 23.0 s; the limit is {MAX_SECONDS:.0f} s"
+    ):
+        Film.open(long)
+    endless = as_webm(long, tmp_path / "endless.webm", header=False)
+    with pytest.raises(PoseError, match="endless.webm is longer than 20 s; the limit is 20 s"):
+        Film.open(endless)
+    slow = write_gif(steps(30), tmp_path / "slow.gif", 1)
+    with pytest.raises(PoseError, match="slow.gif is longer than 20 s"):
+        Film.open(slow)
+    large = write_mp4(np.zeros((2, 1090, 1924, 3), np.uint8), tmp_path / "large.mp4", 8)
+    with pytest.raises(PoseError, match="1924 × 1090 px; the limit is 1920 × 1080"):
+        Film.open(large)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no film",
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n",
+        b"ffconcat version 1.0\nfile other.mp4\n",
+        b"\x00\x00\x00\x18ftypmp42 and nothing more",
+        b"\x1a\x45\xdf\xa3 and nothing more",
+        b"GIF89a and nothing more",
+    ],
+)
+def test_what_is_no_film_is_refused_whatever_its_name(tmp_path, content):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(content)
+    with pytest.raises(PoseError, match="film.mp4 is no video that can be read; wanted mp4"):
+        list(Film.open(path).sample(4))
+
+
+def test_a_film_that_breaks_off_gives_what_is_there(mp4, tmp_path):
+    webm = as_webm(mp4, tmp_path / "whole.webm", header=True).read_bytes()
+    path = tmp_path / "half.webm"
+    path.write_bytes(webm[: len(webm) // 2])
+    found = numbers(list(Film.open(path).sample(16)))
+    assert 1 <= len(found) < 16 and found == sorted(found)
+
+
+def test_films_are_told_from_pictures_by_content(mp4, tmp_path):
+    assert is_film(mp4)
+    assert is_film(write_gif(steps(3), tmp_path / "moves.gif", 8))
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "still.gif")
+    Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "picture.mp4", "PNG")
+    for name in ("still.gif", "picture.mp4"):
+        assert not is_film(tmp_path / name)

@@ -1,0 +1,207 @@
+"""A pair's files on their way out, and its settings on their way back into the form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError, load_openpose_json
+
+if TYPE_CHECKING:
+    from pipelines.animation import PairResult
+
+MAX_PROMPT = 300
+"""Longest prompt accepted, in characters."""
+
+MAX_SEED = 2**32 - 1
+"""Largest seed."""
+
+MAX_STEPS = 50
+"""Most denoising steps that the form offers."""
+
+GUIDANCE = (1.0, 12.0)
+"""Least and greatest guidance scale that the form offers."""
+
+MAX_STRENGTH = 1.5
+"""Strongest setting of a guard that the form offers."""
+
+
+_TITLES = (("Unguarded", (255, 149, 104)), ("Guarded", (98, 205, 185)))  # colours of the stage
+_STRIP = 0.11  # height of the strip that titles stand on, of the clip's width
+_GAP = 8  # pixels between the two clips
+
+
+class SettingsError(ValueError):
+    """A file that holds no settings; the message names the field and what was found in it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the form needs to make a pair again.
+
+    Attributes:
+        prompt: describes the person.
+        seed: 0..`MAX_SEED`.
+        steps: 1..`MAX_STEPS`.
+        guidance_scale: within `GUIDANCE`.
+        guards: name → strength of those that were on.
+        pose: what was followed, framed as it was.
+        profile: name of the profile that the result was made with; empty if the file has none.
+    """
+
+    prompt: str
+    seed: int
+    steps: int
+    guidance_scale: float
+    guards: dict[str, float]
+    pose: PoseClip
+    profile: str
+
+
+def save_pair(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path | None, Path]:
+    """Write a pair's clips and settings; the names of all files carry the seed.
+
+    Args:
+        result: what the engine made.
+        folder: where to.
+        fps: frames per second.
+
+    Returns:
+        The unguarded MP4, the guarded MP4 (None without guards) and the settings as JSON.
+    """
+    from pipelines.animation import write_mp4  # torch: only once a pair exists
+
+    seed = result.settings["seed"]
+    unguarded = write_mp4(result.unguarded, folder / f"unguarded-seed-{seed}.mp4", fps)
+    guarded = None
+    if result.guarded is not None:
+        guarded = write_mp4(result.guarded, folder / f"guarded-seed-{seed}.mp4", fps)
+    settings = folder / f"settings-seed-{seed}.json"
+    settings.write_text(json.dumps(result.settings, indent=1), encoding="utf-8")
+    return unguarded, guarded, settings
+
+
+def save_extras(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path]:
+    """Write what goes with a pair.
+
+    Args:
+        result: what the engine made.
+        folder: where to.
+        fps: frames per second.
+
+    Returns:
+        Both clips side by side as a GIF, and the pose that was followed as OpenPose JSON.
+    """
+    from pipelines.animation import write_gif  # torch: only once a pair exists
+
+    seed = result.settings["seed"]
+    gif = write_gif(side_by_side(result), folder / f"pair-seed-{seed}.gif", fps)
+    pose = folder / f"pose-seed-{seed}.json"
+    pose.write_text(json.dumps(result.settings["pose"], separators=(",", ":")), encoding="utf-8")
+    return gif, pose
+
+
+def side_by_side(result: PairResult) -> NDArray[np.uint8]:
+    """Put a pair's clips next to each other under their titles.
+
+    Args:
+        result: a pair; without a guarded clip the unguarded one stands alone.
+
+    Returns:
+        RGB uint8 [F, H, W, 3].
+    """
+    clips = [result.unguarded] + ([] if result.guarded is None else [result.guarded])
+    count, height, width = clips[0].shape[:3]
+    strip = max(12, round(_STRIP * width))
+    canvas = Image.new("RGB", (len(clips) * (width + _GAP) - _GAP, height + strip))
+    pen = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(0.66 * strip)
+    for index, (title, colour) in enumerate(_TITLES[: len(clips)]):
+        middle = index * (width + _GAP) + width / 2
+        pen.text((middle, strip / 2), title, colour, font, anchor="mm")
+    frames = np.repeat(np.asarray(canvas)[None], count, 0)
+    for index, clip in enumerate(clips):
+        left = index * (width + _GAP)
+        frames[:, strip:, left : left + width] = clip
+    return frames
+
+
+def short(settings: dict[str, Any]) -> str:
+    """Return what a result is remade from, in a few words."""
+    return f"seed {settings['seed']}, {settings['steps']} steps"
+
+
+def read_settings(path: Path) -> Settings:
+    """Read the ``settings.json`` of a result.
+
+    Args:
+        path: the file, at most ``MAX_JSON_BYTES`` long.
+
+    Raises:
+        SettingsError: it is no such file, or a field is missing or out of range.
+    """
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        limit = MAX_JSON_BYTES / 1e6
+        raise SettingsError(f"{path.name} has {size / 1e6:.1f} MB; the limit is {limit:.0f} MB")
+    try:
+        parsed = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(
+            f"{path.name} is not JSON; wanted the settings.json of a result"
+        ) from error
+    if not isinstance(parsed, dict):
+        raise SettingsError(f"{path.name} holds {_kind(parsed)}; wanted the settings of a result")
+    fields = ("prompt", "seed", "steps", "guidance_scale", "guards", "pose")
+    absent = [f'"{name}"' for name in fields if name not in parsed]
+    if absent:
+        raise SettingsError(
+            f"{path.name} has no field {', '.join(absent)}; wanted the settings.json of a result"
+        )
+    prompt = parsed["prompt"]
+    if not isinstance(prompt, str) or not 0 < len(prompt.strip()) <= len(prompt) <= MAX_PROMPT:
+        found = f"text of {len(prompt)} characters" if isinstance(prompt, str) else _kind(prompt)
+        raise SettingsError(f'"prompt" is {found}; wanted text of 1 to {MAX_PROMPT} characters')
+    guards = parsed["guards"]
+    if not isinstance(guards, dict):
+        raise SettingsError(f'"guards" is {_kind(guards)}; wanted an object of name and strength')
+    try:
+        pose = load_openpose_json(json.dumps(parsed["pose"]))
+    except PoseError as error:
+        raise SettingsError(f'"pose": {error}') from error
+    profile = parsed.get("profile", "")
+    return Settings(
+        prompt=prompt,
+        seed=int(_number("seed", parsed["seed"], 0, MAX_SEED, whole=True)),
+        steps=int(_number("steps", parsed["steps"], 1, MAX_STEPS, whole=True)),
+        guidance_scale=_number("guidance_scale", parsed["guidance_scale"], *GUIDANCE),
+        guards={
+            name: _number(f"guards.{name[:40]}", strength, 0, MAX_STRENGTH)
+            for name, strength in guards.items()
+        },
+        pose=pose,
+        profile=profile if isinstance(profile, str) else "",
+    )
+
+
+def _number(name: str, value: Any, low: float, high: float, whole: bool = False) -> float:
+    kind = "a whole number" if whole else "a number"
+    right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not right or not low <= value <= high:
+        found = value if isinstance(value, int | float) else _kind(value)
+        raise SettingsError(f'"{name}" is {found}; wanted {kind} from {low} to {high}')
+    return value
+
+
+def _kind(value: Any) -> str:
+    """Name a JSON value's type in words, without repeating its content."""
+    if value is None:
+        return "null"
+    names = {bool: "true or false", dict: "an object", list: "a list", str: "text"}
+    return names.get(type(value), "a number")
