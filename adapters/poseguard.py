@@ -177,10 +177,9 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="The weights shipped with Avatar-SD v0 (100 steps on an unfinished base) do not tell "
-    "kneeling from other poses yet. It knows the poses it was trained on and slight variations of "
-    "them. Fine-tuning on unsafe clips takes it off again; the paper does not claim otherwise. A "
-    "pose halfway into the class may be drawn or dissolved.",
+    limits="It knows the poses it was trained on and slight variations of them, and at strength 1 "
+    "it blurs a figure rather than erasing it. Fine-tuning on unsafe clips takes it off again; the "
+    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )
@@ -599,7 +598,7 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     """Train the guard on rendered avatars, save it to `options.out`, measure it on held-out ones.
 
     Frames and latents are those of ``python -m worlds.train`` where they are there, else they are
-    made first (12,000 frames take an hour or two on two cores).
+    made first (12,000 frames take some ten minutes on two cores).
 
     Raises:
         ValueError: the profile's model does not draw avatars.
