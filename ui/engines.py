@@ -232,8 +232,11 @@ class Engines:
         return ""
 
     def _load_all(self) -> None:
+        from adapters.attacks.runner import import_trainers
+
         for part in (self.setup, self._chat, self._judge, self._runner, self._animation):
             part.load()
+        import_trainers()
 
     def _fetch(self, part: Part) -> bool:
         if self._set_up:

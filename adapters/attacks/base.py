@@ -126,9 +126,13 @@ def load_target(
     import torch
     from peft import LoraConfig, get_peft_model
 
+    from pipelines.device import device
     from pipelines.llm import load_llm
 
     model, tokenizer = load_llm(profile)
+    if device().type == "cpu":
+        # The backward of torch's fused attention is slow on a CPU (`pipelines.device`).
+        model.set_attn_implementation("eager")
     attack = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )

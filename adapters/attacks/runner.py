@@ -33,6 +33,11 @@ AttackFn = Callable[
 _log = logging.getLogger(__name__)
 
 
+def import_trainers() -> None:
+    """Import what the first attack would otherwise wait for, some seconds' worth."""
+    import trl.trainer.sft_trainer  # noqa: F401
+
+
 @dataclass
 class _Job:
     run: Run
@@ -48,7 +53,7 @@ class _Cost:
     """Seconds that the parts of an attack take here; first guesses, then measurements."""
 
     load: float = 8.0  # both arms and their trainers
-    pair: float = 0.15  # one pair of one step of one arm
+    pair: float = 0.3  # one pair of one step of one arm
     probe: float = 3.0  # one probe of one arm
 
 
