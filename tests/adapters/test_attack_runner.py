@@ -45,7 +45,12 @@ def runner(tmp_path, store, go, monkeypatch):
     monkeypatch.setattr(queue, "_check_arm", lambda arm: None)
     monkeypatch.setattr(queue, "_attack_function", lambda name: attack)
     monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: None)
-    return AttackRunner(tiny_llm(tmp_path), store)
+    made = AttackRunner(tiny_llm(tmp_path), store)
+    yield made
+    # Whoever still waits must not be left to the real attack, which comes back after this.
+    go.set()
+    for run in store.list():
+        assert made.wait(run.id, PATIENCE)
 
 
 @pytest.mark.parametrize(("failures", "status"), [(1, "done"), (2, "running")])
