@@ -101,13 +101,13 @@ def tab(page: sync_api.Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
-def picture(page: sync_api.Page, name: str) -> None:
-    """Keep a screenshot where they are wanted."""
+def picture(page: sync_api.Page, name: str, whole: bool = True) -> None:
+    """Keep a screenshot where they are wanted, of the whole page or of what fits the window."""
     if SCREENS:
         page.mouse.move(0, 0)
         page.wait_for_timeout(800)
         (REPO / "docs" / "screens").mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=True)
+        page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=whole)
 
 
 def fill_number(page: sync_api.Page, slider: str, value: int) -> None:
@@ -258,7 +258,7 @@ def test_3d_a_result_s_settings_fill_the_form_again(visitor, tmp_path):
 def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
     page = visitor
     tab(page, "Chat")
-    page.locator(".hf-chips button:visible").first.click()
+    page.locator(".hf-chips button:visible").last.click()  # harmless: the picture is published
     sync_api.expect(page.locator("#hf-message textarea")).not_to_be_empty()
     page.locator("#hf-send").click()
     page.wait_for_selector(".hf-arm")
@@ -276,11 +276,11 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
     page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
-    picture(page, "attack-running")
+    picture(page, "attack-running", whole=False)
     wait_for_status(page, "Finished")
     assert page.locator("#hf-run .hf-chart").count() == 3
     assert page.locator("#hf-run table tbody tr").count() >= 2
-    picture(page, "attack-done")
+    picture(page, "attack-done", whole=False)
 
 
 def test_6_the_attacked_models_can_be_chatted_with(visitor):
@@ -356,5 +356,5 @@ def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):
         page.wait_for_selector("#hf-generate")
         tab(page, "Attack")
         page.wait_for_selector("#hf-run .hf-runhead")
-        picture(page, "attack-dark")
+        picture(page, "attack-dark", whole=False)
     assert page.complaints == []
