@@ -13,7 +13,7 @@ _LATEX = [
 ]
 _INTRO = """
 Holdfast keeps three promises. A **defence** is a LoRA on an unchanged base model. For an **attack**
-the defended weights count as released: the attacker starts from base and defence merged and may
+the defended weights count as released: the attacker starts from base and defence together and may
 not switch the defence off. And a **claim** needs harm *and* ability, before and after, on the
 undefended model too: a model that refuses because it can no longer speak is a different result from
 one that still works, and both are shown as what they are.
