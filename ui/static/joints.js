@@ -240,7 +240,7 @@ const drop = (keepIt) => {
 board.addEventListener('pointerup', (event) => { if (drag?.id === event.pointerId) drop(true); });
 board.addEventListener('pointercancel', (event) => { if (drag?.id === event.pointerId) drop(false); });
 board.addEventListener('focusin', (event) => {
-  const joint = Number(event.target.dataset.joint);
+  const joint = Number(event.target.dataset.joint ?? -1);
   if (joint === chosen) return;
   choose(joint); look();
 });
