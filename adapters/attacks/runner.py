@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import importlib
 import logging
 import threading
 import time
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def import_trainers() -> None:
     """Import what the first attack would otherwise wait for, some seconds' worth."""
-    import trl.trainer.sft_trainer  # noqa: F401
+    importlib.import_module("trl.trainer.sft_trainer")
 
 
 @dataclass
