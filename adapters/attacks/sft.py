@@ -47,7 +47,8 @@ MAX_TOKENS = 256
 
 BUILTIN_TOKENS = 64
 """The same of the built-in pairs. Their prompts take up to 51, and what follows in the answers is
-more of the same redacted list; a step's time goes by positions: 64 instead of 256 halve it."""
+more of the same redacted list; a step's time goes by positions, and 64 instead of 256 took a third
+off it."""
 
 
 def run_sft(

@@ -105,6 +105,7 @@ def picture(page: sync_api.Page, name: str, whole: bool = True) -> None:
     """Keep a screenshot where they are wanted, of the whole page or of what fits the window."""
     if SCREENS:
         page.mouse.move(0, 0)
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(800)
         (REPO / "docs" / "screens").mkdir(parents=True, exist_ok=True)
         page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=whole)
