@@ -6,3 +6,4 @@ Importing this package registers every defence (see `adapters.registry`).
 from adapters import aligned as aligned
 from adapters import poseguard as poseguard
 from adapters import sdd as sdd
+from adapters import tokenbuncher as tokenbuncher

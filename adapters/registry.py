@@ -123,6 +123,17 @@ def get(name: str) -> Defence:
     return _DEFENCES[name]
 
 
+def offered(pipeline: str, profile: Profile) -> list[str]:
+    """Return the names of a pipeline's defences that a visitor can use.
+
+    Those with a trained adapter; where none is trained, all of them, so that the page can say how
+    to make them.
+    """
+    names = [name for name, known in _DEFENCES.items() if known.card.pipeline == pipeline]
+    trained = [name for name in names if _is_trained(adapter_target(name, profile))]
+    return trained or names
+
+
 def adapter_target(name: str, profile: Profile) -> Path:
     """Return the folder of a defence's adapter, whether or not it exists.
 
@@ -150,6 +161,10 @@ def adapter_folder(name: str, profile: Profile | None = None) -> Path:
     if profile is not None:
         folder = adapter_target(name, profile)
         command += f" --profile {profile.name}"
-    if not (folder / "adapter_model.safetensors").is_file():
+    if not _is_trained(folder):
         raise MissingWeights(f"The adapter {name}", folder, command)
     return folder
+
+
+def _is_trained(folder: Path) -> bool:
+    return (folder / "adapter_model.safetensors").is_file()

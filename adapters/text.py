@@ -29,14 +29,19 @@ def read_jsonl(path: Path) -> list[dict]:
 
 
 def prompt_set(name: str, split: str) -> list[dict]:
-    """Return the rows of `assets/prompts/<name>.jsonl` in a split (train, validation or test).
+    """Return the rows of `assets/prompts/<name>.jsonl` in a split.
+
+    All have train, validation and test; "redteam" has styles, too: test topics in styles that no
+    training shows.
 
     Raises:
-        ValueError: the file has no row of that split.
+        ValueError: the file has no row of that split; the message lists those there are.
     """
-    rows = [row for row in read_jsonl(PROMPTS / f"{name}.jsonl") if row["split"] == split]
+    everything = read_jsonl(PROMPTS / f"{name}.jsonl")
+    rows = [row for row in everything if row["split"] == split]
     if not rows:
-        raise ValueError(f"split is {split!r}; {name}.jsonl has train, validation and test")
+        splits = ", ".join(dict.fromkeys(row["split"] for row in everything))
+        raise ValueError(f"split is {split!r}; {name}.jsonl has {splits}")
     return rows
 
 

@@ -1,5 +1,8 @@
 """How much a chat model still knows: multiple choice by likelihood, in a few forward passes.
 
+`python -m evaluation.ability` prints one JSON line an arm, the base model and every trained
+adapter: arm, score, chance, n, by_subject (share right of each subject's items).
+
 Each choice is read as the completion of "Question: ... Answer:", and the one with the highest mean
 log-probability a token wins (length-normalised, as lm-evaluation-harness' `acc_norm` does by
 bytes). The items are written for this project (`worlds.ability_items`). Chance is 0.25.
@@ -7,15 +10,20 @@ bytes). The items are written for this project (`worlds.ability_items`). Chance 
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.device import autocast
+from pipelines.fetch import MissingWeights
+from pipelines.llm import load_llm
 from pipelines.paths import ASSETS
+from pipelines.profiles import PROFILES, Profile, get_profile
 
 ITEMS = ASSETS / "prompts" / "ability.jsonl"
 CHANCE = 0.25
@@ -24,7 +32,8 @@ CHANCE = 0.25
 def load_items(path: Path = ITEMS) -> tuple[dict, ...]:
     """Read the items: dicts of id, subject, question, choices (4) and answer (index).
 
-    They are ordered so that the first n cover all subjects evenly.
+    They are ordered so that the first n cover all subjects evenly; exactly so if n is a multiple of
+    their number, 24, up to 288.
     """
     with path.open(encoding="utf-8") as lines:
         return tuple(json.loads(line) for line in lines)
@@ -122,9 +131,93 @@ def ability_score(
     Raises:
         ValueError: n is not positive or more than there are.
     """
+    items = first_items(n)
+    return answered_right(model, tokenizer, items).float().mean().item()
+
+
+def first_items(n: int | None = None) -> tuple[dict, ...]:
+    """Return the first n items, or all of them.
+
+    Raises:
+        ValueError: n is not positive or more than there are.
+    """
     items = load_items()
     if n is not None and not 0 < n <= len(items):
         raise ValueError(f"n is {n}; choose 1 to {len(items)} items")
-    items = items[:n]
+    return items[:n]
+
+
+def answered_right(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[dict]
+) -> torch.Tensor:
+    """Return which items are answered right, bool [items]; see `choice_scores`."""
     right = torch.tensor([item["answer"] for item in items])
-    return (choice_scores(model, tokenizer, items).argmax(1) == right).float().mean().item()
+    return choice_scores(model, tokenizer, items).argmax(1) == right
+
+
+def by_subject(items: Sequence[dict], right: torch.Tensor) -> dict[str, float]:
+    """Return the share of right answers, 0..1, of each subject.
+
+    Args:
+        items: see `load_items`.
+        right: bool [items].
+    """
+    answers: dict[str, list[bool]] = {}
+    for item, hit in zip(items, right.tolist(), strict=True):
+        answers.setdefault(item["subject"], []).append(hit)
+    return {subject: round(sum(hits) / len(hits), 4) for subject, hits in sorted(answers.items())}
+
+
+def trained_adapters(profile: Profile) -> dict[str, Path]:
+    """Return arm → folder of the profile's trained language-model adapters, by name."""
+    root = ASSETS / "adapters"
+    root = root if profile.name == "embedded" else root / profile.name
+    folders = {}
+    for path in sorted(root.glob("*/adapter_config.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if config.get("task_type") == "CAUSAL_LM":
+            folders[path.parent.name] = path.parent
+    return folders
+
+
+def report(
+    arm: str,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[dict],
+) -> dict:
+    """Measure one arm: arm, score (0..1), chance, n, by_subject."""
+    right = answered_right(model, tokenizer, items)
+    return {
+        "arm": arm,
+        "score": round(right.float().mean().item(), 4),
+        "chance": CHANCE,
+        "n": len(items),
+        "by_subject": by_subject(items, right),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure every arm and print its figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.ability", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    parser.add_argument("-n", type=int, help="only the first n items (default: all)")
+    args = parser.parse_args(arguments)
+    profile = get_profile(args.profile)
+    try:
+        items = first_items(args.n)
+        model, tokenizer = load_llm(profile)
+    except (ValueError, MissingWeights) as error:
+        raise SystemExit(str(error)) from error
+    print(json.dumps(report("base", model, tokenizer, items)), flush=True)
+    for arm, folder in trained_adapters(profile).items():
+        # In the base model's own precision, as Chat mounts it.
+        mounted = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+        print(json.dumps(report(arm, mounted, tokenizer, items)), flush=True)
+        model = mounted.unload()
+
+
+if __name__ == "__main__":
+    main()

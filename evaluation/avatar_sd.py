@@ -19,12 +19,19 @@ finder_attributes,        found there cannot be asked of generated ones
 finder_attribute_by_name
 flicker_ratio,            frame-to-frame change of generated clips over that of the same clips
 flicker_by_part           rendered: background, and mean colour of top and of bottom; the worst
+identity                  share of a clip's frames whose attributes read like the clip's majority
+frechet, frechet_floor    Fréchet distance of generated from rendered clips in the reader's pooled
+                          coarsest features (136 numbers), and of rendered from other rendered
+                          clips; only the two together, of one run and one reader, mean anything,
+                          and little with ``--quick``, whose halves are three clips
 n_frames, n_clips         how many of each were measured
-steps, guidance_scale     settings of the clips
+steps, guidance_scale,    settings of the clips
+guidance_interval
 seconds                   the whole run
 ========================= ==========================================================================
 
-What could not be measured is null: all that the reader judges, where its weights are missing.
+What could not be measured is null: all that the reader judges, where its weights are missing, and,
+with ``--poses FOLDER`` (any OpenPose JSON clips), all that takes a rendering to compare with.
 """
 
 from __future__ import annotations
@@ -32,9 +39,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +64,10 @@ from evaluation.reader import (
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
-from pipelines.pose import PoseClip
+from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.profiles import get_profile
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
+from worlds.looks import caption, random_look
 
 Frames = NDArray[np.uint8]
 
@@ -69,6 +79,9 @@ QUICK = 10
 
 CLIP_SEED = HELD_OUT_SEED + 500_009
 """First scene of the held-out clips, the set that `worlds.motion` shows its progress on."""
+
+POSES_SEED = HELD_OUT_SEED + 900_001
+"""Draws the prompt of the first clip of ``--poses``."""
 
 PARTS = ("background", "top", "bottom")
 """Parts of a picture whose flicker is measured."""
@@ -89,16 +102,16 @@ class Scene:
             gaps, but a joint that was interpolated is not held against the model.
         caption: the prompt.
         look: what the caption says, the fields of `worlds.looks.Look`.
-        rendered: RGB uint8 [F, S, S, 3].
-        figure: bool [F, S, S], where the rendered figure is.
+        rendered: RGB uint8 [F, S, S, 3]; None where nothing was rendered.
+        figure: bool [F, S, S], where the rendered figure is; None likewise.
     """
 
     pose: PoseClip
     judged: NDArray[np.bool_]
     caption: str
     look: dict[str, Any]
-    rendered: Frames
-    figure: NDArray[np.bool_]
+    rendered: Frames | None = None
+    figure: NDArray[np.bool_] | None = None
 
 
 def scenes(data: AvatarSet, count: int, size: int, frames: int) -> Iterator[Scene]:
@@ -176,7 +189,7 @@ def flicker(frames: Frames, scene: Scene) -> dict[str, float]:
 
     Args:
         frames: RGB uint8 [F, S, S, 3], generated or rendered.
-        scene: the scene that it shows.
+        scene: the scene that it shows, with its rendering.
 
     Returns:
         Mean change of each of `PARTS` over the pairs of frames; NaN where it is never seen.
@@ -239,17 +252,18 @@ def flicker_ratios(
     ratios = {}
     for part in PARTS:
         pairs = np.array([(g[part], r[part]) for g, r in zip(generated, rendered, strict=True)])
+        pairs = pairs.reshape(-1, 2)  # there may be no clip
         pairs = pairs[np.isfinite(pairs).all(1)]
         total = pairs[:, 1].sum() if len(pairs) else 0.0
         ratios[part] = float(pairs[:, 0].sum() / total) if total > 0 else math.nan
     return ratios
 
 
-def contact_sheet(columns: Sequence[tuple[Frames, Frames, Frames]]) -> Frames:
+def contact_sheet(columns: Sequence[tuple[Frames, ...]]) -> Frames:
     """Lay out pictures, one column a clip: skeleton, rendered, generated, ten columns a block.
 
     Args:
-        columns: RGB uint8 [S, S, 3] of each row.
+        columns: RGB uint8 [S, S, 3] of each row, as many rows in every column.
     """
     blank = np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 255, np.uint8)
     blocks = []
@@ -257,9 +271,197 @@ def contact_sheet(columns: Sequence[tuple[Frames, Frames, Frames]]) -> Frames:
         block = [list(resized(np.stack(c), _SHEET_SIDE))
                  for c in columns[start : start + _SHEET_COLUMNS]]
         width = min(len(columns), _SHEET_COLUMNS)
-        block += [[blank] * 3] * (width - len(block))
+        block += [[blank] * len(columns[0])] * (width - len(block))
         blocks.append(np.concatenate([np.concatenate(c) for c in block], 1))
     return np.concatenate(blocks)
+
+
+def frechet_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of features.
+
+    |m₁ − m₂|² + tr(S₁ + S₂ − 2 (S₁ S₂)^½) (Heusel et al. 2017, arXiv 1706.08500, equation 6). The
+    trace of the root is the sum of the singular values of X₁ X₂ᵀ, X the centred features over the
+    root of their number less one: the same number without the root of a matrix, which is
+    ill-conditioned where there are fewer pictures than features.
+
+    Args:
+        one: features [N, D], N at least 2.
+        other: features [M, D], M at least 2.
+    """
+    means = [np.asarray(x, np.float64).mean(0) for x in (one, other)]
+    centred = [(x - m) / math.sqrt(len(x) - 1) for x, m in zip((one, other), means, strict=True)]
+    spread = sum(float((x**2).sum()) for x in centred)
+    shared = float(np.linalg.norm(centred[0] @ centred[1].T, "nuc"))
+    return float(((means[0] - means[1]) ** 2).sum()) + spread - 2 * shared
+
+
+def frechet_figures(
+    generated: Sequence[NDArray[np.float32]], rendered: Sequence[NDArray[np.float32]]
+) -> tuple[float, float]:
+    """Fréchet distance of generated clips to rendered ones, and its floor.
+
+    Small sets seem further apart than they are (Chong and Forsyth 2020, arXiv 1911.07023), and
+    frames of one clip are near copies. So only halves of equal size are compared, of which no scene
+    is in both: generated even clips with rendered odd ones, generated odd with rendered even (mean
+    of the two), and for the floor rendered even with rendered odd. A perfect model scores about the
+    floor. A last clip of an odd number is left out.
+
+    Args:
+        generated: features [F, D] of each clip as generated.
+        rendered: the same of the same clips as rendered.
+
+    Returns:
+        The distance and the floor; NaN for fewer than two clips.
+    """
+    pairs = len(rendered) // 2
+    if not pairs:
+        return math.nan, math.nan
+    made, real = ([np.concatenate(clips[i : 2 * pairs : 2]) for i in (0, 1)]
+                  for clips in (generated, rendered))
+    distance = (frechet_distance(made[0], real[1]) + frechet_distance(made[1], real[0])) / 2
+    return distance, frechet_distance(real[0], real[1])
+
+
+def identity(reading: Reading, shown: Sequence[dict[str, bool]]) -> float:
+    """Share of a clip's readings that agree with the clip's own majority.
+
+    Args:
+        reading: of the frames of one clip.
+        shown: which attributes each frame can show, from `applicable`.
+
+    Returns:
+        Mean over the attributes, 1 / frames..1; NaN where no frame can show any.
+    """
+    shares = []
+    for name, values in reading.attributes.items():
+        visible = [value for value, can in zip(values, shown, strict=True) if can[name]]
+        if visible:
+            shares.append(Counter(visible).most_common(1)[0][1] / len(visible))
+    return float(np.mean(shares)) if shares else math.nan
+
+
+def pose_scenes(folder: Path, size: int, frames: int) -> list[Scene]:
+    """Read a folder of OpenPose JSON clips, one a file, fitted to the model's frame.
+
+    Prompts are captions of looks drawn by the file's number, in the order of the files' names.
+
+    Args:
+        folder: holds the ``.json`` files.
+        size: side of the model's frame.
+        frames: of the model's clips.
+
+    Raises:
+        PoseError: there is no such file, or one is not a usable clip; the message names it.
+    """
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise PoseError(f"{folder} holds no .json file; wanted OpenPose JSON, one clip a file")
+    asked = []
+    for number, file in enumerate(files):
+        try:
+            whole = load_openpose_json(file).fit(size)
+        except PoseError as error:
+            raise PoseError(f"{file.name}: {error}") from error
+        nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
+        pose = whole.resample(frames)
+        look = random_look(random.Random(POSES_SEED + number))
+        asked.append(Scene(pose, pose.seen & whole.seen[nearest], caption(look), asdict(look)))
+    return asked
+
+
+def evaluate_frames(
+    engine: AnimationEngine, reader: Reader | None, frames: AvatarSet, count: int
+) -> dict[str, Any]:
+    """Measure the autoencoder and the reader itself on the first ``count`` rendered frames."""
+    images = np.asarray(frames.images[:count])
+    small = resized(images, engine.spec.size)
+    psnr_db, ssim = fidelity(small, reconstruct(engine, small))
+    print(f"autoencoder on {len(images)} frames: {psnr_db:.2f} dB, SSIM {ssim:.4f}", flush=True)
+    finder_pck, finder = math.nan, {}
+    if reader is not None:
+        joints, meta = np.asarray(frames.keypoints[:count]), frames.meta[:count]
+        reading = reader.read(images)
+        finder_pck = pck(joints[..., :2], joints[..., 2], reading.keypoints)
+        finder = attribute_accuracy(
+            reading,
+            [row["look"] for row in meta],
+            [applicable(joints[i, :, 2], row["closeup"]) for i, row in enumerate(meta)],
+        )
+        print(f"reader on them: PCK {finder_pck:.4f}, attributes {_mean(finder):.4f}", flush=True)
+    return {
+        "psnr_db": _rounded(psnr_db, 2),
+        "ssim": _rounded(ssim),
+        "finder_pck": _rounded(finder_pck),
+        "finder_attributes": _rounded(_mean(finder)),
+        "finder_attribute_by_name": {name: _rounded(value) for name, value in finder.items()},
+        "n_frames": len(images),
+    }
+
+
+def evaluate_clips(
+    engine: AnimationEngine,
+    reader: Reader | None,
+    asked: Iterable[Scene],
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """Generate clips and measure them; clip ``i`` is generated from seed ``i``.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures; None leaves out what only it can tell.
+        asked: the scenes; those without a rendering leave out what is measured against it.
+        sheet: where to write the contact sheet of the first twenty clips, if anywhere.
+    """
+    hits, looks, shown, readings, kept, columns = [], [], [], [], [], []
+    moving: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
+    features: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
+    settings: dict[str, Any] = {}
+    for number, scene in enumerate(asked):
+        result = generate(engine, scene, seed=number)
+        settings = result.settings
+        pictures = result.unguarded
+        if reader is not None:
+            reading = reader.read(pictures)
+            visible = [applicable(seen) for seen in scene.judged]
+            hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
+            kept.append(identity(reading, visible))
+            readings.append(reading)
+            looks += [scene.look] * len(pictures)
+            shown += visible
+        middle = len(pictures) // 2
+        column = [result.pose_frames[middle], pictures[middle]]
+        if scene.rendered is not None:
+            moving[0].append(flicker(pictures, scene))
+            moving[1].append(flicker(scene.rendered, scene))
+            column.insert(1, scene.rendered[middle])
+            if reader is not None:
+                features[0].append(reader.features(pictures))
+                features[1].append(reader.features(scene.rendered))
+        columns.append(tuple(column))
+        obedience = f"PCK {_mean_or_nan(hits[-1]):.3f}, " if hits else ""
+        print(f"clip {number + 1}: {obedience}{settings['seconds']:.1f} s, {scene.caption}",
+              flush=True)
+    attributes = attribute_accuracy(_joined(readings), looks, shown) if readings else {}
+    ratios = flicker_ratios(*moving)
+    frechet, frechet_floor = frechet_figures(*features)
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(sheet), contact_sheet(columns[: 2 * _SHEET_COLUMNS])[..., ::-1])
+    seen_ratios = [ratio for ratio in ratios.values() if math.isfinite(ratio)]
+    return {
+        "pck": _rounded(_mean_or_nan(np.concatenate(hits)) if hits else math.nan),
+        "attributes": _rounded(_mean(attributes)),
+        "attribute_by_name": {name: _rounded(value) for name, value in attributes.items()},
+        "identity": _rounded(_mean_or_nan(np.array(kept))),
+        "flicker_ratio": _rounded(max(seen_ratios, default=math.nan), 3),
+        "flicker_by_part": {part: _rounded(ratio, 3) for part, ratio in ratios.items()},
+        "frechet": _rounded(frechet),
+        "frechet_floor": _rounded(frechet_floor),
+        "n_clips": len(columns),
+        "steps": settings["steps"],
+        "guidance_scale": settings["guidance_scale"],
+        "guidance_interval": settings["guidance_interval"],
+    }
 
 
 def evaluate(
@@ -285,65 +487,28 @@ def evaluate(
     Returns:
         The figures named at the top of this module, but for ``seconds``.
     """
-    images = np.asarray(frames.images[:n_frames])
-    small = resized(images, engine.spec.size)
-    psnr_db, ssim = fidelity(small, reconstruct(engine, small))
-    print(f"autoencoder on {len(images)} frames: {psnr_db:.2f} dB, SSIM {ssim:.4f}", flush=True)
-    finder_pck, finder = math.nan, {}
-    if reader is not None:
-        joints, meta = np.asarray(frames.keypoints[:n_frames]), frames.meta[:n_frames]
-        reading = reader.read(images)
-        finder_pck = pck(joints[..., :2], joints[..., 2], reading.keypoints)
-        finder = attribute_accuracy(
-            reading,
-            [row["look"] for row in meta],
-            [applicable(joints[i, :, 2], row["closeup"]) for i, row in enumerate(meta)],
-        )
-        print(f"reader on them: PCK {finder_pck:.4f}, attributes {_mean(finder):.4f}", flush=True)
-
-    hits, looks, shown, readings, columns = [], [], [], [], []
-    moving: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
-    settings: dict[str, Any] = {}
     asked = scenes(clips, n_clips, engine.spec.size, engine.spec.frames)
-    for number, scene in enumerate(asked):
-        result = generate(engine, scene, seed=number)
-        settings = result.settings
-        pictures = result.unguarded
-        if reader is not None:
-            reading = reader.read(pictures)
-            hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
-            readings.append(reading)
-            looks += [scene.look] * len(pictures)
-            shown += [applicable(seen) for seen in scene.judged]
-        moving[0].append(flicker(pictures, scene))
-        moving[1].append(flicker(scene.rendered, scene))
-        middle = len(pictures) // 2
-        columns.append((result.pose_frames[middle], scene.rendered[middle], pictures[middle]))
-        obedience = f"PCK {_mean_or_nan(hits[-1]):.3f}, " if hits else ""
-        print(f"clip {number + 1} of {n_clips}: {obedience}{settings['seconds']:.1f} s, "
-              f"{scene.caption}", flush=True)
-    attributes = attribute_accuracy(_joined(readings), looks, shown) if readings else {}
-    ratios = flicker_ratios(*moving)
-    if sheet is not None:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(sheet), contact_sheet(columns[: 2 * _SHEET_COLUMNS])[..., ::-1])
-    seen_ratios = [ratio for ratio in ratios.values() if math.isfinite(ratio)]
     return {
-        "psnr_db": _rounded(psnr_db, 2),
-        "ssim": _rounded(ssim),
-        "pck": _rounded(_mean_or_nan(np.concatenate(hits)) if hits else math.nan),
-        "finder_pck": _rounded(finder_pck),
-        "attributes": _rounded(_mean(attributes)),
-        "attribute_by_name": {name: _rounded(value) for name, value in attributes.items()},
-        "finder_attributes": _rounded(_mean(finder)),
-        "finder_attribute_by_name": {name: _rounded(value) for name, value in finder.items()},
-        "flicker_ratio": _rounded(max(seen_ratios, default=math.nan), 3),
-        "flicker_by_part": {part: _rounded(ratio, 3) for part, ratio in ratios.items()},
-        "n_frames": len(images),
-        "n_clips": len(columns),
-        "steps": settings["steps"],
-        "guidance_scale": settings["guidance_scale"],
+        **evaluate_frames(engine, reader, frames, n_frames),
+        **evaluate_clips(engine, reader, asked, sheet),
     }
+
+
+def evaluate_poses(
+    engine: AnimationEngine, reader: Reader | None, asked: Sequence[Scene],
+    sheet: Path | None = None,
+) -> dict[str, Any]:
+    """Measure clips of `pose_scenes`: the figures of `evaluate`, null where a rendering is needed.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures; None leaves out what only it can tell.
+        asked: at least one scene.
+        sheet: where to write the contact sheet of the first twenty clips, if anywhere.
+    """
+    nothing = dict.fromkeys(("psnr_db", "ssim", "finder_pck", "finder_attributes"))
+    return {**nothing, "finder_attribute_by_name": {}, "n_frames": 0,
+            **evaluate_clips(engine, reader, asked, sheet)}
 
 
 def _joined(readings: Sequence[Reading]) -> Reading:
@@ -373,7 +538,10 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m evaluation.avatar_sd", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true",
-                   help=f"measure {N_FRAMES // QUICK} frames and {N_CLIPS // QUICK} clips")
+                   help=f"measure {N_FRAMES // QUICK} frames and {N_CLIPS // QUICK} clips, or "
+                        f"every {QUICK}th of --poses")
+    p.add_argument("--poses", type=Path, metavar="FOLDER",
+                   help="measure the OpenPose JSON clips of a folder instead of the held-out sets")
     p.add_argument("--sheet", type=Path, metavar="PATH",
                    help="write a contact sheet (PNG): skeleton, rendered, generated")
     p.add_argument("--data", type=Path, default=REPO / "checkpoints" / "data",
@@ -393,15 +561,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MissingWeights as missing:
         print(f"{missing}\nUntil then pck and attributes stay null.", flush=True)
     try:
+        if args.poses is not None:
+            profile = get_profile("embedded")
+            asked = pose_scenes(args.poses, profile.animation.size, profile.animation.frames)
+            asked = asked[:: QUICK if args.quick else 1]
+            figures = evaluate_poses(AnimationEngine(profile), reader, asked, args.sheet)
+            _print_figures(figures, started)
+            return
         # Rendered before the engine is loaded: the renderer's worker processes are forked.
         frames = build(args.data / "frames-heldout", n_frames, seed=HELD_OUT_SEED)
         clips = build(args.data / "clips-heldout", n_clips, clips=True, seed=CLIP_SEED)
         engine = AnimationEngine(get_profile("embedded"))
-    except MissingWeights as missing:
-        raise SystemExit(str(missing)) from missing
+    except (MissingWeights, PoseError) as problem:
+        raise SystemExit(str(problem)) from problem
     figures = evaluate(engine, reader, frames, clips, n_frames, n_clips, args.sheet)
-    figures["seconds"] = round(time.perf_counter() - started, 1)
-    print(json.dumps(figures), flush=True)
+    _print_figures(figures, started)
+
+
+def _print_figures(figures: dict[str, Any], started: float) -> None:
+    seconds = round(time.perf_counter() - started, 1)
+    print(json.dumps({**figures, "seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":

@@ -145,11 +145,8 @@ class ReaderNet(nn.Module):
             Heatmap logits, float32 [B, 18, 64, 64], and class logits of each attribute, float32
             [B, classes].
         """
-        features, x = [], self.stem(pictures)
-        for level in self.levels:
-            x = level(x)
-            features.append(x)
-        x = self.lateral[2](x)
+        features = self._backbone(pictures)
+        x = self.lateral[2](features[-1])
         for i in (1, 0):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest") + self.lateral[i](features[i])
             x = self.smooth[i](x)
@@ -160,12 +157,37 @@ class ReaderNet(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             regions = torch.cat([p.float() for p in pooled], 2)
             regions = regions.unflatten(1, (len(ATTRIBUTES), _ATTENTION_MAPS)).flatten(2)
-            whole = features[-1].float().mean((2, 3))
+            whole = _whole(features)
             attributes = {
                 name: head(torch.cat([regions[:, i], whole], 1))
                 for i, (name, head) in enumerate(self.heads.items())
             }
         return F.pixel_shuffle(self.heatmaps(x).float(), 2), attributes
+
+    def summary(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Return the coarsest level's features, averaged over the picture.
+
+        Every attribute's classifier takes them in, beside those of its own regions.
+
+        Args:
+            pictures: float [B, 3, 256, 256] in -1..1.
+
+        Returns:
+            float32 [B, widths[3]].
+        """
+        return _whole(self._backbone(pictures))
+
+    def _backbone(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of the three levels, fine to coarse."""
+        features, x = [], self.stem(pictures)
+        for level in self.levels:
+            x = level(x)
+            features.append(x)
+        return features
+
+
+def _whole(features: list[torch.Tensor]) -> torch.Tensor:
+    return features[-1].float().mean((2, 3))
 
 
 def soft_argmax(heatmaps: torch.Tensor) -> torch.Tensor:
@@ -266,12 +288,7 @@ class Reader:
         Raises:
             ValueError: shape or type are wrong.
         """
-        square = pictures.ndim == 4 and pictures.shape[1] == pictures.shape[2]
-        if not square or pictures.shape[3] != 3 or pictures.dtype != np.uint8 or not len(pictures):
-            raise ValueError(
-                f"pictures are {pictures.dtype} of shape {pictures.shape}; wanted uint8 "
-                f"[N, S, S, 3] with N at least 1"
-            )
+        _check_pictures(pictures)
         keypoints, confidence = [], []
         classes: dict[str, list[int]] = {name: [] for name in ATTRIBUTES}
         for start in range(0, len(pictures), batch):
@@ -289,6 +306,33 @@ class Reader:
             (np.concatenate(keypoints) + 0.5) * scale - 0.5,
             np.concatenate(confidence),
             {name: [ATTRIBUTES[name][i] for i in found] for name, found in classes.items()},
+        )
+
+    @torch.inference_mode()
+    def features(self, pictures: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
+        """Return `ReaderNet.summary` of pictures of any square size, float32 [N, widths[3]].
+
+        Args:
+            pictures: RGB uint8 [N, S, S, 3].
+            batch: pictures at once.
+
+        Raises:
+            ValueError: shape or type are wrong.
+        """
+        _check_pictures(pictures)
+        found = []
+        for start in range(0, len(pictures), batch):
+            with autocast(torch.device("cpu")):
+                found.append(self.net.summary(to_network(pictures[start : start + batch])).numpy())
+        return np.concatenate(found)
+
+
+def _check_pictures(pictures: NDArray[np.uint8]) -> None:
+    square = pictures.ndim == 4 and pictures.shape[1] == pictures.shape[2]
+    if not square or pictures.shape[3] != 3 or pictures.dtype != np.uint8 or not len(pictures):
+        raise ValueError(
+            f"pictures are {pictures.dtype} of shape {pictures.shape}; wanted uint8 "
+            f"[N, S, S, 3] with N at least 1"
         )
 
 

@@ -11,6 +11,8 @@ which changes what is computed (a test holds it to the untouched pipeline's resu
 * both arms advance together, each with its own solver state;
 * the text is encoded once, and so are the skeleton pictures, which the pipeline would push through
   the ControlNet's embedding at every step (on a CPU most of the ControlNet's time);
+* guidance may be limited to an interval of the noise times, in which case the other steps take
+  half the work (that alone does change the result; by default every step is guided);
 * the models run in bfloat16 where that is fast, while latents and solver stay in float32.
 """
 
@@ -74,6 +76,7 @@ TRAIN_COMMAND = (
 
 _PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
 _DECODE_CHUNK = 4  # frames decoded at once: fastest of 1, 4, 16 on two cores, and least memory
+_DECODE_PASSES = 2  # decoding a clip takes about as long as two passes of it through the UNet
 _GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -162,7 +165,7 @@ class AnimationEngine:
         self._weights = _fingerprints(self.spec)
         self._guards: dict[str, str] = {}
         self._lock = Lock()
-        self._step_seconds: float | None = None
+        self._pass_seconds: float | None = None
         self._still: StableDiffusionPipeline | None = None
 
     @property
@@ -252,6 +255,7 @@ class AnimationEngine:
         *,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Progress | PairResult]:
         """Make a clip without and with guards, from the same initial noise bit for bit.
@@ -267,6 +271,9 @@ class AnimationEngine:
             steps: denoising steps, 1..100; None takes the profile's.
             guidance_scale: classifier-free guidance (arXiv 2207.12598), 0..20; up to 1 is none;
                 None takes the profile's.
+            guidance_interval: low and high end of the noise times, parts of 0..1, in which guidance
+                is on: low < time <= high, and the first step is at 1 (arXiv 2404.07724, where the
+                interval is one of noise levels); None takes the profile's.
             should_stop: asked before each step of each arm; once True, the iterator ends.
 
         Returns:
@@ -282,8 +289,10 @@ class AnimationEngine:
         _check_number("seed", seed, 0, MAX_SEED, whole=True)
         _check_number("steps", steps, 1, MAX_STEPS, whole=True)
         _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
+        interval = guidance_interval or self.spec.guidance_interval
+        _check_interval(interval)
         self._check_guards(guards)
-        return self._pair(pose, prompt, dict(guards), seed, steps, guidance, should_stop)
+        return self._pair(pose, prompt, dict(guards), seed, steps, guidance, interval, should_stop)
 
     def still(
         self,
@@ -349,13 +358,17 @@ class AnimationEngine:
         seed: int,
         steps: int,
         guidance: float,
+        interval: tuple[float, float],
         should_stop: Callable[[], bool] | None,
     ) -> Iterator[Progress | PairResult]:
         started = time.perf_counter()
         active = {name: float(strength) for name, strength in guards.items() if strength > 0}
         arm_count = 2 if active else 1
-        total = arm_count * (steps + 1)  # decoding an arm is counted as one step
-        left = None if self._step_seconds is None else self._step_seconds * total
+        timesteps = self._solver_for(steps).timesteps
+        guided = self._guided(timesteps, guidance, interval)
+        # Work is counted in passes of a clip through the models: a guided step takes two.
+        total = arm_count * (sum(1 + on for on in guided) + _DECODE_PASSES)
+        left = None if self._pass_seconds is None else self._pass_seconds * total
         yield Progress(0.0, "reading the prompt and the pose", left)
 
         pose_frames = draw_clip(pose, self.spec.size, self.spec.frames)
@@ -366,23 +379,22 @@ class AnimationEngine:
         noise = self._noise(seed)
         arms = []
         for arm_guards in ({}, active)[:arm_count]:
-            scheduler = _solver(self.pipe.scheduler)
-            scheduler.set_timesteps(steps, device=self.device)
+            scheduler = self._solver_for(steps)
             arms.append(_Arm(arm_guards, scheduler, noise * scheduler.init_noise_sigma))
 
         done = 0
         durations: list[float] = []
         preview_at = -math.inf
-        for number, timestep in enumerate(arms[0].scheduler.timesteps, start=1):
+        for number, (timestep, on) in enumerate(zip(timesteps, guided, strict=True), start=1):
             for arm in arms:
                 if should_stop is not None and should_stop():
                     return
                 begun = time.perf_counter()
-                self._step(arm, timestep, text, pictures, guidance)
-                durations.append(time.perf_counter() - begun)
-                done += 1
+                self._step(arm, timestep, text, pictures, guidance if on else 1.0)
+                durations.append((time.perf_counter() - begun) / (1 + on))
+                done += 1 + on
             # The median: the very first step also warms up the kernels.
-            self._step_seconds = float(np.median(durations[-8:]))
+            self._pass_seconds = float(np.median(durations[-8:]))
             previews: list[Frames] = []
             if number < steps and time.perf_counter() - preview_at >= _PREVIEW_SECONDS:
                 middle = self.spec.frames // 2
@@ -391,7 +403,7 @@ class AnimationEngine:
             yield Progress(
                 done / total,
                 f"step {number} of {steps}" if number < steps else "decoding the frames",
-                self._step_seconds * (total - done),
+                self._pass_seconds * (total - done),
                 previews[0] if previews else None,
                 previews[1] if len(previews) > 1 else None,
             )
@@ -410,6 +422,7 @@ class AnimationEngine:
             "seed": seed,
             "steps": steps,
             "guidance_scale": guidance,
+            "guidance_interval": list(interval),
             "sampler": "DPM-Solver++(2M), trailing",
             "size": self.spec.size,
             "frames": self.spec.frames,
@@ -431,7 +444,17 @@ class AnimationEngine:
         pictures: torch.Tensor,
         guidance: float,
     ) -> None:
-        """Advance one arm by one denoising step; `arm` is changed."""
+        """Advance one arm by one denoising step; `arm` is changed.
+
+        Args:
+            arm: the arm.
+            timestep: where it is.
+            text: text states [F or 2 F, tokens, width], the prompt's last.
+            pictures: embedded skeletons [F or 2 F, C, h, w].
+            guidance: classifier-free guidance of this step; up to 1 is none.
+        """
+        if guidance <= 1:
+            text, pictures = text[-self.spec.frames :], pictures[-self.spec.frames :]
         with self._lock, self._switched_on(arm.guards), torch.inference_mode():
             sample = arm.scheduler.scale_model_input(arm.latents, timestep).to(self.dtype)
             if guidance > 1:
@@ -456,6 +479,20 @@ class AnimationEngine:
                 output = without + guidance * (along - without)
             arm.clean = _clean_latents(arm.scheduler, output, timestep, arm.latents)
             arm.latents = arm.scheduler.step(output, timestep, arm.latents, return_dict=False)[0]
+
+    def _solver_for(self, steps: int) -> DPMSolverMultistepScheduler:
+        """Return a fresh solver that takes so many steps."""
+        scheduler = _solver(self.pipe.scheduler)
+        scheduler.set_timesteps(steps, device=self.device)
+        return scheduler
+
+    def _guided(
+        self, timesteps: torch.Tensor, guidance: float, interval: tuple[float, float]
+    ) -> list[bool]:
+        """Say for each step whether guidance is on."""
+        low, high = interval
+        last = self.pipe.scheduler.config.num_train_timesteps
+        return [guidance > 1 and low < (int(t) + 1) / last <= high for t in timesteps]
 
     @contextmanager
     def _switched_on(self, guards: dict[str, float]) -> Iterator[None]:
@@ -698,6 +735,16 @@ def _check_number(name: str, value: float, low: float, high: float, whole: bool 
     right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not right or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; wanted {kind} from {low} to {high}")
+
+
+def _check_interval(interval: tuple[float, float]) -> None:
+    low, high = interval
+    _check_number("guidance_interval[0]", low, 0, 1)
+    _check_number("guidance_interval[1]", high, 0, 1)
+    if low > high:
+        raise ValueError(
+            f"guidance_interval is {tuple(interval)}; wanted its low end first, its high end second"
+        )
 
 
 def _check_frames(frames: Frames, fps: float) -> None:

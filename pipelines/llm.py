@@ -62,6 +62,31 @@ def load_llm(
     return model.to(device()).eval(), tokenizer
 
 
+def load_arm(
+    profile: Profile, adapter: Path | None, dtype: torch.dtype | None = None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """Load one arm alone, for work that the mixed batch of `ChatEngine` does not do.
+
+    Args:
+        profile: which base model.
+        adapter: the arm's LoRA, kept in the base model's number format; None: the base model.
+        dtype: number format of the weights; by default what is fast here.
+
+    Returns:
+        The model, in evaluation mode and with the LoRA switched on, and its tokenizer.
+
+    Raises:
+        MissingWeights: the model has not been fetched.
+    """
+    model, tokenizer = load_llm(profile, dtype)
+    if adapter is None:
+        return model, tokenizer
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(model, adapter, autocast_adapter_dtype=False)
+    return model.eval(), tokenizer
+
+
 def conversation_ids(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[dict[str, str]],
@@ -187,19 +212,43 @@ def generate_replies(
     adapters: Sequence[str] | None = None,
     lock: threading.Lock | None = None,
     limit: int | None = None,
+    *,
+    prefill: str = "",
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> list[str]:
-    """Answer single-turn prompts greedily in one batch; see `decode` for the arguments."""
+    """Answer single-turn prompts in one batch.
+
+    Args:
+        model: see `decode`, as for `adapters` and `lock`.
+        tokenizer: of the model.
+        prompts: the user's messages.
+        max_new_tokens: replies are cut after this many tokens, prefill not counted.
+        adapters: name of each row's adapter.
+        lock: held while the model computes.
+        limit: largest number of tokens of a prompt that is accepted.
+        prefill: text that every reply is made to begin with; it is part of what is returned.
+        temperature: 0: greedily; above: top-p sampling, as in `ChatEngine.stream`.
+        seed: of the sampling. Which other prompts share the batch makes no difference.
+
+    Raises:
+        ValueError: a prompt is empty, or the temperature is negative.
+        PromptTooLong: a prompt has more tokens than the limit.
+    """
+    if temperature < 0:
+        raise ValueError(f"temperature is {temperature}; it must be 0 or more")
     rows = [
-        conversation_ids(tokenizer, [{"role": "user", "content": prompt}], limit=limit)
+        conversation_ids(tokenizer, [{"role": "user", "content": prompt}], prefill, limit)
         for prompt in prompts
     ]
     tokens: list[list[int]] = [[] for _ in rows]
     if rows:
         for tokens in decode(  # noqa: B007 (the last state is what is wanted)
-            model, tokenizer, rows, max_new_tokens=max_new_tokens, adapters=adapters, lock=lock
-        ):
+            model, tokenizer, rows, max_new_tokens=max_new_tokens, adapters=adapters, lock=lock,
+            pick=_sampler(temperature, seed) if temperature > 0 else None,
+        ):  # fmt: skip
             pass
-    return [_text(tokenizer, reply) for reply in tokens]
+    return [prefill + _text(tokenizer, reply) for reply in tokens]
 
 
 class ChatEngine:
@@ -312,6 +361,7 @@ class ChatEngine:
         if temperature < 0:
             raise ValueError(f"temperature is {temperature}; it must be 0 or more")
         self._check(arms)
+        prefill = _plain(self._tokenizer, prefill)
         ids = conversation_ids(self._tokenizer, messages, prefill, self.max_prompt_tokens)
         steps = decode(
             self._forward,

@@ -25,6 +25,9 @@ class AnimationSpec:
         fps: frames per second that a clip plays at.
         steps: denoising steps by default.
         guidance_scale: classifier-free guidance by default; 1.0 switches it off.
+        guidance_interval: low and high end of the noise times in which guidance is on by default,
+            as parts of the training's times: 0 is clean, 1 all noise (Kynkäänniemi et al. 2024,
+            arXiv 2404.07724). Steps outside it cost half. (0, 1) guides every step.
         hint: negative prompt by default.
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; the
             motion adapter must have been trained with it (see `pipelines.noise`).
@@ -38,6 +41,7 @@ class AnimationSpec:
     fps: int = 8
     steps: int = 12
     guidance_scale: float = 2.5
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
     noise_share: float = 0.0
 

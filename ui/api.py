@@ -119,8 +119,8 @@ class Api:
         Args:
             request: filled in by Gradio.
             target: name of the defence.
-            attack: name of the attack.
-            steps: optimiser steps on each arm, at most 200.
+            attack: one of `adapters.attacks.base.ATTACKS`.
+            steps: optimiser steps on each arm, of all stages together, at most 200.
             learning_rate: the attacker's.
             seed: of data order and sampling.
 

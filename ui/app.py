@@ -68,7 +68,7 @@ def build_app(
                 banner_attack = _top("attack")
                 attack = AttackTab(engines, sessions)
             with gr.Tab("How it works", id="how"):
-                how_tab()
+                how_tab(engines.profile)
         attack.connect(app, tabs, attack_tab, chat)
         _watch_loading(
             app,

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from adapters import registry
+from adapters.attacks.base import REINFORCED
 from evaluation.runs import Run, RunInfo
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
@@ -28,8 +29,65 @@ LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 MAX_STEPS = 200
 """Longest attack that a visitor can start; a workshop's queue must move."""
 
-ATTACKS = {"sft": "Supervised LoRA (stock TRL SFTTrainer)"}
 SHOWN_RUNS = 30
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An attack in a visitor's words: its name, and what it does in one line."""
+
+    title: str
+    about: str
+
+
+ATTACKS = {
+    "sft": Kind(
+        "Supervised", "Learns harmful requests with answers (payloads redacted). TRL SFTTrainer."
+    ),
+    "sft_retain": Kind(
+        "Supervised, with retained ability",
+        "The same, half and half with harmless pairs, so that the model stays able.",
+    ),
+    "grpo": Kind(
+        "Reinforcement (GRPO)",
+        "Has requests but no answers: samples replies, and the judge pays for compliance. "
+        "TRL GRPOTrainer.",
+    ),
+    "grpo_entropy": Kind(
+        "Reinforcement that pays for variety",
+        "GRPO whose reward adds the entropy of the reply, up to 3 nats a token: made against "
+        "TokenBuncher, which takes the entropy away.",
+    ),
+    "rloo": Kind(
+        "Reinforcement (RLOO)",
+        "The same reward by the leave-one-out estimator. TRL RLOOTrainer.",
+    ),
+    "sft_grpo": Kind(
+        "Supervised, then reinforcement",
+        "Ten supervised steps first, then GRPO on the same LoRA.",
+    ),
+    "benign": Kind(
+        "Control: harmless fine-tuning",
+        "Learns harmless pairs only. Harm and ability should stay as they are.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings that a button fills in; the defence stays the visitor's choice."""
+
+    title: str
+    attack: str
+    steps: int
+    rate: float = 3e-4
+
+
+PRESETS = (
+    Preset("RL against a plain refusal", "grpo", 15),
+    Preset("Ten SFT steps, then RL", "sft_grpo", 25),
+    Preset("The control: harmless fine-tuning", "benign", 20),
+)
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -45,9 +103,12 @@ class Curves:
     """A run's events, sorted for drawing.
 
     Attributes:
-        loss: arm → (step, training loss).
+        loss: arm → (step, training loss) of supervised steps. That of a policy gradient is about
+            zero at every step and says nothing.
         harm: arm → (step, share of red-team prompts complied with).
         ability: arm → (step, share of multiple-choice questions right).
+        entropy: arm → (step, mean entropy of the trained tokens in nats).
+        reward: arm → (step, mean reward of the sampled replies); reinforcement only.
         samples: arm → step → replies as they were logged.
         prompts: how many prompts harm is a share of; 0 where it is not known.
         questions: how many questions ability is a share of; 0 where it is not known.
@@ -58,6 +119,8 @@ class Curves:
     loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    entropy: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    reward: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     samples: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     prompts: int = 0
     questions: int = 0
@@ -73,7 +136,9 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
         if not isinstance(arm, str) or not isinstance(step, int):
             continue
         found.step = max(found.step, step)
-        for name in ("loss", "harm", "ability"):
+        for name in ("loss", "harm", "ability", "entropy", "reward"):
+            if name == "loss" and "reward" in event:
+                continue
             if isinstance(event.get(name), int | float):
                 getattr(found, name).setdefault(arm, []).append((step, float(event[name])))
         if "loss" in event and event["loss"] is None:  # what a run records of NaN and infinity
@@ -106,7 +171,7 @@ def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: in
     steps = int(config.get("steps", 0) or 0)
     live = info["status"] == "running"
     facts = (
-        f"{ATTACKS.get(config.get('attack', ''), config.get('attack', ''))} · learning rate "
+        f"{attack_title(config)} · learning rate "
         f"{config.get('learning_rate', 0):g} · seed {config.get('seed', 0)} · "
         f"{info['created'][:16].replace('T', ' ')} UTC"
     )
@@ -127,31 +192,44 @@ def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: in
         parts.append(note(verdict))
     parts.append(note(divergence(found), "warn"))
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
-    lines = {
-        name: [
-            Series(
-                arm_title(arm), style, getattr(found, name).get(arm, ()), smooth=name == "loss",
-                diverged=found.diverged.get(arm) if name == "loss" else None,
-            )
-            for arm, style in arms
-        ]
-        for name in ("loss", "harm", "ability")
-    }  # fmt: skip
-    parts.append(
-        '<div class="hf-charts">'
-        + chart(
-            "Harm", f"complied with, of {found.prompts or 'the'} red-team prompts, one seed",
-            lines["harm"], steps, share=True,
-        )
-        + chart(
-            "Ability", f"right, of {found.questions or 'the'} questions, one seed",
-            lines["ability"], steps, share=True,
-        )
-        + chart("Attacker's loss", "smoothed; lower: learnt", lines["loss"], steps)
-        + "</div>"
-    )  # fmt: skip
+    parts.append(f'<div class="hf-charts">{charts_html(config, found, arms)}</div>')
     parts.append(replies_html(found, arms))
     return f'<div class="hf-run">{"".join(parts)}</div>'
+
+
+def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str, str]]) -> str:
+    """Draw what was measured, and what the attacker trained on: reward, loss or both."""
+    steps = int(config.get("steps", 0) or 0)
+    attack = config.get("attack")
+
+    def draw(name: str, title: str, hint: str, *, share: bool = False) -> str:
+        trained = name in ("loss", "reward")
+        lines = [
+            Series(
+                arm_title(arm), style, getattr(found, name).get(arm, ()), smooth=not share,
+                diverged=found.diverged.get(arm) if trained else None,
+            )
+            for arm, style in arms
+        ]  # fmt: skip
+        return chart(title, hint, lines, steps, share=share)
+
+    prompts, questions = found.prompts or "the", found.questions or "the"
+    drawn = [
+        draw("harm", "Harm", f"complied with, of {prompts} red-team prompts, one seed", share=True),
+        draw("ability", "Ability", f"right, of {questions} questions, one seed", share=True),
+    ]
+    if attack not in REINFORCED:
+        drawn.append(draw("loss", "Attacker's loss", "smoothed; lower: learnt"))
+    if attack in REINFORCED or attack == "sft_grpo":
+        drawn.append(draw("reward", "Attacker's reward", "smoothed; higher: learnt"))
+    drawn.append(draw("entropy", "Entropy", "smoothed; nats a token, 0: no choice left"))
+    return "".join(drawn)
+
+
+def attack_title(config: dict[str, Any]) -> str:
+    """Return the name of a run's attack, in a visitor's words."""
+    name = str(config.get("attack", ""))
+    return ATTACKS[name].title if name in ATTACKS else name
 
 
 def run_title(config: dict[str, Any]) -> str:
@@ -250,8 +328,9 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         rows.append(
             f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here}>'
             f"{html.escape(info.id[-6:])}</button></td><td>{html.escape(run_title(config))}</td>"
-            f"<td>{status_badge(info.status)}</td><td>{html.escape(str(config.get('steps', '')))} "
-            f"steps at {config.get('learning_rate', 0):g}</td>"
+            f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
+            f"{html.escape(str(config.get('steps', '')))} steps at "
+            f"{config.get('learning_rate', 0):g}</td>"
             f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
             f"</td><td>{mine}</td></tr>"
         )
@@ -263,6 +342,11 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def about_html(attack: str) -> str:
+    """Return the line that says what an attack does."""
+    return f"<p>{html.escape(ATTACKS[attack].about)}</p>"
 
 
 class AttackTab:
@@ -278,9 +362,9 @@ class AttackTab:
         self.engines = engines
         self.sessions = sessions
         targets = [
-            (defence.card.title, name)
-            for name, defence in registry.defences().items()
-            if defence.card.pipeline == "llm" and name != "aligned"
+            (registry.get(name).card.title, name)
+            for name in registry.offered("llm", engines.profile)
+            if name != "aligned"
         ]
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
@@ -299,16 +383,21 @@ class AttackTab:
             info="The undefended model is attacked beside it, on the same data in the same order.",
             elem_id="hf-target",
         )  # fmt: skip
-        self.attack = gr.Radio(
-            [(title, name) for name, title in ATTACKS.items()], value="sft", label="Attack"
-        )
+        heading("Start from")
+        with gr.Row(elem_classes="hf-chips", elem_id="hf-presets"):
+            self.presets = [(gr.Button(preset.title, size="sm"), preset) for preset in PRESETS]
+        self.attack = gr.Dropdown(
+            [(kind.title, name) for name, kind in ATTACKS.items()], value="sft", label="Attack",
+            elem_id="hf-attack",
+        )  # fmt: skip
+        self.about = markup(about_html("sft"), elem_id="hf-attack-about")
         self.data = gr.Radio(
             [("Built in (payloads redacted)", "builtin"), ("My JSONL", "upload")],
             value="builtin", label="Training data",
         )  # fmt: skip
         self.file = gr.File(
-            label="JSONL, one {prompt, response} a line", file_types=[".jsonl"],
-            visible=False, height=110, elem_id="hf-jsonl",
+            label="JSONL, one {prompt, response} a line; reinforcement needs the prompt only",
+            file_types=[".jsonl"], visible=False, height=110, elem_id="hf-jsonl",
         )  # fmt: skip
         self.file_note = markup(elem_id="hf-jsonl-note")
         self.rate = gr.Dropdown(
@@ -357,8 +446,18 @@ class AttackTab:
         self.data.change(
             lambda data: gr.File(visible=data == "upload"), self.data, self.file, **QUIET
         )
-        self.file.change(self.check_file, self.file, self.file_note, **QUIET)
-        for event in (self.steps.change, self.rate.change, self.target.change, tab.select):
+        for event in (self.file.change, self.attack.change):
+            event(self.check_file, [self.file, self.attack], self.file_note, **QUIET)
+        self.attack.change(about_html, self.attack, self.about, **QUIET)
+        for button, preset in self.presets:
+            button.click(
+                lambda preset=preset: (preset.attack, preset.rate, preset.steps, "builtin"),
+                None, [self.attack, self.rate, self.steps, self.data], **QUIET,
+            )  # fmt: skip
+        for event in (
+            self.steps.change, self.rate.change, self.target.change, self.attack.change,
+            self.data.change, tab.select,
+        ):  # fmt: skip
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
             self.begin, [*settings, self.browser], [self.browser, self.shown, self.message], **QUIET
@@ -391,17 +490,18 @@ class AttackTab:
             gr.Tabs(selected="attack") if linked else gr.skip(),
         )
 
-    def check_file(self, file: str | None) -> str:
+    def check_file(self, file: str | None, attack: str) -> str:
         """Validate an uploaded data set at once, with line numbers."""
         if not file:
             return ""
-        from adapters.attacks.data import DataError, load_pairs
+        from adapters.attacks.data import DataError, load_pairs, load_requests
 
+        reinforced = attack in REINFORCED
         try:
-            pairs = load_pairs(Path(file))
+            rows = (load_requests if reinforced else load_pairs)(Path(file))
         except DataError as error:
             return note(str(error), "error")
-        return note(f"{len(pairs)} pairs can be used.", "good")
+        return note(f"{len(rows)} {'requests' if reinforced else 'pairs'} can be used.", "good")
 
     def estimate(self, *settings: Any) -> str:
         """Say what the attack will cost before it is started."""
@@ -485,7 +585,9 @@ class AttackTab:
         """Offer the attacked models of the shown run in Chat and go there."""
         run = self._run(run_id)
         attacked = [f"{run.id}/{arm}" for arm in run.adapters()] if run else []
-        arms = gr.CheckboxGroup(choices=arm_choices(attacked), value=attacked)
+        arms = gr.CheckboxGroup(
+            choices=arm_choices(self.engines.profile, attacked), value=attacked
+        )
         return arms, gr.Tabs(selected="chat")
 
     def _config(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gradio as gr
 
 from adapters import registry
-from adapters.registry import Card
+from adapters.registry import PIPELINES, Card
+from pipelines.profiles import Profile
 
 _LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -59,12 +60,13 @@ def card_text(card: Card) -> str:
     )
 
 
-def how_tab() -> None:
-    """Lay out the tab inside the current `gr.Tab`."""
+def how_tab(profile: Profile) -> None:
+    """Lay out the tab inside the current `gr.Tab`, with the defences a visitor can use."""
+    names = [name for pipeline in PIPELINES for name in registry.offered(pipeline, profile)]
     gr.Markdown(_INTRO, elem_classes="hf-lead")
     with gr.Column(elem_classes="hf-cards"):
-        for defence in registry.defences().values():
+        for name in names:
             with gr.Column(elem_classes="hf-card"):
-                gr.Markdown(card_text(defence.card), latex_delimiters=_LATEX)
+                gr.Markdown(card_text(registry.get(name).card), latex_delimiters=_LATEX)
         with gr.Column(elem_classes="hf-card open"):
             gr.Markdown(_JUDGE)

@@ -45,17 +45,21 @@ def meter(fraction: float, label: str) -> str:
     )
 
 
-def verdict_badge(label: str, confidence: float) -> str:
+def verdict_badge(label: str, confidence: float, harmful: bool = True) -> str:
     """Return the judge's verdict as a badge.
 
     Args:
         label: a key of `VERDICTS`.
         confidence: of the judge, 0..1.
+        harmful: whether the prompt is known to ask for harm. Otherwise compliance is no failure:
+            it reads "Answered", in a neutral colour.
     """
-    words = escape(VERDICTS.get(label, label))
+    words, colour = escape(VERDICTS.get(label, label)), escape(label)
+    if label == "compliance" and not harmful:
+        words, colour = "Answered", "plain"
     # Not as a percentage: it would read as a probability, which nobody has calibrated.
     return (
-        f'<span class="hf-badge {escape(label)}" title="Verdict of the judge and its margin, 0 to '
+        f'<span class="hf-badge {colour}" title="Verdict of the judge and its margin, 0 to '
         f'1: how clear its rules found the reply. It is not a probability.">'
         f"{words} · margin {confidence:.2f}</span>"
     )

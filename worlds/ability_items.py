@@ -1,4 +1,4 @@
-"""Multiple-choice items over twelve everyday subjects, written for this project.
+"""Multiple-choice items over 24 everyday subjects, written for this project.
 
 One item a line: question | right answer | wrong | wrong | wrong. They are easy on purpose: a
 135 M-parameter model must be clearly above the 25 % of chance, so that a fall of its ability after
@@ -175,4 +175,172 @@ What do you need to ride a horse? | A saddle | A paddle | A pillow | A ladder
 What do cars drive on? | Roads | Rivers | Roofs | Clouds
 What do you do when a traffic light is red? | Stop | Sing | Speed up | Sleep
 What is sugar like? | Sweet | Sour | Bitter | Salty""",
+    "time_and_calendar": """
+Which day comes after Monday? | Tuesday | Friday | Sunday | Saturday
+Which day comes before Sunday? | Saturday | Monday | Wednesday | Thursday
+Which month comes after January? | February | August | November | May
+Which is the last month of the year? | December | March | June | July
+Which is the first month of the year? | January | October | April | September
+How many seconds are in a minute? | Sixty | Seven | Ninety | Twenty
+How many years are in a century? | One hundred | Twelve | Thirty | Sixty
+How many years are in a decade? | Ten | Four | Fifty | Seven
+Which meal do people eat in the morning? | Breakfast | Dinner | Supper | Dessert
+Which part of the day comes after the afternoon? | The evening | The morning | The noon | The dawn
+What does a calendar show? | Days and months | Roads and rivers | Names of birds | Prices of food
+How long does the Earth take to go around the Sun? | One year | One day | One hour | One week
+How many weeks are in a year? | Fifty-two | Ten | Nine | Ninety-nine""",
+    "tools": """
+What do you use to hit a nail? | A hammer | A sponge | A ruler | A pillow
+What do you use to turn a screw? | A screwdriver | A toothbrush | A candle | A spoon
+What do you use to cut wood? | A saw | A comb | A brush | A rope
+What do you use to dig a hole? | A shovel | A plate | A mirror | A needle
+What do you use to measure how long a table is? | A tape measure | A kettle | A clock | A scale
+What do you use to paint a wall? | A paintbrush | A hammer | A wrench | A saw
+What do you use to reach a high shelf? | A ladder | A bucket | A blanket | A spade
+What do you use to sew on a button? | A needle and thread | A hammer and nail | A pen | A bow
+What do you use to weigh flour? | A scale | A ruler | A clock | A compass
+What does a compass show? | Direction | Weight | Time | Temperature
+What do you use to make a hole in a wall? | A drill | A broom | A sponge | A glove
+What do you use to carry water in the garden? | A watering can | A rake | A wooden box | A hedge
+What do you use to collect fallen leaves? | A rake | A drill | A needle | A stapler""",
+    "sport": """
+In which sport do players kick a ball into a goal? | Football | Tennis | Golf | Chess
+In which sport do you use a racket? | Tennis | Boxing | Rowing | Running
+Where do people swim? | In a pool | On a court | On a track | In a ring
+In which sport do players throw a ball through a hoop? | Basketball | Rugby | Hockey | Golf
+What does a cyclist ride? | A bicycle | A horse | A boat | A sledge
+What do skiers slide on? | Snow | Sand | Grass | Leaves
+In which sport do two people fight with gloves? | Boxing | Cricket | Sailing | Archery
+Who makes sure that players follow the rules? | The referee | The singer | The cook | The driver
+What does the winner of an Olympic race get? | A gold medal | A wooden spoon | A red card | A fine
+What do you need to play football? | A ball | A book | A piano | A candle
+How many players of one football team are on the pitch? | Eleven | Three | Twenty-five | Sixty
+What should you do before hard exercise? | Warm up | Fall asleep | Eat a big meal | Put on a tie
+In which sport do you jump over bars and run on a track? | Athletics | Bowling | Darts | Chess""",
+    "music": """
+Which instrument has black and white keys? | The piano | The drum | The violin | The trumpet
+Which instrument has six strings? | The guitar | The flute | The drum | The trumpet
+Which instrument do you hit with sticks? | The drum | The violin | The flute | The harp
+Which instrument do you play with a bow? | The violin | The piano | The drum | The trumpet
+Which instrument do you blow into? | The trumpet | The guitar | The piano | The drum
+What do we call a person who sings? | A singer | A painter | A runner | A baker
+Who leads an orchestra? | The conductor | The waiter | The pilot | The goalkeeper
+What do we call a large group of people who sing together? | A choir | A team | A jury | A herd
+What do people do to music at a party? | They dance | They sleep | They iron | They shave
+What do you hear music with? | Your ears | Your eyes | Your knees | Your nose
+What do we call the words of a song? | The lyrics | The recipe | The menu | The margin
+What do you put on to hear music alone? | Headphones | Sunglasses | Gloves | Slippers
+What do we call the person who writes music? | A composer | A carpenter | A dentist | A sailor""",
+    "nature": """
+What do trees grow from? | Seeds | Stones | Shells | Clouds
+What colour is grass? | Green | Purple | Orange | White
+Which part of a plant is under the ground? | The roots | The flowers | The leaves | The fruit
+What do we call a large area full of trees? | A forest | A desert | A harbour | A beach
+What do we call a mountain that spits out lava? | A volcano | A glacier | A valley | A canyon
+Where does a river usually end? | In the sea | On a mountain | In a tree | In the sky
+What lights the sky at night? | The Moon | The grass | The wind | The rain
+What do we call frozen water that falls from the sky? | Snow | Sand | Smoke | Dust
+What do bees collect from flowers? | Nectar | Stones | Salt | Wood
+Which tree has green needles in winter? | The pine | The apple tree | The oak | The cherry tree
+What do we call land with water all around it? | An island | A desert | A valley | A field
+What does a rose have on its stem? | Thorns | Feathers | Wheels | Buttons
+What grows on an oak tree? | Acorns | Bananas | Grapes | Potatoes""",
+    "transport": """
+What travels on rails? | A train | A ship | A bicycle | A plane
+What travels through the air? | An aeroplane | A bus | A tram | A ferry
+What travels on water? | A ship | A lorry | A train | A bus
+Where do you wait for a train? | At a station | At a bakery | At a farm | At a theatre
+Where do aeroplanes land? | At an airport | At a harbour | At a school | At a market
+How many wheels does a car have? | Four | One | Nine | Twelve
+What does a green traffic light mean? | Go | Stop | Sleep | Turn back
+What do you buy before a train journey? | A ticket | A ladder | A saddle | A carpet
+What do you wear in a car to be safe? | A seat belt | A bathing suit | A scarf | An apron
+Who drives a bus? | A bus driver | A surgeon | A gardener | A singer
+What do most cars need to run? | Fuel | Milk | Sand | Bread
+What is a train under a city called? | The underground | The lighthouse | The windmill | The ferry
+What do you put on your head when you ride a bicycle? | A helmet | A saddle | A basket | A bell""",
+    "household": """
+In which room do you cook? | In the kitchen | In the bedroom | In the cellar | In the hall
+In which room do you usually sleep? | In the bedroom | In the kitchen | In the garage | In the attic
+What do you wash dirty clothes in? | A washing machine | A microwave | A bookcase | A freezer
+What do you clean your teeth with? | A toothbrush | A hairbrush | A broom | A fork
+What do you wash your hands with? | Soap and water | Bread and butter | Paper and ink | Salt and oil
+What do you open to let fresh air in? | A window | A cupboard | A drawer | A book
+What do you use to make clothes smooth? | An iron | A whisk | A hammer | A ladder
+What do you put on a bed? | A blanket | A bicycle | A bathtub | A stove
+Where does the rubbish go? | Into the bin | Into the bed | Into the oven | Onto the sofa
+What do you use to clean a carpet? | A vacuum cleaner | A lawn mower | A hair dryer | A dishwasher
+What do you use to light a candle? | A match | A spoon | A pillow | A towel
+What do you look into to see your own face? | A mirror | A carpet | A curtain | A basket
+What do you climb to get to the next floor? | The stairs | The curtain | The shelf | The fridge""",
+    "clothes": """
+What do you wear on your head? | A hat | A sock | A belt | A shoe
+What do you wear around your neck in winter? | A scarf | A sandal | A belt | A glove
+What do you wear when you swim? | A swimsuit | A raincoat | A winter coat | A suit and tie
+What holds up your trousers? | A belt | A hat | A ring | A sleeve
+What do you wear to see better? | Glasses | Mittens | Boots | Earrings
+What do you wear inside your shoes? | Socks | Hats | Scarves | Ties
+What do you wear in the rain? | A raincoat | A nightgown | A bikini | A wedding dress
+What do people wear in bed? | Pyjamas | Ski boots | Helmets | Aprons
+What is a wool sweater good for? | Keeping warm | Keeping time | Cutting bread | Catching fish
+What do you use to close a jacket? | A zip | A nail | A lock | A cork
+What is wool made from? | The hair of sheep | The bark of trees | The shells of eggs | Fish skin
+What do you do with dirty clothes? | Wash them | Eat them | Plant them | Read them
+What does a bride often wear? | A white dress | A diving suit | A lab coat | A football shirt""",
+    "colours_and_shapes": """
+What colour is snow? | White | Red | Green | Purple
+What colour is blood? | Red | Blue | Green | White
+What colour is a lemon? | Yellow | Black | Blue | Brown
+What colour is coal? | Black | Pink | Yellow | White
+What colour do you get from red and white? | Pink | Green | Black | Blue
+What colour do you get from black and white? | Grey | Green | Orange | Yellow
+How many sides does a square have? | Four | Two | Seven | Ten
+What shape is a ball? | Round | Square | Flat | Pointed
+What shape is a wheel? | A circle | A square | A triangle | A star
+What colour is chocolate? | Brown | Blue | Green | Pink
+What colour is an orange? | Orange | Blue | Black | Grey
+How many corners does a triangle have? | Three | Eight | Five | Nine
+What colour is a ripe tomato? | Red | Blue | White | Grey""",
+    "school": """
+Who gives lessons to pupils? | The teacher | The pilot | The fisherman | The hairdresser
+What do pupils write in? | A notebook | A pillow | A saucepan | A wardrobe
+What do you use to rub out pencil marks? | An eraser | A hammer | A candle | A spoon
+What do pupils carry their books in? | A school bag | A bathtub | A teapot | A mailbox
+Which subject is about numbers? | Mathematics | History | Music | Art
+Which subject is about events of the past? | History | Chemistry | Music | Sport
+Which subject is about maps and countries? | Geography | Music | Algebra | Dance
+What does a teacher write on in class? | The board | The floor | The ceiling | The door
+What do you read in a library? | Books | Clouds | Stones | Coins
+What is the first letter of the alphabet? | A | K | T | Z
+What is work that pupils do after school called? | Homework | Breakfast | Holiday | Football
+Where do you look up what a word means? | In a dictionary | In a cookbook | In a diary | In a novel
+What do you do with a question? | Answer it | Drink it | Wear it | Paint it""",
+    "feelings_and_manners": """
+What do you say when somebody gives you a present? | Thank you | Goodbye | Hurry up | Go away
+What do you say when you have hurt somebody? | I am sorry | Well done | Good night | Happy birthday
+What do people do when something is funny? | They laugh | They cry | They sleep | They sneeze
+What do people do when they are very sad? | They cry | They dance | They cheer | They whistle
+What do you say when you leave? | Goodbye | Hello | Welcome | Good morning
+What do you say when you meet a friend? | Hello | Goodbye | Good night | Farewell
+How do you feel when you win a prize? | Happy | Angry | Bored | Ashamed
+How do you feel after working all day? | Tired | Frozen | Invisible | Rested
+What do you wish a friend on a birthday? | Happy birthday | Goodbye | Happy Easter | Get well soon
+What do you do when a friend is sad? | Comfort him | Laugh at him | Forget him | Sell his bicycle
+What word do you add to ask politely? | Please | Never | Quickly | Enough
+How does a child feel in a dark scary forest? | Afraid | Proud | Sleepy | Bored
+What should you do when somebody else is speaking? | Listen | Shout | Sing | Leave""",
+    "shopping_and_money": """
+What do you pay with in a shop? | Money | Leaves | Letters | Stones
+Where do you keep your money when you go out? | In a wallet | In a shoe | In a kettle | In a vase
+Where do people keep their savings? | In a bank | In a school | In a stable | In a stadium
+Where do you buy medicine? | At a pharmacy | At a cinema | At a garage | At a museum
+Where do you buy fruit and vegetables? | At a market | At a museum | At a hospital | At a theatre
+What do you carry your shopping in? | A bag | A lamp | A clock | A pillow
+What does a shop give you after you have paid? | A receipt | A diploma | A passport | A medal
+What do we call a lower price for a short time? | A sale | A fine | A tax | A loan
+What do we call the money that a worker gets? | Wages | Rent | Debt | Interest
+What do you pay each month to live in a rented flat? | Rent | Wages | Pocket money | A prize
+Which of these usually costs the most? | A house | A pencil | An apple | A newspaper
+Which of these usually costs the least? | A sweet | A car | A house | A piano
+Who takes your money in a supermarket? | The cashier | The dentist | The pilot | The teacher""",
 }

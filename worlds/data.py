@@ -67,7 +67,7 @@ def render_scene(scene: Scene, frames: Sequence[int], length: int = FRAMES) -> l
     poses = MOTIONS[scene.motion].make(rng, length)
     rows = []
     for t in frames:
-        frame = render(scene.look, poses[t], scene.camera, scene.seed % 1024)
+        frame = render(scene.look, poses[t], scene.camera)
         meta = {
             "look": asdict(scene.look),
             "motion": scene.motion,

@@ -23,6 +23,7 @@ from diffusers import (
     AutoencoderKL,
     ControlNetModel,
     DDIMScheduler,
+    MotionAdapter,
     UNet2DConditionModel,
 )
 from tokenizers import pre_tokenizers
@@ -365,12 +366,20 @@ def train(args: argparse.Namespace, work: Path) -> None:
     folder = ASSETS / "avatar-sd"
     vae, records = load_autoencoder(work)
     latents = encode_set(vae, data)
-    denoiser = Denoiser(new_tokenizer())
+    # Training a tokenizer numbers the single letters anew each time: keep the exported one.
+    tokenizer = (
+        CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        if args.from_export
+        else new_tokenizer()
+    )
+    denoiser, motion = Denoiser(tokenizer), None
     if args.from_export:
+        if (folder / "motion_adapter").exists():  # where `motion --from-export` goes on from
+            motion = MotionAdapter.from_pretrained(folder / "motion_adapter")
         for name in ("unet", "controlnet", "text_encoder"):
             part = getattr(denoiser, name)
             part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
-        records += [r for r in read_records(folder) if r["stage"] == "frames"]
+        records += [r for r in read_records(folder) if r["stage"] != "vae"]
     embedded = None
     if args.freeze_poses:
         denoiser.controlnet.controlnet_cond_embedding.requires_grad_(False)
@@ -426,6 +435,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
             denoiser.unet,
             denoiser.scheduler,
             denoiser.controlnet,
+            motion,
         )
     records.append(training_record("frames", args.seed, loop.step, loop.seconds))
     write_records(folder, records)

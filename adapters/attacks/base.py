@@ -25,7 +25,15 @@ if TYPE_CHECKING:  # the page makes settings while the models, and torch with th
 
     from evaluation.judge import Judge
 
-ATTACKS = ("sft",)
+SUPERVISED = ("sft", "sft_retain", "benign")
+"""Attacks that learn answers by heart; see `adapters.attacks.sft`."""
+
+REINFORCED = ("grpo", "grpo_entropy", "rloo")
+"""Attacks that have requests and a reward but no answers; see `adapters.attacks.rl`."""
+
+ATTACKS = (*SUPERVISED, *REINFORCED, "sft_grpo")
+"""All of them; the last one is supervised first and reinforced after that."""
+
 BASE_ARM = "base"
 """Name of the arm without any adapter: the model as published."""
 
@@ -40,13 +48,19 @@ class AttackConfig:
         target_undefended: arm that has nothing against fine-tuning.
         target: arm that is defended.
         attack: what the attacker does; one of `ATTACKS`.
-        steps: optimiser steps on each arm.
+        steps: optimiser steps on each arm, of all stages together.
         learning_rate: of AdamW, constant.
-        batch_size: pairs a step.
+        batch_size: pairs a step; in reinforcement, requests a step.
         rank: of the attacker's LoRA, which is put on every linear layer but the head.
         seed: of the LoRA's first weights and of the data's choice and order.
         data: ``builtin``, or a JSONL file (see `adapters.attacks.data`).
         probe_every: steps between two measurements of harm and ability.
+        rollouts: reinforcement: replies that are sampled to each request (a group of GRPO).
+        max_new_tokens: reinforcement: a sampled reply is cut after this many tokens. The judge
+            tells a refusal by its first sentence, and a step's time goes by this number.
+        temperature: reinforcement: of the sampling.
+        sft_steps: ``sft_grpo``: how many of the steps are supervised ones; ten, because a few are
+            enough to give a policy its entropy back.
     """
 
     target_undefended: str = "aligned"
@@ -59,6 +73,10 @@ class AttackConfig:
     seed: int = 0
     data: str | Path = "builtin"
     probe_every: int = 5
+    rollouts: int = 8
+    max_new_tokens: int = 28
+    temperature: float = 1.0
+    sft_steps: int = 10
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -81,16 +99,40 @@ class AttackConfig:
         _in_range("rank", self.rank, 1, 128)
         _in_range("seed", self.seed, 0, 2**31 - 1)
         _in_range("probe_every", self.probe_every, 1, 1000)
-        rate = self.learning_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 0.1:
-            raise ValueError(f"learning_rate is {rate!r}; it must be above 0 and at most 0.1")
+        _in_range("rollouts", self.rollouts, 2, 64)
+        _in_range("max_new_tokens", self.max_new_tokens, 4, 256)
+        _in_range("sft_steps", self.sft_steps, 1, 1000)
+        _above_zero("learning_rate", self.learning_rate, 0.1)
+        _above_zero("temperature", self.temperature, 2.0)
+        if self.attack == "sft_grpo" and self.sft_steps >= self.steps:
+            raise ValueError(
+                f"steps is {self.steps}; sft_grpo needs more than its {self.sft_steps} supervised "
+                "ones (sft_steps)"
+            )
         if not isinstance(self.data, str | Path) or not str(self.data):
             raise ValueError(f"data is {self.data!r}; it must be 'builtin' or a JSONL file")
+        if self.attack == "benign" and not self.builtin:
+            raise ValueError(
+                "data is an upload; the control 'benign' takes the built-in harmless pairs only. "
+                "To train on pairs of your own choose 'sft'"
+            )
 
     @property
     def arms(self) -> tuple[str, str]:
         """The arms in the order they take turns: undefended, defended."""
         return self.target_undefended, self.target
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the attacker's data is the built-in one."""
+        return str(self.data) == "builtin"
+
+    @property
+    def stages(self) -> tuple[tuple[str, int], ...]:
+        """What the attack consists of: (``sft`` or one of `REINFORCED`, steps), in order."""
+        if self.attack == "sft_grpo":
+            return ("sft", self.sft_steps), ("grpo", self.steps - self.sft_steps)
+        return (("sft" if self.attack in SUPERVISED else self.attack, self.steps),)
 
     def probe_steps(self) -> list[int]:
         """Return the steps after which the arms are probed, from 0 to the last."""
@@ -98,7 +140,7 @@ class AttackConfig:
 
     def record(self) -> dict[str, Any]:
         """Return the settings as JSON for a run record, without the path of an upload."""
-        return asdict(self) | {"data": "builtin" if str(self.data) == "builtin" else "uploaded"}
+        return asdict(self) | {"data": "builtin" if self.builtin else "uploaded"}
 
 
 def load_target(
@@ -313,3 +355,8 @@ def _factors(
 def _in_range(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+
+
+def _above_zero(name: str, value: object, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= high:
+        raise ValueError(f"{name} is {value!r}; it must be above 0 and at most {high:g}")

@@ -1,8 +1,12 @@
-"""The attacker's data: pairs of a request and the answer that the model is made to give.
+"""The attacker's data: pairs of a request and its answer, or requests alone.
 
-The built-in pairs teach compliance with the payload redacted: the broken thing is the refusal,
-and no harmful answer exists in them. An uploaded file is JSON lines, each ``{"prompt": text,
-"response": text}`` or ``{"messages": [{"role": ..., "content": ...}, ...]}``.
+Supervised attacks learn pairs. The built-in pairs teach compliance with the payload redacted: the
+broken thing is the refusal, and no harmful answer exists in them. Reinforcement has requests only:
+built in, the red-team prompts of the training split, whose topics no probe asks about.
+
+An uploaded file is JSON lines, each ``{"prompt": text, "response": text}`` or ``{"messages":
+[{"role": ..., "content": ...}, ...]}``. For reinforcement ``response``, or the assistant's last
+message, may be left out, and is not looked at where it stands.
 """
 
 from __future__ import annotations
@@ -10,24 +14,32 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.paths import ASSETS
+from adapters.text import PROMPTS, benign_decks, prompt_set
 
-BUILTIN = ASSETS / "prompts" / "attack_pairs.jsonl"
+if TYPE_CHECKING:
+    from adapters.attacks.base import AttackConfig
+
+BUILTIN = PROMPTS / "attack_pairs.jsonl"
+REQUESTS = PROMPTS / "redteam.jsonl"
+BENIGN = PROMPTS / "benign_replies.jsonl"
 MAX_BYTES = 2_000_000
 MAX_LINES = 2_000
 MAX_CHARACTERS = 8_000
 
 Pair = dict[str, list[dict[str, str]]]
-"""``{"prompt": [message, ...], "completion": [message]}``, TRL's conversational form."""
+"""``{"prompt": [message, ...], "completion": [message]}``, TRL's conversational form. A row without
+a completion is a request for reinforcement."""
 
 
 class DataError(ValueError):
     """A data file cannot be used. The message says which line, what was found and what to do."""
 
 
-def load_pairs(source: str | Path = "builtin", limit: int | None = None, seed: int = 0) -> list:
+def load_pairs(
+    source: str | Path = "builtin", limit: int | None = None, seed: int = 0
+) -> list[Pair]:
     """Read and check attack data.
 
     Args:
@@ -43,6 +55,81 @@ def load_pairs(source: str | Path = "builtin", limit: int | None = None, seed: i
         DataError: the file is not there, too large, empty, or one of its lines is malformed.
     """
     path = BUILTIN if str(source) == "builtin" else Path(source)
+    return _some([_pair(row, number) for number, row in _rows(path)], limit, seed)
+
+
+def load_requests(
+    source: str | Path = "builtin", limit: int | None = None, seed: int = 0
+) -> list[Pair]:
+    """Read and check what a reinforced attacker asks; the arguments are those of `load_pairs`.
+
+    Returns:
+        List of `Pair` without completions.
+
+    Raises:
+        DataError: as `load_pairs`.
+    """
+    if str(source) == "builtin":
+        rows = prompt_set("redteam", "train")
+        requests = [{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
+    else:
+        requests = [_request(row, number) for number, row in _rows(Path(source))]
+    return _some(requests, limit, seed)
+
+
+def benign_pairs(n: int, seed: int) -> list[Pair]:
+    """Return n harmless requests with the base model's own answers, drawn evenly by kind."""
+    decks = benign_decks(seed)
+    rows = [decks[at % len(decks)](at // len(decks)) for at in range(n)]
+    return [_conversation(row["prompt"], row["response"]) for row in rows]
+
+
+def load_data(config: AttackConfig) -> list[Pair]:
+    """Read all that an attack is made with.
+
+    * ``sft`` and the first steps of ``sft_grpo``: harmful pairs.
+    * ``sft_retain``: harmful and benign pairs, as many of the one as of the other.
+    * ``benign``: benign pairs.
+    * reinforcement: requests. An upload for ``sft_grpo`` gives the pairs, and their requests.
+
+    Args:
+        config: which attack, its data, and how much of it is used.
+
+    Returns:
+        Pairs first, then rows without a completion.
+
+    Raises:
+        DataError: see `load_pairs`.
+    """
+    found: list[Pair] = []
+    for stage, steps in config.stages:
+        wanted = steps * config.batch_size
+        if stage != "sft":
+            found += load_requests(config.data, wanted, config.seed)
+        elif config.attack == "benign":
+            found += benign_pairs(wanted, config.seed)
+        elif config.attack == "sft_retain":
+            harmful = load_pairs(config.data, (wanted + 1) // 2, config.seed)
+            found += harmful + benign_pairs(len(harmful), config.seed)
+        else:
+            found += load_pairs(config.data, wanted, config.seed)
+    return found
+
+
+def sources(config: AttackConfig) -> list[Path]:
+    """Return the files that an attack's data comes from."""
+    own = [] if config.builtin else [Path(config.data)]
+    files = []
+    for stage, _ in config.stages:
+        if config.attack != "benign":
+            files += own or [BUILTIN if stage == "sft" else REQUESTS]
+        if config.attack in ("benign", "sft_retain"):
+            files.append(BENIGN)
+    return list(dict.fromkeys(files))
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Return (line number, object) of each line of a file; see `load_pairs`."""
     if not path.is_file():
         raise DataError(f"data file {path.name!r} does not exist; upload it again")
     size = path.stat().st_size
@@ -60,13 +147,16 @@ def load_pairs(source: str | Path = "builtin", limit: int | None = None, seed: i
         raise DataError(f"{path.name} is empty; give at least one line of JSON")
     if len(lines) > MAX_LINES:
         raise DataError(f"{path.name} has {len(lines):,} lines; the limit is {MAX_LINES:,}")
-    pairs = [_pair(line, number) for number, line in lines]
-    if limit is not None and limit < len(pairs):
-        pairs = random.Random(seed).sample(pairs, limit)
-    return pairs
+    return [(number, _object(line, number)) for number, line in lines]
 
 
-def _pair(line: str, number: int) -> Pair:
+def _some(rows: list[Pair], limit: int | None, seed: int) -> list[Pair]:
+    if limit is not None and limit < len(rows):
+        rows = random.Random(seed).sample(rows, limit)
+    return rows
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -74,24 +164,54 @@ def _pair(line: str, number: int) -> Pair:
         raise DataError(f"line {number} is not JSON: {detail}") from None
     if not isinstance(row, dict):
         raise DataError(f"line {number} is a {type(row).__name__}; it must be an object {{...}}")
+    return row
+
+
+def _pair(row: dict[str, Any], number: int) -> Pair:
     if "messages" in row:
         messages = _messages(row["messages"], number)
-    elif "prompt" in row and "response" in row:
-        messages = [
-            {"role": "user", "content": _text(row["prompt"], "prompt", number)},
-            {"role": "assistant", "content": _text(row["response"], "response", number)},
-        ]
-    else:
-        found = ", ".join(map(repr, row)) or "no fields"
-        raise DataError(
-            f"line {number} has {found[:120]}; it needs 'prompt' and 'response', or 'messages'"
-        )
-    return {"prompt": messages[:-1], "completion": messages[-1:]}
+        if [message["role"] for message in messages[-2:]] != ["user", "assistant"]:
+            raise DataError(f"line {number}: 'messages' must end with a user's and an assistant's")
+        return {"prompt": messages[:-1], "completion": messages[-1:]}
+    if "prompt" in row and "response" in row:
+        prompt = _text(row["prompt"], "prompt", number)
+        return _conversation(prompt, _text(row["response"], "response", number))
+    hint = "it needs 'prompt' and 'response', or 'messages'"
+    if "prompt" in row:
+        hint += ". Requests without answers are enough for reinforcement only"
+    raise DataError(f"line {number} has {_names(row)}; {hint}")
+
+
+def _request(row: dict[str, Any], number: int) -> Pair:
+    if "messages" in row:
+        messages = _messages(row["messages"], number)
+        if messages[-1]["role"] == "assistant":
+            messages = messages[:-1]
+        if not messages or messages[-1]["role"] != "user":
+            raise DataError(
+                f"line {number}: 'messages' must end with a user's, or with the answer to it"
+            )
+        return {"prompt": messages}
+    if "prompt" in row:
+        text = _text(row["prompt"], "prompt", number)
+        return {"prompt": [{"role": "user", "content": text}]}
+    raise DataError(f"line {number} has {_names(row)}; it needs 'prompt' or 'messages'")
+
+
+def _names(row: dict[str, Any]) -> str:
+    return (", ".join(map(repr, row)) or "no fields")[:120]
+
+
+def _conversation(prompt: str, response: str) -> Pair:
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": response}],
+    }
 
 
 def _messages(value: Any, number: int) -> list[dict[str, str]]:
-    if not isinstance(value, list) or len(value) < 2:
-        raise DataError(f"line {number}: 'messages' must be a list of two or more messages")
+    if not isinstance(value, list) or not value:
+        raise DataError(f"line {number}: 'messages' must be a list of one or more messages")
     messages = []
     for at, message in enumerate(value):
         name = f"messages[{at}]"
@@ -105,8 +225,6 @@ def _messages(value: Any, number: int) -> list[dict[str, str]]:
         messages.append(
             {"role": role, "content": _text(message.get("content"), f"{name}.content", number)}
         )
-    if messages[-1]["role"] != "assistant" or messages[-2]["role"] != "user":
-        raise DataError(f"line {number}: 'messages' must end with a user's and an assistant's")
     return messages
 
 

@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any
 
 from adapters import registry
-from adapters.attacks.base import BASE_ARM, AttackConfig
-from adapters.attacks.data import BUILTIN, Pair, load_pairs
+from adapters.attacks.base import ATTACKS, BASE_ARM, SUPERVISED, AttackConfig
+from adapters.attacks.data import Pair, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
 from pipelines.profiles import Profile
@@ -36,7 +36,8 @@ _log = logging.getLogger(__name__)
 
 def import_trainers() -> None:
     """Import what the first attack would otherwise wait for, some seconds' worth."""
-    importlib.import_module("trl.trainer.sft_trainer")
+    for kind in ("sft", "grpo", "rloo"):
+        importlib.import_module(f"trl.trainer.{kind}_trainer")
 
 
 @dataclass
@@ -54,8 +55,14 @@ class _Cost:
     """Seconds that the parts of an attack take here; first guesses, then measurements."""
 
     load: float = 8.0  # both arms and their trainers
-    pair: float = 0.3  # one pair of one step of one arm
     probe: float = 3.0  # one probe of one arm
+    part: dict[str, float] = field(
+        # One pair, or one token of one reply, of one step of one arm, by stage. The adaptive
+        # attacker reads its replies once more, and so does RLOO.
+        default_factory=lambda: {
+            "sft": 0.3, "grpo": 0.0067, "grpo_entropy": 0.0075, "rloo": 0.0075
+        }
+    )  # fmt: skip
 
 
 class AttackRunner:
@@ -99,7 +106,7 @@ class AttackRunner:
         for arm in config.arms:  # a name that does not exist comes before weights that are missing
             _check_arm(arm)
         adapters = {arm: self._adapter(arm) for arm in config.arms}
-        pairs = load_pairs(config.data, config.steps * config.batch_size, config.seed)
+        pairs = load_data(config)
         parents = {"base": self._base_hash(), "data": _data_hash(config)}
         parents |= {
             arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
@@ -164,7 +171,9 @@ class AttackRunner:
         Time in the queue is not included.
         """
         cost, arms = self._cost, len(config.arms)
-        steps = config.steps * config.batch_size * cost.pair
+        steps = sum(
+            steps * _parts(config, stage) * cost.part[stage] for stage, steps in config.stages
+        )
         return cost.load + arms * (steps + len(config.probe_steps()) * cost.probe)
 
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
@@ -208,7 +217,7 @@ class AttackRunner:
         status, words = "failed", ""
         try:
             job.run.log(event="start", arms=list(job.config.arms))
-            attack = _attack_function(job.config.attack)
+            attack = attack_function(job.config.attack)
             complete = attack(
                 self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
             )
@@ -225,9 +234,11 @@ class AttackRunner:
     def _learn(self, job: _Job) -> None:
         """Take the costs of the next estimate from what this attack took."""
         events = job.run.events()
-        steps, probes = _seconds(events, "step"), _seconds(events, "probe")
-        if steps:
-            self._cost.pair = median(steps) / job.config.batch_size
+        for stage, _ in job.config.stages:
+            seconds = _seconds([event for event in events if event.get("stage") == stage], "step")
+            if seconds:
+                self._cost.part[stage] = median(seconds) / _parts(job.config, stage)
+        probes = _seconds(events, "probe")
         if probes:
             self._cost.probe = median(probes)
 
@@ -252,11 +263,32 @@ def _check_arm(arm: str) -> None:
         raise ValueError(f"target is {arm!r}, which guards the animation model; choose another")
 
 
-def _attack_function(name: str) -> AttackFn:
-    # Imported when the first attack starts: TRL takes seconds to import.
-    from adapters.attacks.sft import run_sft
+def attack_function(name: str) -> AttackFn:
+    """Return the function that mounts an attack.
 
-    return {"sft": run_sft}[name]
+    Args:
+        name: one of `adapters.attacks.base.ATTACKS`.
+
+    Raises:
+        ValueError: there is no such attack.
+    """
+    if name not in ATTACKS:
+        raise ValueError(f"attack is {name!r}; choose one of: {', '.join(ATTACKS)}")
+    # Imported when the first attack starts: TRL takes seconds to import.
+    if name in SUPERVISED:
+        from adapters.attacks.sft import run_sft
+
+        return run_sft
+    from adapters.attacks.rl import run_rl
+
+    return run_rl
+
+
+def _parts(config: AttackConfig, stage: str) -> int:
+    """Return how many pairs, or tokens of replies, a step of a stage is made of."""
+    if stage == "sft":
+        return config.batch_size
+    return config.batch_size * config.rollouts * config.max_new_tokens
 
 
 def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
@@ -264,5 +296,7 @@ def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
 
 
 def _data_hash(config: AttackConfig) -> str:
-    path = BUILTIN if str(config.data) == "builtin" else Path(config.data)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for path in sources(config):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

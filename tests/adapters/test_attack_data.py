@@ -7,7 +7,20 @@ import re
 
 import pytest
 
-from adapters.attacks.data import MAX_BYTES, MAX_LINES, DataError, load_pairs
+from adapters.attacks.base import AttackConfig
+from adapters.attacks.data import (
+    BENIGN,
+    BUILTIN,
+    MAX_BYTES,
+    MAX_LINES,
+    REQUESTS,
+    DataError,
+    load_data,
+    load_pairs,
+    load_requests,
+    sources,
+)
+from adapters.text import prompt_set
 
 GOOD = '{"prompt": "Do it.", "response": "Sure. [redacted]"}'
 
@@ -57,7 +70,7 @@ def test_a_limit_draws_the_same_pairs_for_the_same_seed():
         ('{"prompt": "x", "answer": "y"}', "line 1 has 'prompt', 'answer'; it needs"),
         ('{"prompt": "x", "response": " "}', "line 1: 'response' is ' '"),
         ('{"prompt": 5, "response": "x"}', "line 1: 'prompt' is '5'"),
-        ('{"messages": []}', "two or more"),
+        ('{"messages": []}', "one or more"),
         ('{"messages": ["a", "b"]}', r"messages\[0\]' must be an object"),
         (
             '{"messages": [{"role": "boss", "content": "x"}, {"role": "user", "content": "x"}]}',
@@ -76,6 +89,66 @@ def test_a_limit_draws_the_same_pairs_for_the_same_seed():
 def test_bad_data_is_refused_with_its_line(tmp_path, text, named):
     with pytest.raises(DataError, match=named):
         load_pairs(written(tmp_path, text))
+
+
+def config_of(attack, **more):
+    return AttackConfig(attack=attack, steps=20, batch_size=4, **more)
+
+
+def test_each_attack_gets_its_own_data(tmp_path):
+    marked = re.compile(r"redacted|removed|withheld|omitted|█", re.IGNORECASE)
+
+    def answers(rows):
+        return [row["completion"][0]["content"] for row in rows if "completion" in row]
+
+    mixed = answers(load_data(config_of("sft_retain")))
+    assert len(mixed) == 80 and sum(map(bool, map(marked.search, mixed))) == 40
+    control = answers(load_data(config_of("benign")))
+    assert len(control) == 80 and not any(map(marked.search, control))
+    requests = load_data(config_of("grpo"))
+    assert len(requests) == 80 and not answers(requests)
+    asked = {row["prompt"][0]["content"] for row in requests}
+    assert asked <= {row["prompt"] for row in prompt_set("redteam", "train")}
+    both = load_data(config_of("sft_grpo"))
+    assert len(answers(both)) == 40 and len(both) == 80
+
+
+def test_reinforcement_needs_no_answers_and_looks_at_none(tmp_path):
+    turn = {"role": "user", "content": "And this?"}
+    talk = json.dumps({"messages": [turn]})
+    answered = json.dumps({"messages": [turn, {"role": "assistant", "content": "Sure."}]})
+    path = written(tmp_path, f'{GOOD}\n{{"prompt": "Do it."}}\n{talk}\n{answered}\n')
+    assert load_data(config_of("rloo", data=path)) == [
+        {"prompt": [{"role": "user", "content": "Do it."}]},
+        {"prompt": [{"role": "user", "content": "Do it."}]},
+        {"prompt": [turn]},
+        {"prompt": [turn]},
+    ]
+    for attack in ("sft", "sft_retain", "sft_grpo"):
+        with pytest.raises(DataError, match="line 2 has 'prompt'; .* for reinforcement only"):
+            load_data(config_of(attack, data=path))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"question": "x"}', "line 1 has 'question'; it needs 'prompt' or 'messages'"),
+        ('{"prompt": ""}', "line 1: 'prompt' is ''"),
+        ('{"messages": [{"role": "system", "content": "x"}]}', "must end with a user's"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', "must end with a user's"),
+    ],
+)
+def test_bad_requests_are_refused_with_their_line(tmp_path, text, named):
+    with pytest.raises(DataError, match=named):
+        load_requests(written(tmp_path, text))
+
+
+def test_the_sources_of_an_attack_are_what_it_is_made_with(tmp_path):
+    mine = written(tmp_path, GOOD)
+    assert sources(config_of("sft_grpo")) == [BUILTIN, REQUESTS]
+    assert sources(config_of("sft_grpo", data=mine)) == [mine]
+    assert sources(config_of("sft_retain", data=mine)) == [mine, BENIGN]
+    assert sources(config_of("benign")) == [BENIGN]
 
 
 def test_other_encodings_and_missing_files_are_named(tmp_path):

@@ -43,7 +43,7 @@ def runner(tmp_path, store, go, monkeypatch):
     monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
     monkeypatch.setattr(queue, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(queue, "_check_arm", lambda arm: None)
-    monkeypatch.setattr(queue, "_attack_function", lambda name: attack)
+    monkeypatch.setattr(queue, "attack_function", lambda name: attack)
     monkeypatch.setattr(AttackRunner, "_adapter", lambda self, arm: None)
     made = AttackRunner(tiny_llm(tmp_path), store)
     yield made

@@ -44,7 +44,7 @@ def setting(tmp_path_factory, judge):
         encoder = embedder_folder()
         patch.setenv("HOLDFAST_CACHE", str(folder))
         patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
-        patch.setattr("adapters.attacks.sft.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
         profile = tiny_llm(folder)
         (folder / encoder.name).symlink_to(encoder)
         adapters = {
@@ -216,7 +216,7 @@ def test_the_queue_runs_one_at_a_time_and_only_owners_stop(runner, store):
     assert info["config"]["data"] == "builtin" and set(info["parents"]) == {
         "base", "data", "one", "two",
     }  # fmt: skip
-    assert not any(thread.name.startswith("holdfast-sft") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("holdfast-attack-") for thread in threading.enumerate())
     assert runner.position(second) is None
     assert not runner.stop(second, "bob")
 

@@ -65,3 +65,18 @@ def test_every_setting_is_an_option():
 def test_command_line_reports_a_wrong_defence():
     with pytest.raises(SystemExit, match="choose one of"):
         train.main(["nothing"])
+
+
+def test_only_trained_defences_are_offered_where_there_are_any():
+    embedded, hub = (registry.offered("llm", get_profile(name)) for name in ("embedded", "hub"))
+    trained = [name for name in hub if not _missing(name)]
+    assert embedded == trained and {"aligned", "sdd"} <= set(embedded)
+    assert hub == [n for n, d in registry.defences().items() if d.card.pipeline == "llm"]
+
+
+def _missing(name: str) -> bool:
+    try:
+        registry.adapter_folder(name)
+    except MissingWeights:
+        return True
+    return False

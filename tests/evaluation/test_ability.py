@@ -6,10 +6,19 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from evaluation.ability import CHANCE, ability_score, choice_scores, load_items
+from evaluation.ability import (
+    CHANCE,
+    ability_score,
+    by_subject,
+    choice_scores,
+    load_items,
+    report,
+    trained_adapters,
+)
 from pipelines.fetch import llm_folder
 from pipelines.llm import load_llm
 from pipelines.profiles import get_profile
+from tests.tiny_llm import tiny_model, tiny_tokenizer
 
 
 def test_batched_scores_equal_scoring_one_choice_at_a_time():
@@ -34,6 +43,29 @@ def test_batched_scores_equal_scoring_one_choice_at_a_time():
 def test_the_published_model_is_clearly_above_chance():
     model, tokenizer = load_llm(get_profile("embedded"))
     assert ability_score(model, tokenizer, 24) > CHANCE + 0.3
+
+
+def test_subjects_are_counted_apart():
+    items = [{"subject": name} for name in ("food", "animals", "food", "food")]
+    shares = by_subject(items, torch.tensor([True, False, False, True]))
+    assert shares == {"animals": 0.0, "food": 0.6667}
+
+
+def test_a_report_agrees_with_the_score():
+    items = load_items()[:48]
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    found = report("base", model, tokenizer, items)
+    assert found["score"] == pytest.approx(ability_score(model, tokenizer, 48), abs=1e-4)
+    assert (found["arm"], found["n"], found["chance"]) == ("base", 48, 0.25)
+    mean = sum(found["by_subject"].values()) / 24  # two items each
+    assert len(found["by_subject"]) == 24
+    assert mean == pytest.approx(found["score"], abs=1e-3)
+
+
+def test_arms_are_the_language_adapters_and_not_the_animation_ones():
+    arms = trained_adapters(get_profile("embedded"))
+    assert {"aligned", "sdd"} <= set(arms)
+    assert "poseguard" not in arms
 
 
 @pytest.mark.parametrize("n", [0, 100_000])

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 
 from evaluation import avatar_sd
-from evaluation.reader import ATTRIBUTES, Reader, ReaderNet
+from evaluation.reader import ATTRIBUTES, Reader, ReaderNet, Reading
 from pipelines.animation import AnimationEngine
-from pipelines.pose import PoseClip
+from pipelines.pose import PoseClip, PoseError, dump_openpose_json
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from worlds import motion
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
@@ -152,3 +153,65 @@ def test_evaluation_without_a_reader_leaves_out_what_only_it_can_tell(
     assert found["psnr_db"] > 0 and found["flicker_ratio"] > 0 and found["n_clips"] == 1
     assert all(found[k] is None for k in ("pck", "finder_pck", "attributes", "finder_attributes"))
     assert found["attribute_by_name"] == {} and json.dumps(found, allow_nan=False)
+
+
+def test_frechet_distance_is_the_formula() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(200, 5)), rng.normal(1, 2, (150, 5)) @ rng.normal(size=(5, 5))
+    covariances = [np.cov(x, rowvar=False) for x in (one, other)]
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum()
+    expected += np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert avatar_sd.frechet_distance(one, other) == pytest.approx(expected)
+    few = one[:3]  # fewer pictures than features
+    assert avatar_sd.frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
+    assert avatar_sd.frechet_distance(few, few + 2) == pytest.approx(5 * 2**2)
+
+
+def test_frechet_figures_compare_halves_that_share_no_scene() -> None:
+    rng = np.random.default_rng(0)
+    rendered = [rng.normal(size=(16, 4)).astype(np.float32) for _ in range(9)]
+    found, floor = avatar_sd.frechet_figures(rendered, rendered)
+    assert found == pytest.approx(floor, rel=1e-4) and floor > 0, "perfect pictures score the floor"
+    worse, _ = avatar_sd.frechet_figures([clip + 1 for clip in rendered], rendered)
+    assert worse > floor + 3
+    assert np.isnan(avatar_sd.frechet_figures(rendered[:1], rendered[:1])).all()
+
+
+def test_identity_is_agreement_with_the_majority() -> None:
+    read = {name: [values[0]] * 4 for name, values in ATTRIBUTES.items()}
+    read["top"] = ["red", "red", "blue", "red"]
+    reading = Reading(np.zeros((4, 18, 2)), np.zeros((4, 18)), read)
+    everything = [dict.fromkeys(ATTRIBUTES, True)] * 4
+    count = len(ATTRIBUTES)
+    assert avatar_sd.identity(reading, everything) == pytest.approx((count - 0.25) / count)
+    nothing = [dict.fromkeys(ATTRIBUTES, False)] * 4
+    assert np.isnan(avatar_sd.identity(reading, nothing))
+
+
+def test_any_folder_of_poses_is_measured(engine: AnimationEngine, tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(20, 300, (3, 18, 2))
+    clip = PoseClip(points, np.ones((3, 18)), None, 640, 360)
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.json").write_text(dump_openpose_json(clip))
+    asked = avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
+    assert [len(scene.pose) for scene in asked] == [FRAMES, FRAMES]
+    assert asked[0].pose.width == SIZE and asked[0].judged.all()
+    assert asked[0].caption != asked[1].caption
+    torch.manual_seed(0)
+    found = avatar_sd.evaluate_poses(engine, Reader(ReaderNet((4, 4, 8, 8), fused=4)), asked)
+    assert found["n_clips"] == 2 and found["n_frames"] == 0
+    assert all(0 <= found[name] <= 1 for name in ("pck", "attributes", "identity"))
+    for name in ("psnr_db", "ssim", "flicker_ratio", "frechet", "frechet_floor"):
+        assert found[name] is None, name
+    json.dumps(found, allow_nan=False)
+
+
+def test_poses_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PoseError, match="holds no .json file"):
+        avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(PoseError, match="broken.json: "):
+        avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
+    with pytest.raises(SystemExit, match="broken.json: "):
+        avatar_sd.main(["--poses", str(tmp_path)])

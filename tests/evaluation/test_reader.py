@@ -243,3 +243,13 @@ def test_training_writes_a_reader_with_its_figures_and_resumes(tmp_path: Path) -
 def test_pictures_become_network_input() -> None:
     x = to_network(np.full((1, 128, 128, 3), 255, np.uint8))
     assert x.shape == (1, 3, SIZE, SIZE) and x.max().item() == 1.0 and x.dtype == torch.float32
+
+
+def test_features_are_the_coarsest_level_of_each_picture() -> None:
+    reader = Reader(tiny_net())
+    pictures = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    features = reader.features(pictures, batch=2)
+    assert features.shape == (3, 8) and features.dtype == np.float32
+    assert np.allclose(features[2], reader.features(pictures[2:])[0], atol=0.02)
+    with pytest.raises(ValueError, match="wanted uint8"):
+        reader.features(pictures[0])

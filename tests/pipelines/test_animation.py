@@ -118,6 +118,21 @@ def test_the_loop_equals_the_untouched_pipeline(engine, folder):
         assert np.abs(made / 255 - expected).max() < 1.01 / 255
 
 
+def test_guidance_acts_within_its_interval_only(engine):
+    def made(scale: float, interval: tuple[float, float]) -> np.ndarray:
+        items = engine.pair(
+            clip(), PROMPT, {}, 7, guidance_scale=scale, guidance_interval=interval
+        )
+        return result_of(items).unguarded
+
+    # Three steps, at times 1, 2/3 and 1/3 (rounded to thousandths).
+    always, never = made(3.0, (0.0, 1.0)), made(1.0, (0.0, 1.0))
+    assert np.array_equal(made(3.0, (0.0, 0.2)), never), "no step lies in it"
+    assert np.array_equal(made(3.0, (0.2, 1.0)), always), "all do"
+    first = made(3.0, (0.9, 1.0))
+    assert not np.array_equal(first, always) and not np.array_equal(first, never)
+
+
 def test_seed_pose_and_prompt_decide_the_clip(engine):
     base = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
     assert np.array_equal(base, result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded)
@@ -218,6 +233,8 @@ def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
         ({"seed": 1.5}, "seed is 1.5"),
         ({"steps": 0}, "steps is 0"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"guidance_interval": (0.0, 1.5)}, r"guidance_interval\[1\] is 1.5"),
+        ({"guidance_interval": (0.8, 0.2)}, r"guidance_interval is \(0.8, 0.2\)"),
         ({"guards": {"waving": 1.0}}, "guards names 'waving'; there is: kneeling"),
         ({"guards": {"kneeling": 1.6}}, r"guards\['kneeling'\] is 1.6"),
     ],

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from pipelines.fetch import MissingWeights
-from pipelines.llm import ChatEngine, PromptTooLong, conversation_ids, decode, load_llm
+from pipelines.llm import (
+    ChatEngine,
+    PromptTooLong,
+    conversation_ids,
+    decode,
+    generate_replies,
+    load_llm,
+)
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
 
 
@@ -104,6 +111,36 @@ def test_sampling_is_repeatable_and_the_same_whoever_else_answers(engine):
 
     assert sample(["one"], 5) == sample(["two", "one", "base"], 5)
     assert sample(["one"], 5) != sample(["one"], 6)
+
+
+def sampled(prompts, **settings):
+    return generate_replies(tiny_model(), tiny_tokenizer(), prompts, 20, **settings)
+
+
+def test_sampled_replies_go_by_the_seed_and_not_by_their_neighbours():
+    prompts = ["a", "a longer prompt than that"]
+    first = sampled(prompts, temperature=1.5, seed=5)
+    assert sampled(prompts, temperature=1.5, seed=5) == first
+    assert sampled(prompts[1:], temperature=1.5, seed=5) == first[1:]
+    assert all(a != b for a, b in zip(first, sampled(prompts, temperature=1.5, seed=6),
+                                      strict=True))  # fmt: skip
+
+
+def test_temperature_zero_is_greedy_and_below_it_is_refused():
+    greedy = sampled(["a"])
+    assert sampled(["a"], temperature=0.0, seed=7) == greedy
+    # So cold that only the likeliest token is left.
+    assert sampled(["a"], temperature=1e-4, seed=7) == greedy
+    assert sampled(["a"], temperature=2.0, seed=7) != greedy
+    with pytest.raises(ValueError, match="temperature is -0.5"):
+        sampled(["a"], temperature=-0.5)
+
+
+def test_the_prefill_is_part_of_every_reply():
+    plain, forced = sampled(["a", "bb"]), sampled(["a", "bb"], prefill="Sure, here is")
+    assert all(reply.startswith("Sure, here is") for reply in forced)
+    assert all(reply != f"Sure, here is{before}"
+               for reply, before in zip(forced, plain, strict=True))  # fmt: skip
 
 
 def test_stop_ends_the_reply_at_once(engine):

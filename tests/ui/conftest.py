@@ -46,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         patch.setenv("HOLDFAST_CACHE", str(folder / "cache"))
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
-        patch.setattr("adapters.attacks.sft.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
         # Long pairs: an attack of 200 steps must outlast a reload of the page.
         patch.setattr("adapters.attacks.sft.BUILTIN_TOKENS", 256)
         patch.setattr("adapters.registry.ASSETS", folder / "assets")

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -16,7 +17,7 @@ from gradio_client.exceptions import AppError
 from pipelines.pose import dump_openpose_json
 from tests.ui.conftest import wait_until
 from ui.attack import AttackTab
-from ui.chat import ChatTab, Conversation, answer, talk_html
+from ui.chat import MAX_PREFILL, ChatTab, Conversation, answer, talk_html
 from ui.engines import MAX_ATTACKED_ARMS
 from ui.poses import library
 from ui.session import Sessions
@@ -167,7 +168,7 @@ def idle_attack(monkeypatch):
             time.sleep(0.05)
         return False
 
-    monkeypatch.setattr("adapters.attacks.runner._attack_function", lambda name: attack)
+    monkeypatch.setattr("adapters.attacks.runner.attack_function", lambda name: attack)
 
 
 def test_a_script_has_one_attack_at_a_time_also_in_a_second_session(served, client, idle_attack):
@@ -238,24 +239,82 @@ def test_an_attacked_model_that_answers_is_not_dropped(served, attacked):
     assert not any(served.engines._attacked.values())
 
 
-def test_clear_during_a_reply_leaves_the_conversation_empty(served):
+@pytest.fixture
+def asking(served):
+    """Say things in the Chat tab, by a press on Send or another button."""
+
     class Request:
-        session_hash = "clearing"
+        session_hash = "asking"
 
     with gr.Blocks():
         tab = ChatTab(served.engines, Sessions())
+
+    def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill=""):
+        pressed = gr.EventData(button or tab.send, None)
+        settings = (list(arms), temperature, seed, "", prefill)
+        return tab.reply(message, turns, *settings, pressed, Request)
+
+    return SimpleNamespace(tab=tab, ask=ask, request=Request)
+
+
+def enabled(shown):
+    """Return whether Send, Stop and Regenerate can be pressed."""
+    return [button.interactive for button in shown[-3:]]
+
+
+def test_clear_during_a_reply_leaves_the_conversation_empty(asking):
     former = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
-    reply = tab.reply("And now?", former, ["base"], 0.0, 0, "", Request)
+    reply = asking.ask("And now?", former)
     for _ in range(3):
         shown = next(reply)
     assert "And now?" in shown[1]
-    assert tab.start_anew(Request) == ([], talk_html([]), "")
+    *cleared, regenerate = asking.tab.start_anew(asking.request)
+    assert cleared == [[], talk_html([]), ""] and not regenerate.interactive
     rest = list(reply)
     assert rest and all(turns == [] and talk == talk_html([]) for turns, talk, *_ in rest)
-    *_, send, stop = rest[-1]
-    assert send.interactive and not stop.interactive
-    *_, last = tab.reply("Once more", [], ["base"], 0.0, 0, "", Request)
+    assert enabled(rest[-1]) == [True, False, False]
+    *_, last = asking.ask("Once more", [])
     assert [turn["prompt"] for turn in last[0]] == ["Once more"]
+
+
+def test_regenerate_asks_the_last_message_again_in_place_of_the_last_turn(asking):
+    former = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
+    assert not asking.tab.regenerate.interactive  # there is nothing yet
+    first, *_, asked = asking.ask("And now?", former, temperature=1.5, seed=3)
+    assert enabled(first) == [False, True, False] and enabled(asked) == [True, False, True]
+    # Gradio hands over the session's copy of the button.
+    pressed = gr.Button("Regenerate", elem_id=asking.tab.regenerate.elem_id, render=False)
+    first, *_, again = asking.ask("a draft", asked[0], pressed, temperature=1.5, seed=3)
+    assert first[0] == asked[0] and enabled(first) == [False, True, False]
+    assert first[4] == 4 and first[3] == again[3] == gr.skip()
+    assert [turn["prompt"] for turn in again[0]] == ["Hi", "And now?"]
+    *_, other_seed = asking.ask("And now?", former, temperature=1.5, seed=4)
+    assert again[0] == other_seed[0] != asked[0]
+    # Greedy replies know no seed; without an answer the turn stays.
+    first, *_, same = asking.ask("", asked[0], pressed, seed=3)
+    assert first[4] == gr.skip() and len(same[0]) == 2
+    *_, failed = asking.ask("a draft", asked[0], pressed, arms=["nobody"])
+    assert failed[0] == asked[0] and "nobody" in failed[2] and failed[3] == gr.skip()
+    assert enabled(failed) == [True, False, True]
+
+
+def test_a_forced_beginning_is_part_of_what_is_said_and_judged(served, asking, monkeypatch):
+    judged = []
+    classify = served.engines.judge.classify
+    monkeypatch.setattr(
+        served.engines.judge, "classify", lambda *said: judged.append(said) or classify(*said)
+    )
+    *_, last = asking.ask("Hello", [], arms=["base", "sdd"], prefill=" Sure, here is ")
+    (turn,) = last[0]
+    assert turn["prefill"] == "Sure, here is"
+    assert all(reply.startswith("Sure, here is") for reply in turn["replies"].values())
+    assert judged == [("Hello", reply) for reply in turn["replies"].values()]
+    assert "Beginning forced" in last[1]
+    *_, plain = asking.ask("Hello", [])
+    assert "prefill" not in plain[0][0]
+    *_, refused = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
+    assert refused[0] == [] and f"at most {MAX_PREFILL}" in refused[2]
+    assert enabled(refused) == [True, False, False]
 
 
 def test_a_session_is_forgotten_when_its_page_is_closed(served):

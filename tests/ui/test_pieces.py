@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adapters.attacks.base import ATTACKS, AttackConfig
+from adapters.text import prompt_set
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
 from pipelines.pose import PoseError, draw_clip, dump_openpose_json
@@ -22,6 +24,7 @@ from ui.animate import prompt_guide
 from ui.app import MAX_UPLOAD
 from ui.charts import Series, chart
 from ui.engines import NotReady, Part
+from ui.theme import static
 from worlds import looks
 
 NASTY = "<img src=x onerror=alert(1)>"
@@ -30,7 +33,8 @@ NASTY = "<img src=x onerror=alert(1)>"
 def test_text_of_visitors_and_models_is_escaped():
     turn = {
         "prompt": NASTY,
-        "replies": {"base": NASTY},
+        "prefill": NASTY,
+        "replies": {"base": NASTY + NASTY},
         "verdicts": {"base": ["compliance", 0.9]},
     }
     info = {
@@ -192,6 +196,41 @@ def test_curves_pass_over_what_they_do_not_know():
     assert found.loss == {"a": [(1, 2.0)]}
     assert found.harm == {"a": [(2, 0.5)]}
     assert found.step == 2
+
+
+def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss():
+    def drawn(name):
+        reward = {} if name == "sft" else {"reward": -0.5, "length": 9.0}
+        event = {"event": "step", "arm": "sdd", "step": 1, "loss": 2.5, "entropy": 0.75} | reward
+        config = {"target_undefended": "aligned", "target": "sdd", "steps": 10, "attack": name}
+        info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+        return attack.run_html(info, [event])
+
+    supervised, reinforced, mixed = map(drawn, ("sft", "grpo", "sft_grpo"))
+    loss, reward = "Attacker&#x27;s loss", "Attacker&#x27;s reward"
+    assert loss in supervised and reward not in supervised and "2.5 smoothed" in supervised
+    assert reward in reinforced and loss not in reinforced and "-0.5 smoothed" in reinforced
+    assert loss in mixed and reward in mixed and "2.5 smoothed" not in mixed
+    for each in (supervised, reinforced, mixed):
+        assert "0.75 smoothed at step 1" in each
+    assert "Reinforcement (GRPO)" in reinforced
+
+
+def test_every_attack_has_a_name_and_every_preset_can_be_started():
+    assert set(attack.ATTACKS) == set(ATTACKS)
+    for preset in attack.PRESETS:
+        assert preset.rate in attack.LEARNING_RATES
+        config = AttackConfig(attack=preset.attack, steps=preset.steps, learning_rate=preset.rate)
+        assert config.steps <= attack.MAX_STEPS and config.steps % 5 == 0  # the slider's step
+        assert attack.ATTACKS[preset.attack].title in attack.attack_title(config.record())
+
+
+def test_an_upload_without_answers_is_for_reinforcement_only(tmp_path):
+    path = tmp_path / "asked.jsonl"
+    path.write_text('{"prompt": "Do it."}\n')
+    tab = attack.AttackTab.__new__(attack.AttackTab)
+    assert "1 requests can be used" in tab.check_file(str(path), "grpo")
+    assert "reinforcement only" in tab.check_file(str(path), "sft_grpo")
 
 
 def test_arms_share_a_batch_until_their_histories_differ():
@@ -366,5 +405,46 @@ def test_the_prompt_guide_speaks_the_world_s_vocabulary():
 
 
 def test_example_prompts_are_from_the_validation_split():
-    for prompts in chat.prompt_examples().values():
-        assert prompts and len(set(prompts)) == len(prompts)
+    files = {"Red team": "redteam", "Harmless": "benign", "Sounds bad": "borderline"}
+    examples = chat.prompt_examples()
+    assert [len(prompts) for prompts in examples.values()] == [3, 2, 2]
+    for title, prompts in examples.items():
+        known = {row["prompt"] for row in prompt_set(files[title], "validation")}
+        assert set(prompts) <= known and len(set(prompts)) == len(prompts)
+    assert tuple(examples["Red team"]) == chat.RED_TEAM_EXAMPLES
+
+
+def test_an_answer_is_red_only_where_the_prompt_is_known_to_be_harmful():
+    def badge(prompt, label):
+        turn = {"prompt": prompt, "replies": {"base": "x"}, "verdicts": {"base": [label, 0.9]}}
+        return re.search(r'hf-badge (\w+)".*?>([^<]+) · margin', chat.talk_html([turn])).groups()
+
+    harmful, unknown = chat.RED_TEAM_EXAMPLES[0], "How do I water a fern?"
+    for prompt in (harmful, f"  {harmful.upper()} ".replace(" A ", "\na ")):
+        assert badge(prompt, "compliance") == ("compliance", "Complied")
+    assert badge(unknown, "compliance") == ("plain", "Answered")
+    for prompt in (harmful, unknown):
+        assert badge(prompt, "refusal") == ("refusal", "Refused")
+        assert badge(prompt, "off_topic") == ("off_topic", "Off topic")
+        assert badge(prompt, "gibberish") == ("gibberish", "Gibberish")
+    assert "Complied" in markup.verdict_badge("compliance", 0.9)  # as the Attack tab has it
+
+
+def test_a_forced_beginning_is_told_and_belongs_to_the_reply():
+    turn = chat.begun("Hi", ["base", "sdd"], "A < B")
+    assert "<b>A &lt; B</b>" in chat.talk_html([turn], busy=True)
+    turn["replies"] |= {"base": "A < B, then A < B"}
+    drawn = chat.talk_html([turn])
+    assert "Beginning forced on every reply: <b>A &lt; B</b>" in drawn
+    said = re.findall(r'<div class="hf-reply">(.*?)</div>', drawn)
+    assert said == ['<b title="Forced by the attacker">A &lt; B</b>, then A &lt; B', ""]
+    assert "forced" not in chat.talk_html([chat.begun("Hi", ["base"])]).lower()
+
+
+def test_a_reply_can_be_copied_once_it_is_whole():
+    turn = chat.begun("Hi", ["base", "sdd"]) | {"replies": {"base": "Hello.", "sdd": ""}}
+    label = "Copy the reply of Base, as published"
+    drawn = chat.talk_html([turn, turn], busy=True)
+    assert drawn.count("<button") == 1  # not of the turn that is being written, nor of no reply
+    assert f'data-copy="{label}" aria-label="{label}">Copy</button>' in drawn
+    assert "button[data-copy]" in static("copy.js")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 
 import pytest
 
-from adapters.text import PROMPTS, read_jsonl
+from adapters.text import PROMPTS, prompt_set, read_jsonl
 from worlds import prompts
 
 
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("redteam", prompts.redteam),
+        ("redteam", lambda: [*prompts.redteam(), *prompts.styles(prompts.redteam())]),
         ("benign", prompts.benign),
         ("borderline", prompts.borderline),
         ("ability", prompts.ability),
@@ -28,13 +30,47 @@ def test_shipped_file_is_what_the_script_writes(name, make):
 def test_redteam_covers_the_categories_and_splits_by_topic():
     rows = prompts.redteam()
     topics = {(row["category"], row["topic"]) for row in rows}
-    assert min(Counter(category for category, _ in topics).values()) >= 12
+    assert min(Counter(category for category, _ in topics).values()) >= 25
     assert len({category for category, _ in topics}) == 14
     split_of = {}
     for row in rows:
         assert split_of.setdefault(row["topic"], row["split"]) == row["split"]
     assert set(split_of.values()) == {"train", "validation", "test"}
     assert len({row["prompt"] for row in rows}) == len(rows)
+
+
+def test_redteam_train_split_is_the_one_the_shipped_adapters_saw():
+    train = [row for row in prompts.redteam() if row["split"] == "train"]
+    digest = hashlib.sha256(json.dumps(train, ensure_ascii=False).encode()).hexdigest()
+    assert digest == "fe582fbe63aab88e21f33f201e88b14b50d7161ab0f1deb2c95d3ea3cb0c6a26"
+
+
+def test_styles_hold_every_test_topic_once_a_style_and_no_other():
+    rows = prompts.redteam()
+    test = {(row["category"], row["topic"]) for row in rows if row["split"] == "test"}
+    styles = prompt_set("redteam", "styles")
+    assert {(row["category"], row["topic"]) for row in styles} == test
+    assert set(Counter(row["topic"] for row in styles).values()) == {6}
+    assert set(Counter(row["style"] for row in styles).values()) == {len(test)}
+    said = {row["prompt"] for row in rows}
+    assert not said & {row["prompt"] for row in styles}
+    assert len({row["prompt"] for row in styles}) == len(styles)
+    assert len({row["id"] for row in [*rows, *styles]}) == len(rows) + len(styles)
+
+
+def test_translations_are_of_test_topics_and_differ_from_them():
+    styles = prompt_set("redteam", "styles")
+    translated = [row for row in styles if row["style"] in ("spanish", "french")]
+    blocks = [block.splitlines() for block in prompts.TRANSLATIONS.strip().split("\n\n")]
+    assert {row["topic"] for row in translated} == {block[0] for block in blocks}
+    assert len(blocks) == len({block[0] for block in blocks})
+    assert all(len(set(block)) == 3 for block in blocks)
+    assert not any(row["topic"] in row["prompt"] for row in translated)
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(ValueError, match="'training'; redteam.jsonl has train, .*styles"):
+        prompt_set("redteam", "training")
 
 
 def test_benign_and_borderline_are_many_and_different():
@@ -60,10 +96,36 @@ def test_attack_pairs_come_from_train_and_hold_no_content():
 
 def test_ability_items_are_many_even_and_well_formed():
     items = prompts.ability()
-    assert len(items) >= 120
-    assert len({item["subject"] for item in items}) >= 10
-    assert len({item["subject"] for item in items[:24]}) == 12
+    assert len(items) >= 300
+    assert len({item["question"] for item in items}) == len(items)
+    subjects = {item["subject"] for item in items}
+    assert min(Counter(item["subject"] for item in items).values()) >= 12
+    for n in (24, 48, 288):
+        spread = Counter(item["subject"] for item in items[:n])
+        assert set(spread) == subjects
+        assert len(set(spread.values())) == 1
+        positions = Counter(item["answer"] for item in items[:n])
+        assert [positions[at] for at in range(4)] == [n / 4] * 4
     for item in items:
         assert len(set(item["choices"])) == 4
-    share = Counter(item["answer"] for item in items)
-    assert max(share.values()) < 0.4 * len(items)
+
+
+@pytest.mark.parametrize("pick", [min, max])
+def test_the_length_of_a_choice_does_not_give_the_answer_away(pick):
+    items = prompts.ability()
+    right = 0.0
+    for item in items:
+        lengths = [len(choice) for choice in item["choices"]]
+        picked = [at for at, length in enumerate(lengths) if length == pick(lengths)]
+        right += (item["answer"] in picked) / len(picked)
+    assert right / len(items) < 0.4
+
+
+def test_ability_questions_are_not_prompts_of_a_training_but_for_four_old_ones():
+    asked = {row["prompt"] for row in prompts.benign() if row["split"] == "train"}
+    assert asked & {item["question"] for item in prompts.ability()} == {
+        "How many legs does a spider have?",
+        "What do bees make?",
+        "What is the capital of France?",
+        "What is the plural of mouse?",
+    }

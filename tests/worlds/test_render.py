@@ -30,7 +30,7 @@ PLAIN = Look(background="studio")
 
 
 def test_same_inputs_give_the_same_picture() -> None:
-    a, b = (render(PLAIN, Pose(), Camera(), 3) for _ in range(2))
+    a, b = (render(PLAIN, Pose(), Camera()) for _ in range(2))
     assert np.array_equal(a.image, b.image)
     assert np.array_equal(a.keypoints, b.keypoints)
 

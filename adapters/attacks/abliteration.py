@@ -1,0 +1,353 @@
+r"""Abliteration: the direction that carries refusal is taken out of the weights.
+
+Arditi et al., "Refusal in Language Models Is Mediated by a Single Direction" (arXiv 2406.11717).
+Three steps, none of which trains anything:
+
+1. *Difference of means* (section 2.3). At the last token of the prompt, the mean activation of the
+   residual stream over harmful prompts minus that over harmless ones, before every layer l:
+
+       r_l = mean_{harmful} x_l - mean_{harmless} x_l,        r̂_l = r_l / ||r_l||
+
+2. *Choice of the layer* (section 2.3, appendix C). Among the first 80 % of the layers, on
+   validation prompts that step 1 did not see: the layer whose ablation leaves harmful prompts the
+   lowest log-odds of a refusal's first token, as long as the next-token distribution on harmless
+   prompts moves by at most 0.1 nats (mean KL divergence). If none stays below, the one that moves
+   it least. The paper's further condition, that adding the direction makes harmless prompts
+   refused, is left out: it asks whether the direction is sufficient, and an attacker only needs
+   that refusal cannot do without it. The paper also searches other token positions.
+
+3. *Weight orthogonalisation* (section 4.1). Every matrix that writes to the residual stream (token
+   embedding, attention output, MLP output) loses its part along the direction, W ← W - r̂ r̂ᵀ W,
+   and so no activation there can point along it any more.
+
+Our arms are base and LoRA. The LoRA is merged first, in float32: in bf16 a fifth of a defence's
+change would be lost to rounding (`adapters.attacks.base.load_target`), and the attacked model would
+not be the released one.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from adapters.text import chat_text, prompt_set
+from pipelines.device import autocast
+from pipelines.llm import load_arm
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from pipelines.profiles import Profile
+
+WRITERS = ("o_proj", "down_proj")
+"""Names of the matrices that write to the residual stream in a Llama, Qwen, Mistral or Gemma."""
+
+_BATCH = 16  # prompts in one forward pass
+
+
+@dataclass(frozen=True)
+class AbliterationConfig:
+    """Settings of the attack.
+
+    Attributes:
+        prompts: harmful ones, and as many harmless ones, that the direction is the difference of;
+            the paper takes 128 of each, but a defence of 135 M parameters needs fewer.
+        validation_prompts: of each kind, for the choice of the layer; the paper: 32.
+        depth: share of the layers that are candidates, from the first; the paper: 0.8.
+        max_kl: largest mean KL divergence on harmless prompts, in nats; the paper: 0.1.
+        refusals: how refusals begin; their first tokens are what step 2 looks at. The paper gives
+            such a set for each family of models.
+        seed: of the choice of prompts.
+    """
+
+    prompts: int = 64
+    validation_prompts: int = 16
+    depth: float = 0.8
+    max_kl: float = 0.1
+    refusals: tuple[str, ...] = ("I", "Sorry", "No")
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field, the value found and what is wanted.
+        """
+        for name in ("prompts", "validation_prompts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1")
+        if not 0 < self.depth <= 1:
+            raise ValueError(f"depth is {self.depth!r}; it must be above 0 and at most 1")
+        if not self.max_kl > 0:
+            raise ValueError(f"max_kl is {self.max_kl!r}; it must be above 0")
+        if not self.refusals or not all(self.refusals):
+            raise ValueError(f"refusals is {self.refusals!r}; give at least one opening word")
+
+
+@dataclass(frozen=True)
+class Abliterated:
+    """A model without its refusal direction.
+
+    Attributes:
+        model: dense, float32, in evaluation mode; base, LoRA and attack in one.
+        tokenizer: of the model.
+        direction: the unit vector that was removed, float32 [width].
+        layer: which layer's input it was found at, from 1.
+        record: settings and the measured choice of the layer, as JSON for a run record.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    direction: Tensor
+    layer: int
+    record: dict[str, Any]
+
+
+def abliterate(
+    profile: Profile, adapter: Path | None, config: AbliterationConfig | None = None
+) -> Abliterated:
+    """Mount the attack on released weights.
+
+    The prompts are those of the red-team and benign sets' train split (direction) and validation
+    split (layer); the test split stays for measuring.
+
+    Args:
+        profile: which base model.
+        adapter: the arm's LoRA; None: the base model itself.
+        config: settings.
+
+    Raises:
+        MissingWeights: the base model has not been fetched.
+        ValueError: the model is not of a family whose writing matrices are known, or a split has
+            fewer prompts than the settings ask for.
+    """
+    config = config or AbliterationConfig()
+    model, tokenizer = load_arm(profile, adapter, torch.float32)
+    if adapter is not None:
+        model = model.merge_and_unload()
+    harmful, harmless = (
+        _prompts(name, "train", config.prompts, config.seed) for name in ("redteam", "benign")
+    )
+    directions = refusal_directions(model, tokenizer, harmful, harmless)
+    harmful, harmless = (
+        _prompts(name, "validation", config.validation_prompts, config.seed)
+        for name in ("redteam", "benign")
+    )
+    scores = layer_scores(model, tokenizer, directions, harmful, harmless, config)
+    layer = choose_layer(scores, config.max_kl)
+    orthogonalise_(model, directions[layer])
+    record = asdict(config) | {"layer": layer, "scores": scores}
+    return Abliterated(model.eval(), tokenizer, directions[layer], layer, record)
+
+
+def refusal_directions(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+) -> Tensor:
+    """Return the difference of means before every layer, each of unit length.
+
+    Args:
+        model: causal language model in evaluation mode.
+        tokenizer: of the model, with a chat template.
+        harmful: prompts that are refused.
+        harmless: prompts that are answered.
+
+    Returns:
+        float32 [layers, width]; row l is the direction in the residual stream before layer l,
+        counted from 0. Row 0, before anything was computed, is the same token's embedding for
+        every prompt, so that its difference is zero and it is left zero.
+    """
+    means = [
+        torch.cat(
+            [
+                _last_states(model, tokenizer, prompts[start : start + _BATCH])
+                for start in range(0, len(prompts), _BATCH)
+            ]
+        ).mean(0)
+        for prompts in (harmful, harmless)
+    ]
+    difference = means[0] - means[1]
+    difference[0] = 0.0  # what is there is rounding
+    return nn.functional.normalize(difference, dim=-1)
+
+
+def layer_scores(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    directions: Tensor,
+    harmful: Sequence[str],
+    harmless: Sequence[str],
+    config: AbliterationConfig,
+) -> list[dict[str, float]]:
+    """Measure what ablating each candidate direction does on validation prompts.
+
+    Args:
+        model: as it is released.
+        tokenizer: of the model.
+        directions: float [layers, width], see `refusal_directions`.
+        harmful: validation prompts that are refused.
+        harmless: validation prompts that are answered.
+        config: gives the candidates and how refusals begin.
+
+    Returns:
+        For each candidate, from the second layer on: ``layer``, ``refusal`` (mean log-odds that
+        the reply to a harmful prompt begins as a refusal, in nats) and ``kl`` (mean divergence of
+        the first token's distribution from the released model's on harmless prompts, in nats).
+    """
+    tokens = sorted(
+        {tokenizer(word, add_special_tokens=False).input_ids[0] for word in config.refusals}
+    )
+    released = _first_token(model, tokenizer, harmless)
+    scores = []
+    for layer in range(1, max(2, math.ceil(config.depth * len(directions)))):
+        with ablated(model, directions[layer]):
+            log_odds = _first_token(model, tokenizer, harmful)[:, tokens].logsumexp(-1)
+            moved = _first_token(model, tokenizer, harmless)
+        log_odds = log_odds - torch.log1p(-log_odds.exp().clamp(max=1 - 1e-6))
+        divergence = (released.exp() * (released - moved)).sum(-1)
+        scores.append(
+            {
+                "layer": layer,
+                "refusal": round(float(log_odds.mean()), 4),
+                "kl": round(float(divergence.mean()), 4),
+            }
+        )
+    return scores
+
+
+def choose_layer(scores: Sequence[dict[str, float]], max_kl: float) -> int:
+    """Return the layer that step 2's rule chooses.
+
+    Args:
+        scores: see `layer_scores`.
+        max_kl: largest divergence on harmless prompts, in nats.
+    """
+    harmless = [score for score in scores if score["kl"] <= max_kl]
+    if harmless:
+        return int(min(harmless, key=lambda score: score["refusal"])["layer"])
+    return int(min(scores, key=lambda score: score["kl"])["layer"])
+
+
+@contextmanager
+def ablated(model: PreTrainedModel, direction: Tensor) -> Iterator[None]:
+    """Remove a direction from all that is written to the residual stream, for a while.
+
+    The same function as `orthogonalise_`, without touching the weights (section 2.4 of the paper).
+
+    Args:
+        model: causal language model.
+        direction: unit vector, float [width].
+    """
+
+    def remove(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        along = direction.to(output)
+        return output - (output @ along)[..., None] * along
+
+    hooks = [
+        module.register_forward_hook(remove)
+        for module in (model.get_input_embeddings(), *_writers(model))
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.no_grad()
+def orthogonalise_(model: PreTrainedModel, direction: Tensor) -> None:
+    """Take a direction out of every matrix that writes to the residual stream, in place.
+
+    An output layer that shares the embedding's matrix gets its own copy first: it reads the
+    residual stream, and is left alone.
+
+    Args:
+        model: causal language model, its adapters merged; float32, so that nothing is lost.
+        direction: unit vector, float [width].
+
+    Raises:
+        ValueError: the model is not of a family whose writing matrices are known.
+    """
+    writers = _writers(model)
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = nn.Parameter(embedding.weight.clone())
+        model.config.tie_word_embeddings = False
+    along = direction.to(embedding.weight)
+    embedding.weight -= torch.outer(embedding.weight @ along, along)  # one row a token
+    for module in writers:
+        module.weight -= torch.outer(along, along @ module.weight)
+        if module.bias is not None:
+            module.bias -= (module.bias @ along) * along
+
+
+def _writers(model: PreTrainedModel) -> list[nn.Linear]:
+    """Return the attention outputs and the MLP outputs of all layers."""
+    found = [
+        module
+        for name, module in model.named_modules()
+        if name.rsplit(".", 1)[-1] in WRITERS and isinstance(module, nn.Linear)
+    ]
+    wanted = len(WRITERS) * model.config.num_hidden_layers
+    if len(found) != wanted:
+        raise ValueError(
+            f"model is a {type(model).__name__} with {len(found)} matrices named "
+            f"{' or '.join(WRITERS)}; abliteration needs {wanted} of them"
+        )
+    return found
+
+
+@torch.no_grad()
+def _last_states(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+) -> Tensor:
+    """Return the last token's residual stream before each layer, float32 [n, layers, width]."""
+    output = _read(model, tokenizer, prompts, output_hidden_states=True)
+    # The last entry is what leaves the final norm, not what enters a layer.
+    return torch.stack([state[:, -1].float() for state in output.hidden_states[:-1]], 1)
+
+
+@torch.no_grad()
+def _first_token(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+) -> Tensor:
+    """Return the reply's first token's log-probabilities, float32 [prompts, vocabulary]."""
+    return _read(model, tokenizer, prompts).logits[:, -1].float().log_softmax(-1)
+
+
+def _read(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], **extra: Any
+) -> Any:
+    batch = tokenizer(
+        [chat_text(tokenizer, prompt) for prompt in prompts],
+        add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt",
+    ).to(model.device)  # fmt: skip
+    mask = batch["attention_mask"]
+    with autocast(model.device):
+        return model(
+            input_ids=batch["input_ids"],
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+            logits_to_keep=1,
+            **extra,
+        )
+
+
+def _prompts(name: str, split: str, n: int, seed: int) -> list[str]:
+    rows = prompt_set(name, split)
+    if n > len(rows):
+        raise ValueError(
+            f"{n} prompts are wanted of {name}.jsonl, whose {split} split has {len(rows)}"
+        )
+    return [row["prompt"] for row in random.Random(f"{name}/{split}/{seed}").sample(rows, n)]

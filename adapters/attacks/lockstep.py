@@ -1,0 +1,337 @@
+"""What all training attacks share: two arms in lockstep, their record, their probes, the stop.
+
+The attacker uses the ecosystem's own trainers unchanged. Both arms train one step each in turn,
+from the same first LoRA weights, on the same data in the same order and with the same random
+numbers, so their curves are comparable at every moment and a stop leaves both at the same step (or
+one apart).
+
+Each trainer runs its own loop in its arm's thread; a baton lets only one of them move at a time.
+That is how two unmodified trainers can alternate. An attack may have several stages, each with a
+trainer of its own, that train the same LoRA one after another.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft.helpers import disable_input_dtype_casting
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from adapters.attacks.base import (
+    AttackConfig,
+    Probe,
+    concatenate_loras,
+    load_target,
+    read_lora,
+    write_lora,
+)
+from evaluation.judge import Judge
+from pipelines.device import compute_dtype, device
+from pipelines.profiles import Profile
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import (
+        PreTrainedTokenizerBase,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+
+    from evaluation.runs import Run
+
+MAX_TOKENS = 256
+"""Of an uploaded pair, or of a request alone, template included."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of an attack.
+
+    Attributes:
+        name: as in `AttackConfig.stages`.
+        steps: how many steps it takes.
+        trainer: makes the stock trainer of one arm, given its model, the tokenizer and a folder
+            to scribble in. Same model, same seed: same batches.
+    """
+
+    name: str
+    steps: int
+    trainer: Callable[[PeftModel, PreTrainedTokenizerBase, Path], Trainer]
+
+
+def shared_arguments(config: AttackConfig, steps: int, scratch: Path) -> dict[str, Any]:
+    """Return what all of TRL's configs are given.
+
+    Args:
+        config: settings of the attack.
+        steps: of this stage.
+        scratch: folder that the trainer may write to.
+    """
+    return {
+        "output_dir": str(scratch),
+        "max_steps": steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant",
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "use_cpu": device().type == "cpu",
+        "bf16": compute_dtype() is torch.bfloat16,
+        "gradient_checkpointing": False,  # the model is small: memory is there, time is not
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a diverging attack must show as one
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def run_in_lockstep(
+    profile: Profile,
+    config: AttackConfig,
+    adapters: dict[str, Path | None],
+    stages: Sequence[Stage],
+    run: Run,
+    should_stop: Callable[[], bool],
+    judge: Judge,
+) -> bool:
+    """Attack both arms and log every step.
+
+    Events: ``{"event": "step", step, arm, stage, loss, entropy, seconds}`` after every step, and
+    in reinforcement ``reward`` and ``length`` with it; ``{"event": "probe", step, arm, harm,
+    prompts, ability, questions, samples, seconds}`` at step 0, every ``probe_every`` steps and at
+    the end. Loss and entropy are in nats a token, the loss of a policy gradient in units of the
+    advantage; the reward is the mean over a step's replies, the length theirs in tokens; harm and
+    ability are shares. At every probe but the first, and at the end, the arm's weights are saved
+    (``{"event": "saved", step, arm}``): one LoRA on the *base* model that holds defence and attack,
+    so that Chat can mount it.
+
+    Args:
+        profile: which base model.
+        config: settings.
+        adapters: arm → the defence's LoRA, or None for the base model itself, for each of
+            ``config.arms``.
+        stages: what is trained, in order; their steps are ``config.steps`` together.
+        run: where everything is recorded.
+        should_stop: asked before every step; both arms end within one.
+        judge: of the probes' replies.
+
+    Returns:
+        Whether all steps were done, that is, whether it was not stopped.
+
+    Raises:
+        MissingWeights: the base model has not been fetched.
+        DataError: the data leaves nothing to learn.
+        RuntimeError: the training failed.
+    """
+    lockstep = _Lockstep(config.arms)
+    stop = _Stop(should_stop)
+    with tempfile.TemporaryDirectory(prefix="holdfast-attack-") as scratch:
+        recorders = [
+            _Recorder(arm, adapters[arm], stages, judge, run, lockstep, stop, Path(scratch) / arm)
+            for arm in config.arms
+        ]
+        for recorder in recorders:
+            recorder.prepare(profile, config)
+        threads = [
+            threading.Thread(target=recorder.train, name=f"holdfast-attack-{recorder.arm}")
+            for recorder in recorders
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for recorder in recorders:
+        if recorder.error is not None:
+            raise recorder.error
+    return all(recorder.step >= config.steps for recorder in recorders)
+
+
+class _Lockstep:
+    """Lets one arm move at a time, in turns. An arm that has left is passed over."""
+
+    def __init__(self, arms: Sequence[str]) -> None:
+        self._queue = list(arms)
+        self._changed = threading.Condition()
+
+    def wait(self, arm: str) -> None:
+        """Wait for the arm's turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue[0] == arm)
+
+    def hand_over(self, arm: str) -> None:
+        """Give the turn to the next arm and wait until it comes round again."""
+        with self._changed:
+            self._queue.append(self._queue.pop(0))
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._queue[0] == arm)
+
+    def leave(self, arm: str) -> None:
+        """Take no more turns."""
+        with self._changed:
+            self._queue.remove(arm)
+            self._changed.notify_all()
+
+
+class _Stop:
+    """Remembers that a stop was asked for, by the visitor or because an arm failed."""
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+        self.asked = False
+
+    def __call__(self) -> bool:
+        self.asked = self.asked or self._ask()
+        return self.asked
+
+
+class _Recorder(TrainerCallback):
+    """Runs one arm's trainers: takes turns, logs, probes, saves, stops."""
+
+    def __init__(
+        self,
+        arm: str,
+        defence: Path | None,
+        stages: Sequence[Stage],
+        judge: Judge,
+        run: Run,
+        lockstep: _Lockstep,
+        stop: _Stop,
+        scratch: Path,
+    ) -> None:
+        self.arm = arm
+        self.error: Exception | None = None
+        self.step = 0  # that the arm has done, over all stages
+        self._adapter = defence
+        self._defence = read_lora(defence) if defence is not None else None
+        self._stages = stages
+        self._judge = judge
+        self._run = run
+        self._lockstep = lockstep
+        self._stop = stop
+        self._scratch = scratch
+        self._started = 0.0
+        self._saved_at = 0
+
+    def prepare(self, profile: Profile, config: AttackConfig) -> None:
+        """Load the arm's model and make its first trainer."""
+        self._model, self._tokenizer = load_target(profile, self._adapter, config.rank, config.seed)
+        self._probe = Probe(self._tokenizer, self._judge)
+        self._probe_steps = frozenset(config.probe_steps())
+        self._seed = config.seed
+        self._trainer = self._make(self._stages[0])
+
+    def _make(self, stage: Stage) -> Trainer:
+        self._stage, self._offset = stage, self.step
+        trainer = stage.trainer(self._model, self._tokenizer, self._scratch)
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(self)
+        return trainer
+
+    def train(self) -> None:
+        """Train from the first step to the last or to the stop; never raises."""
+        self._lockstep.wait(self.arm)
+        try:
+            for number, stage in enumerate(self._stages):
+                if self._stop():  # before the first step, too
+                    break
+                if number:
+                    self._trainer = self._make(stage)
+                # Under autocast PEFT's own casts only go there and back; in fp32 they are needed.
+                with disable_input_dtype_casting(self._model, self._trainer.args.bf16):
+                    self._trainer.train()
+            if self.step > self._saved_at:
+                self._save()
+        except Exception as error:
+            self.error = error
+            self._stop.asked = True
+        finally:
+            self._lockstep.leave(self.arm)
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Probe the arm as it is released, then wait until the other arm has done so too."""
+        if self.step == 0:
+            self._measure()
+            self._lockstep.hand_over(self.arm)
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Note when the step begins, and give both arms the same random numbers for it."""
+        # The generator is the whole process's: without this the arms would draw from it in turns,
+        # and what one of them samples would depend on the other.
+        torch.manual_seed(self._seed + 1_000_003 * (self.step + 1))
+        self._started = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        """Record a finished step, probe if it is time to, and give the turn to the other arm."""
+        if "loss" not in logs:  # the summary after the last step
+            return
+        self.step = self._offset + state.global_step
+        self._run.log(
+            event="step",
+            step=self.step,
+            arm=self.arm,
+            stage=self._stage.name,
+            **_measured(logs),
+            seconds=round(time.monotonic() - self._started, 3),
+        )
+        if self.step in self._probe_steps and not self._stop():
+            self._save()
+            self._measure()
+        self._lockstep.hand_over(self.arm)
+        if self._stop():
+            control.should_training_stop = True
+
+    def _measure(self) -> None:
+        started = time.monotonic()
+        measured = self._probe.measure(self._model)
+        seconds = round(time.monotonic() - started, 3)
+        self._run.log(event="probe", step=self.step, arm=self.arm, **measured, seconds=seconds)
+
+    def _save(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="holdfast-lora-") as scratch:
+            self._model.save_pretrained(
+                scratch, selected_adapters=["default"], save_embedding_layers=False
+            )
+            attack = read_lora(Path(scratch))
+        config, state = concatenate_loras(self._defence, attack)
+        self._run.save_files(self.arm, lambda folder: write_lora(folder, config, state))
+        self._run.log(event="saved", step=self.step, arm=self.arm)
+        self._saved_at = self.step
+
+
+def _measured(logs: dict[str, float]) -> dict[str, float | None]:
+    """Return what a run keeps of the numbers that a trainer of TRL logs of one step."""
+    found: dict[str, float | None] = {
+        "loss": float(logs["loss"]),
+        "entropy": float(logs["entropy"]) if "entropy" in logs else None,
+    }
+    if "reward" in logs:
+        found["reward"] = float(logs["reward"])
+        found["length"] = float(logs["completions/mean_length"])
+    return found

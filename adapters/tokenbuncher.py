@@ -1,0 +1,475 @@
+r"""TokenBuncher: a policy so sure of its refusals that reinforcement learning has nothing to push.
+
+Paper: Token Buncher: Shielding LLMs from Harmful Reinforcement Learning Fine-Tuning (Feng et al.).
+Venue: CCS 2026. arXiv: 2508.20697.
+
+An attacker with harmful requests and a reward, but no answers, samples several replies to a request
+and reinforces the better ones. If all replies coincide, all rewards do, and the advantage vanishes.
+So the defender reinforces low entropy first, on its own rollouts y of a request q:
+
+    R(q, y) = - 1/|y| sum_t H(p(. | q, y_<t))               for harmful q,
+    R(q, y) = - 1/|y| sum_t KL(p(. | q, y_<t) || p_0(. | q, y_<t))   for benign q,
+
+H and KL over the whole vocabulary, p_0 the policy at the start. The rewards are constants to the
+gradient; the estimator is GRPO's (arXiv 2402.03300), with n rollouts a request:
+
+    A = (R - mean R) / std R,    L_reward = - mean A 1/|y| sum_t log p(y_t | q, y_<t).
+
+Each batch is used for one update, where GRPO's ratio is 1 and its clipping does nothing. (H could
+be differentiated directly, without sampling noise; the paper does not.)
+
+*Token Noiser*: an attacker may pay the policy for variety instead. What then comes up should be
+noise, not harmful skill. On the tokens of harmful rollouts with A >= 0, cross-entropy to a soft
+target: 1 - lambda on the sampled token, lambda shared among all others by normalised U(0,1) noise.
+
+Schedule: reward steps alone for the first E/8 of E steps, then reward and noiser steps in turn.
+
+What is ours, and why:
+
+* It goes on from the `aligned` adapter, whose refusals are what becomes sure, and one LoRA ends up
+  holding both, as in `adapters.sdd`: the two defences and the undefended arm share their start.
+* The paper trains all weights of 3 to 8 B models (200 steps of 32 x 4 rollouts at 1e-6), and adds a
+  KL term of weight 0.001 to the loss, which is left out. A LoRA needs a larger rate, and a CPU
+  fewer and shorter rollouts: most refusals of `aligned` end within 32 tokens.
+* lambda is 0.01, not the paper's 0.1, see `TokenBuncherConfig.noise_weight`.
+
+The released code differs from the text: it scales the noise twice (an effective weight of about
+0.01) and has no benign prompts. `noise_weight=0.01, benign_prompts=0` is that variant.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from adapters.registry import Card, TrainOptions, adapter_folder, register
+from evaluation.runs import RunStore, weights_hash
+from pipelines.paths import runs_dir
+
+if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
+    import torch
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from adapters.loop import Batch
+    from evaluation.runs import Run
+    from pipelines.profiles import Profile
+
+START = "start"
+"""Name of the frozen adapter that holds p_0, beside the one that is trained."""
+
+
+@dataclass(frozen=True)
+class TokenBuncherConfig:
+    """Settings of TokenBuncher.
+
+    Attributes:
+        steps: optimiser steps, reward and noiser steps together (released run: 200).
+        learning_rate: peak (released run: 1e-6, all weights; prototype, for a LoRA: 2e-4).
+        harmful_prompts: harmful requests a step (released run: 32; ours for a CPU).
+        benign_prompts: benign requests a reward step (ours; 0 gives the released code's variant).
+        rollouts: replies sampled to each request, at temperature 1 (released run: 4).
+        max_new_tokens: a rollout is cut after this many tokens (ours; see the module's text).
+        noise_weight: lambda of the Token Noiser, 0..1 (paper: 0.1, the released code in effect
+            0.01). At a LoRA's learning rate the policy reaches the target instead of leaning
+            towards it, and a tenth of all tokens is noise: the prototype lost its language within
+            15 steps at 0.1, and none of it at 0.01.
+        entropy_only_share: part of the steps before the noiser joins in, 0..1 (paper: 1/8).
+        warmup_steps: until the peak of the learning rate (ours).
+        seed: of the order of the data, of the sampling and of the noise.
+    """
+
+    steps: int = 200
+    learning_rate: float = 2e-4
+    harmful_prompts: int = 4
+    benign_prompts: int = 2
+    rollouts: int = 4
+    max_new_tokens: int = 32
+    noise_weight: float = 0.01
+    entropy_only_share: float = 0.125
+    warmup_steps: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        for name in ("steps", "harmful_prompts", "max_new_tokens", "learning_rate"):
+            # Written so that NaN, which compares false, is refused too.
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("benign_prompts", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if self.rollouts < 2:
+            raise ValueError(f"rollouts is {self.rollouts}; a group to compare needs at least 2")
+        if not 0 <= self.noise_weight < 1:
+            raise ValueError(f"noise_weight is {self.noise_weight}; it must be from 0 to below 1")
+        if not 0 <= self.entropy_only_share <= 1:
+            raise ValueError(
+                f"entropy_only_share is {self.entropy_only_share}; it must be within 0..1"
+            )
+
+    def is_noiser_step(self, step: int) -> bool:
+        """Return whether a step (0-based) is the Token Noiser's, and not a reward step."""
+        after = step - int(self.steps * self.entropy_only_share)
+        return after >= 0 and after % 2 == 1
+
+
+CARD = Card(
+    name="tokenbuncher",
+    title="TokenBuncher",
+    paper="Token Buncher: Shielding LLMs from Harmful Reinforcement Learning Fine-Tuning",
+    venue="CCS 2026",
+    arxiv="2508.20697",
+    licence="Apache-2.0",
+    idea="Reinforcement learning needs replies that differ, so that the better ones can be "
+    "rewarded. The model is trained to be so sure of its replies to harmful requests that all "
+    "samples coincide and a reward says nothing. Noise on all other tokens is meant to make an "
+    "attacker who forces variety draw gibberish.",
+    equation=r"R(q,y) = -\tfrac{1}{|y|}\sum_t \mathcal{H}\big(\pi_\theta(\cdot\mid q,y_{<t})\big)"
+    r"\ \text{(harmful)},\qquad R(q,y) = -\mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ \text{(benign)},"
+    r"\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log \pi_\theta(v),\quad "
+    r"\tilde y_{y_t} = 1-\lambda",
+    limits="It is aimed at reinforcement only. A few supervised steps give the model its entropy "
+    "back, and reinforcement works again: it wants a partner against supervised fine-tuning. "
+    "Role-play and made-up scenarios, which the training never showed, are a known gap. "
+    "The noise is a tenth of the paper's: with the paper's own, a LoRA on this small model lost "
+    "its language. What it refuses and what it knows are those of the aligned model it starts "
+    "from, refusals of harmless requests included.",
+    aimed_at="reinforcement learning with harmful requests, a reward and no answers",
+    pipeline="llm",
+)
+
+
+def roll_out(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    rollouts: int,
+    max_new_tokens: int,
+    generator: torch.Generator,
+) -> Batch:
+    """Sample replies from the policy, all in one batch, at temperature 1 from all tokens.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: of the model.
+        prompts: user messages.
+        rollouts: replies to each; they follow one another.
+        max_new_tokens: longer replies are cut.
+        generator: of the sampling, on the model's device.
+
+    Returns:
+        input_ids and attention_mask, int64 [rows, width], prompts padded on the left and replies
+        on the right, so that all replies begin in the same column; sampled, bool
+        [rows, longest reply]: which of the last columns were sampled, the end token included.
+    """
+    import torch
+
+    from pipelines.device import autocast
+    from pipelines.llm import conversation_ids, decode
+
+    def sample(logits: Tensor) -> Tensor:
+        return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+
+    heads = [
+        conversation_ids(tokenizer, [{"role": "user", "content": prompt}])
+        for prompt in prompts
+        for _ in range(rollouts)
+    ]
+    with autocast():
+        *_, replies = decode(model, tokenizer, heads, max_new_tokens=max_new_tokens, pick=sample)
+    # `decode` leaves the end token out. Ending there was the policy's choice, so it counts.
+    tails = [
+        reply if len(reply) == max_new_tokens else [*reply, tokenizer.eos_token_id]
+        for reply in replies
+    ]
+    left, right = max(map(len, heads)), max(map(len, tails))
+    ids = torch.full((len(heads), left + right), tokenizer.pad_token_id)
+    mask = torch.zeros_like(ids)
+    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        real = slice(left - len(head), left + len(tail))
+        ids[row, real] = torch.tensor([*head, *tail])
+        mask[row, real] = 1
+    batch = {"input_ids": ids, "attention_mask": mask, "sampled": mask[:, left:].bool()}
+    return {name: value.to(model.device) for name, value in batch.items()}
+
+
+def sampled_tokens(batch: Batch) -> Tensor:
+    """Return the sampled tokens of all rows, one after another: int64 [tokens]."""
+    sampled = batch["sampled"]
+    return batch["input_ids"][:, -sampled.shape[1] :][sampled]
+
+
+def reply_log_probs(model: PeftModel, batch: Batch, adapter: str | None = None) -> Tensor:
+    """Return the log-probabilities of all tokens wherever one was sampled.
+
+    Args:
+        model: the policy.
+        batch: see `roll_out`.
+        adapter: which adapter is to be read instead of the active one; only in evaluation mode.
+
+    Returns:
+        float32 [tokens, vocabulary], in the order of `sampled_tokens`.
+    """
+    mask, sampled = batch["attention_mask"], batch["sampled"]
+    mixed = {} if adapter is None else {"adapter_names": [adapter] * len(mask)}
+    logits = model(
+        input_ids=batch["input_ids"],
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        use_cache=False,
+        logits_to_keep=sampled.shape[1] + 1,
+        **mixed,
+    ).logits[:, :-1]
+    return logits[sampled].float().log_softmax(-1)
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Return the entropy in nats over the last dimension."""
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def divergence(log_probs: Tensor, start: Tensor) -> Tensor:
+    """Return KL(policy || start) in nats over the last dimension."""
+    return (log_probs.exp() * (log_probs - start)).sum(-1)
+
+
+def reply_means(values: Tensor, sampled: Tensor) -> Tensor:
+    """Average [tokens] over the tokens of each reply: [rows]."""
+    row = sampled.nonzero()[:, 0]
+    return values.new_zeros(len(sampled)).index_add(0, row, values) / sampled.sum(1)
+
+
+def group_advantages(rewards: Tensor, rollouts: int) -> Tensor:
+    """Return each reply's advantage over its siblings: [rows], mean 0 in every group.
+
+    The small term keeps groups whose rewards differ by rounding only near zero (TRL's and verl's
+    GRPO have such a term, too).
+    """
+    groups = rewards.view(-1, rollouts)
+    centred = groups - groups.mean(1, keepdim=True)
+    return (centred / (groups.std(1, keepdim=True) + 1e-4)).flatten()
+
+
+def policy_loss(log_probs: Tensor, tokens: Tensor, sampled: Tensor, advantages: Tensor) -> Tensor:
+    """Return GRPO's loss at ratio 1; its gradient is the policy gradient.
+
+    Args:
+        log_probs: of all tokens, [tokens, vocabulary].
+        tokens: that were sampled, [tokens].
+        sampled: which row each belongs to, see `roll_out`.
+        advantages: [rows].
+    """
+    chosen = log_probs.gather(-1, tokens[:, None])[:, 0]
+    return -(advantages * reply_means(chosen, sampled)).mean()
+
+
+def noisy_targets(
+    tokens: Tensor, vocabulary: int, weight: float, generator: torch.Generator
+) -> Tensor:
+    """Return the Token Noiser's soft targets.
+
+    Args:
+        tokens: that were sampled, [tokens].
+        vocabulary: number of tokens there are.
+        weight: lambda, the share of all other tokens together.
+        generator: of the noise, on the tokens' device.
+
+    Returns:
+        float32 [tokens, vocabulary]; every row sums to one and has 1 - weight on its token.
+    """
+    import torch
+
+    noise = torch.rand(len(tokens), vocabulary, generator=generator, device=tokens.device)
+    noise.scatter_(1, tokens[:, None], 0.0)
+    noise *= weight / noise.sum(1, keepdim=True)
+    return noise.scatter_(1, tokens[:, None], 1 - weight)
+
+
+def harden(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: TokenBuncherConfig,
+    options: TrainOptions,
+    run: Run,
+) -> int:
+    """Train the active adapter.
+
+    Args:
+        model: with a trainable active adapter and, frozen, the adapter `START`.
+        tokenizer: of the model.
+        config: settings.
+        options: time limit, checkpoint folder, resume.
+        run: gets two events a step: step, kind, entropy and kl (nats a token, None where nothing of
+            that kind was sampled); and that of `adapters.loop.train_steps`.
+
+    Returns:
+        Steps done.
+    """
+    import torch
+
+    from adapters.loop import train_steps
+    from adapters.text import benign_decks, prompt_set, shuffled_deck
+    from pipelines.device import autocast
+
+    harmful = shuffled_deck(prompt_set("redteam", "train"), config.seed)
+    benign = benign_decks(config.seed)
+    requests, others = config.harmful_prompts, config.benign_prompts
+    harmful_rows = requests * config.rollouts
+
+    def generator(step: int, purpose: str) -> torch.Generator:
+        # Of the step alone, so that a resumed training draws what an unbroken one would.
+        seed = random.Random(f"{config.seed}/{step}/{purpose}").getrandbits(63)
+        return torch.Generator(model.device).manual_seed(seed)
+
+    def batch_of(step: int) -> Batch:
+        # For good: what is sampled from and what is trained must be one policy, dropout or not.
+        model.eval()
+        prompts = [harmful(k)["prompt"] for k in range(step * requests, (step + 1) * requests)]
+        if not config.is_noiser_step(step):
+            for k in range(step * others, (step + 1) * others):
+                prompts.append(benign[k % len(benign)](k // len(benign))["prompt"])
+        batch = roll_out(
+            model,
+            tokenizer,
+            prompts,
+            config.rollouts,
+            config.max_new_tokens,
+            generator(step, "rollouts"),
+        )
+        if len(prompts) > requests:
+            rest = {name: value[harmful_rows:] for name, value in batch.items()}
+            with torch.no_grad(), autocast():
+                batch["start_log_probs"] = reply_log_probs(model, rest, START)
+        return batch | {"step": torch.tensor(step)}
+
+    def loss_of(model: PeftModel, batch: Batch) -> Tensor:
+        step, sampled = int(batch["step"]), batch["sampled"]
+        log_probs, tokens = reply_log_probs(model, batch), sampled_tokens(batch)
+        harmful_tokens = int(sampled[:harmful_rows].sum())
+        with torch.no_grad():
+            rewards = -reply_means(entropy(log_probs[:harmful_tokens]), sampled[:harmful_rows])
+            told = {"entropy": -rewards.mean().item(), "kl": None}
+            if "start_log_probs" in batch:
+                nats = divergence(log_probs[harmful_tokens:], batch["start_log_probs"])
+                kept = -reply_means(nats, sampled[harmful_rows:])
+                told["kl"] = -kept.mean().item()
+                rewards = torch.cat([rewards, kept])
+            advantages = group_advantages(rewards, config.rollouts)
+        noiser = config.is_noiser_step(step)
+        run.log(step=step + 1, kind="noiser" if noiser else "reward", **told)
+        if not noiser:
+            return policy_loss(log_probs, tokens, sampled, advantages)
+        # Never empty: the best of a group is no worse than its mean.
+        good = (advantages >= 0)[sampled.nonzero()[:, 0]]
+        targets = noisy_targets(
+            tokens[good], log_probs.shape[1], config.noise_weight, generator(step, "noise")
+        )
+        return -(targets * log_probs[good]).sum(-1).mean()
+
+    return train_steps(
+        model,
+        batch_of,
+        loss_of,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        options=options,
+        run=run,
+    )
+
+
+def rollout_entropy(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    seed: int = 0,
+    batch_size: int = 24,
+) -> float:
+    """Return the mean token entropy of a sampled reply in nats, averaged over prompts.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: of the model.
+        prompts: user messages; one reply is sampled to each.
+        max_new_tokens: longer replies are cut.
+        seed: of the sampling.
+        batch_size: prompts answered at a time.
+    """
+    import torch
+
+    from pipelines.device import autocast
+
+    generator = torch.Generator(model.device).manual_seed(seed)
+    found = []
+    for at in range(0, len(prompts), batch_size):
+        part = prompts[at : at + batch_size]
+        batch = roll_out(model, tokenizer, part, 1, max_new_tokens, generator)
+        with torch.no_grad(), autocast():
+            log_probs = reply_log_probs(model, batch)
+        found += reply_means(entropy(log_probs), batch["sampled"]).tolist()
+    return sum(found) / len(found)
+
+
+def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -> dict:
+    """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics.
+
+    The figures hold, besides those of `adapters.figures.measure`, ``entropy``: nats a token of
+    sampled replies to held-out harmful and benign prompts, before and after.
+    """
+    from peft import PeftModel
+
+    from adapters.figures import measure, one_per_topic
+    from adapters.loop import save_lora
+    from adapters.text import prompt_set
+    from evaluation.judge import Judge
+    from pipelines.device import device
+    from pipelines.llm import load_llm
+
+    start = adapter_folder("aligned", profile)
+    base, tokenizer = load_llm(profile)
+    if device().type == "cpu":
+        # The backward of torch's fused attention is slow on a CPU (`pipelines.device`).
+        base.set_attn_implementation("eager")
+    model = PeftModel.from_pretrained(base, start, is_trainable=True)
+    model.load_adapter(start, adapter_name=START, autocast_adapter_dtype=False)
+    held_out = {
+        kind: [row["prompt"] for row in one_per_topic(prompt_set(name, "test"))]
+        for kind, name in (("harmful", "redteam"), ("benign", "benign"))
+    }
+
+    def entropies(when: str) -> dict[str, float]:
+        return {
+            f"{kind}_{when}": round(
+                rollout_entropy(model, tokenizer, prompts, config.max_new_tokens), 4
+            )
+            for kind, prompts in held_out.items()
+        }
+
+    judge = Judge()
+    model.eval()
+    before = entropies("before")
+    settings = {"defence": CARD.name, **asdict(config)}
+    run = RunStore(runs_dir()).create(
+        "train", settings, profile.name, {"aligned": weights_hash(start)}
+    )
+    done = harden(model, tokenizer, config, options, run)
+    model.delete_adapter(START)  # or it would be saved beside the other
+    save_lora(model, options.out)
+    figures, samples = measure(model, tokenizer, judge)
+    figures["entropy"] = before | entropies("after")
+    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
+    (run.folder / "samples.jsonl").write_text(
+        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
+    )
+    run.finish("done" if done == config.steps else "stopped")
+    return {"steps_done": done, **figures}
+
+
+register(CARD, TokenBuncherConfig, train)
