@@ -60,7 +60,7 @@ class _Cost:
         # One pair, or one token of one reply, of one step of one arm, by stage. The adaptive
         # attacker reads its replies once more, and so does RLOO.
         default_factory=lambda: {
-            "sft": 0.3, "grpo": 0.0067, "grpo_entropy": 0.0075, "rloo": 0.0075
+            "sft": 0.3, "grpo": 0.017, "grpo_entropy": 0.019, "rloo": 0.019
         }
     )  # fmt: skip
 

@@ -279,7 +279,7 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
     picture(page, "attack-running", whole=False)
     wait_for_status(page, "Finished")
-    assert page.locator("#hf-run .hf-chart").count() == 3
+    assert page.locator("#hf-run .hf-chart").count() == 4
     assert page.locator("#hf-run table tbody tr").count() >= 2
     picture(page, "attack-done", whole=False)
 
