@@ -6,4 +6,6 @@ Importing this package registers every defence (see `adapters.registry`).
 from adapters import aligned as aligned
 from adapters import poseguard as poseguard
 from adapters import sdd as sdd
+from adapters import seam as seam
+from adapters import seam_tokenbuncher as seam_tokenbuncher
 from adapters import tokenbuncher as tokenbuncher

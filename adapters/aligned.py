@@ -102,7 +102,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
 
-    model, tokenizer = load_llm(profile)
+    model, tokenizer = load_llm(profile, training=True)
     refusal = shuffled_deck(read_jsonl(PROMPTS / "refusals.jsonl"), config.seed)
     benign = benign_decks(config.seed)
     refusals = round(config.batch_size * config.refusal_share)

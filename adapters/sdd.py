@@ -182,7 +182,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     from pipelines.llm import load_llm
 
     start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile)
+    base, tokenizer = load_llm(profile, training=True)
     judge = Judge()
     answers = {
         first_sentences(row["response"], config.answer_words)

@@ -18,6 +18,14 @@ gradient; the estimator is GRPO's (arXiv 2402.03300), with n rollouts a request:
 Each batch is used for one update, where GRPO's ratio is 1 and its clipping does nothing. (H could
 be differentiated directly, without sampling noise; the paper does not.)
 
+The benign reward is the exception: here it is a loss, the same KL differentiated directly,
+
+    L_keep = w mean KL(p(. | q, y_<t) || p_0(. | q, y_<t))   for benign q,
+
+in every step, over the base model's own cached answers y. As a reward of sampled replies, which is
+how the paper has it, it told a LoRA too little too late: after 32 steps the KL stood at 0.25 nats a
+token, and the model refused to say how to cook rice.
+
 *Token Noiser*: an attacker may pay the policy for variety instead. What then comes up should be
 noise, not harmful skill. On the tokens of harmful rollouts with A >= 0, cross-entropy to a soft
 target: 1 - lambda on the sampled token, lambda shared among all others by normalised U(0,1) noise.
@@ -42,7 +50,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -63,16 +71,21 @@ if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
 START = "start"
 """Name of the frozen adapter that holds p_0, beside the one that is trained."""
 
+_KEPT = "kept_"
+"""What a batch's tensors of benign replies are named after, beside those of the rollouts."""
+
 
 @dataclass(frozen=True)
 class TokenBuncherConfig:
     """Settings of TokenBuncher.
 
     Attributes:
-        steps: optimiser steps, reward and noiser steps together (released run: 200).
+        steps: optimiser steps, reward and noiser steps together (released run: 200; entropy is
+            down after twelve here).
         learning_rate: peak (released run: 1e-6, all weights; prototype, for a LoRA: 2e-4).
         harmful_prompts: harmful requests a step (released run: 32; ours for a CPU).
-        benign_prompts: benign requests a reward step (ours; 0 gives the released code's variant).
+        benign_prompts: benign requests a step (ours; 0 gives the released code's variant).
+        keep_weight: w of L_keep (ours; see the module's text).
         rollouts: replies sampled to each request, at temperature 1 (released run: 4).
         max_new_tokens: a rollout is cut after this many tokens (ours; see the module's text).
         noise_weight: lambda of the Token Noiser, 0..1 (paper: 0.1, the released code in effect
@@ -84,10 +97,11 @@ class TokenBuncherConfig:
         seed: of the order of the data, of the sampling and of the noise.
     """
 
-    steps: int = 200
+    steps: int = 60
     learning_rate: float = 2e-4
     harmful_prompts: int = 4
-    benign_prompts: int = 2
+    benign_prompts: int = 8
+    keep_weight: float = 1.0
     rollouts: int = 4
     max_new_tokens: int = 32
     noise_weight: float = 0.01
@@ -101,8 +115,8 @@ class TokenBuncherConfig:
             # Written so that NaN, which compares false, is refused too.
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("benign_prompts", "warmup_steps"):
-            if getattr(self, name) < 0:
+        for name in ("benign_prompts", "keep_weight", "warmup_steps"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.rollouts < 2:
             raise ValueError(f"rollouts is {self.rollouts}; a group to compare needs at least 2")
@@ -131,9 +145,9 @@ CARD = Card(
     "samples coincide and a reward says nothing. Noise on all other tokens is meant to make an "
     "attacker who forces variety draw gibberish.",
     equation=r"R(q,y) = -\tfrac{1}{|y|}\sum_t \mathcal{H}\big(\pi_\theta(\cdot\mid q,y_{<t})\big)"
-    r"\ \text{(harmful)},\qquad R(q,y) = -\mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ \text{(benign)},"
-    r"\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log \pi_\theta(v),\quad "
-    r"\tilde y_{y_t} = 1-\lambda",
+    r"\ \text{(harmful)},\qquad \mathcal{L}_\text{keep} = \mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ "
+    r"\text{(benign)},\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log "
+    r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
     limits="It is aimed at reinforcement only. A few supervised steps give the model its entropy "
     "back, and reinforcement works again: it wants a partner against supervised fine-tuning. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "
@@ -188,15 +202,53 @@ def roll_out(
         reply if len(reply) == max_new_tokens else [*reply, tokenizer.eos_token_id]
         for reply in replies
     ]
+    return _side_by_side(heads, tails, tokenizer.pad_token_id, model.device)
+
+
+def given_replies(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, str]],
+    max_new_tokens: int,
+) -> Batch:
+    """Lay out replies that are known already as `roll_out` does those that it samples.
+
+    Args:
+        model: says on which device.
+        tokenizer: of the model.
+        rows: dicts of prompt and response.
+        max_new_tokens: longer replies are cut.
+
+    Returns:
+        See `roll_out`; "sampled" marks the tokens of the replies.
+    """
+    from pipelines.llm import conversation_ids
+
+    heads = [
+        conversation_ids(tokenizer, [{"role": "user", "content": row["prompt"]}]) for row in rows
+    ]
+    tails = [
+        tokenizer(row["response"], add_special_tokens=False).input_ids[:max_new_tokens]
+        for row in rows
+    ]
+    return _side_by_side(heads, tails, tokenizer.pad_token_id, model.device)
+
+
+def _side_by_side(
+    heads: Sequence[list[int]], tails: Sequence[list[int]], pad: int, where: torch.device
+) -> Batch:
+    """Pad prompts on the left and replies on the right."""
+    import torch
+
     left, right = max(map(len, heads)), max(map(len, tails))
-    ids = torch.full((len(heads), left + right), tokenizer.pad_token_id)
+    ids = torch.full((len(heads), left + right), pad)
     mask = torch.zeros_like(ids)
     for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
         real = slice(left - len(head), left + len(tail))
         ids[row, real] = torch.tensor([*head, *tail])
         mask[row, real] = 1
     batch = {"input_ids": ids, "attention_mask": mask, "sampled": mask[:, left:].bool()}
-    return {name: value.to(model.device) for name, value in batch.items()}
+    return {name: value.to(where) for name, value in batch.items()}
 
 
 def sampled_tokens(batch: Batch) -> Tensor:
@@ -291,6 +343,86 @@ def noisy_targets(
     return noise.scatter_(1, tokens[:, None], 1 - weight)
 
 
+def step_functions(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, config: TokenBuncherConfig, run: Run
+) -> tuple[Callable[[int], Batch], Callable[[PeftModel, Batch], Tensor]]:
+    """Return batch_of and loss_of for `adapters.loop.train_steps`.
+
+    Args:
+        model: with a trainable active adapter and, frozen, the adapter `START`.
+        tokenizer: of the model.
+        config: settings.
+        run: gets one event a step: step, kind, entropy and kl (nats a token; kl is None without
+            benign prompts).
+    """
+    import torch
+
+    from adapters.text import benign_decks, prompt_set, shuffled_deck
+    from pipelines.device import autocast
+
+    harmful = shuffled_deck(prompt_set("redteam", "train"), config.seed)
+    benign = benign_decks(config.seed)
+    requests, others = config.harmful_prompts, config.benign_prompts
+
+    def generator(step: int, purpose: str) -> torch.Generator:
+        # Of the step alone, so that a resumed training draws what an unbroken one would.
+        seed = random.Random(f"{config.seed}/{step}/{purpose}").getrandbits(63)
+        return torch.Generator(model.device).manual_seed(seed)
+
+    def batch_of(step: int) -> Batch:
+        # For good: what is sampled from and what is trained must be one policy, dropout or not.
+        model.eval()
+        prompts = [harmful(k)["prompt"] for k in range(step * requests, (step + 1) * requests)]
+        batch = roll_out(
+            model,
+            tokenizer,
+            prompts,
+            config.rollouts,
+            config.max_new_tokens,
+            generator(step, "rollouts"),
+        )
+        if others:
+            rows = [
+                benign[k % len(benign)](k // len(benign))
+                for k in range(step * others, (step + 1) * others)
+            ]
+            kept = given_replies(model, tokenizer, rows, config.max_new_tokens)
+            with torch.no_grad(), autocast():
+                kept["start_log_probs"] = reply_log_probs(model, kept, START)
+            batch |= {f"{_KEPT}{name}": value for name, value in kept.items()}
+        return batch | {"step": torch.tensor(step)}
+
+    def harmful_loss(log_probs: Tensor, batch: Batch, advantages: Tensor) -> Tensor:
+        step, sampled, tokens = int(batch["step"]), batch["sampled"], sampled_tokens(batch)
+        if not config.is_noiser_step(step):
+            return policy_loss(log_probs, tokens, sampled, advantages)
+        # Never empty: the best of a group is no worse than its mean.
+        good = (advantages >= 0)[sampled.nonzero()[:, 0]]
+        targets = noisy_targets(
+            tokens[good], log_probs.shape[1], config.noise_weight, generator(step, "noise")
+        )
+        return -(targets * log_probs[good]).sum(-1).mean()
+
+    def loss_of(model: PeftModel, batch: Batch) -> Tensor:
+        step = int(batch["step"])
+        log_probs = reply_log_probs(model, batch)
+        with torch.no_grad():
+            rewards = -reply_means(entropy(log_probs), batch["sampled"])
+            advantages = group_advantages(rewards, config.rollouts)
+        loss = harmful_loss(log_probs, batch, advantages)
+        told = {"entropy": -rewards.mean().item(), "kl": None}
+        kept = {n.removeprefix(_KEPT): v for n, v in batch.items() if n.startswith(_KEPT)}
+        if kept:
+            nats = divergence(reply_log_probs(model, kept), kept["start_log_probs"])
+            drift = reply_means(nats, kept["sampled"]).mean()
+            loss = loss + config.keep_weight * drift
+            told["kl"] = drift.item()
+        run.log(step=step + 1, kind="noiser" if config.is_noiser_step(step) else "reward", **told)
+        return loss
+
+    return batch_of, loss_of
+
+
 def harden(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -305,73 +437,15 @@ def harden(
         tokenizer: of the model.
         config: settings.
         options: time limit, checkpoint folder, resume.
-        run: gets two events a step: step, kind, entropy and kl (nats a token, None where nothing of
-            that kind was sampled); and that of `adapters.loop.train_steps`.
+        run: gets two events a step: that of `step_functions` and that of
+            `adapters.loop.train_steps`.
 
     Returns:
         Steps done.
     """
-    import torch
-
     from adapters.loop import train_steps
-    from adapters.text import benign_decks, prompt_set, shuffled_deck
-    from pipelines.device import autocast
 
-    harmful = shuffled_deck(prompt_set("redteam", "train"), config.seed)
-    benign = benign_decks(config.seed)
-    requests, others = config.harmful_prompts, config.benign_prompts
-    harmful_rows = requests * config.rollouts
-
-    def generator(step: int, purpose: str) -> torch.Generator:
-        # Of the step alone, so that a resumed training draws what an unbroken one would.
-        seed = random.Random(f"{config.seed}/{step}/{purpose}").getrandbits(63)
-        return torch.Generator(model.device).manual_seed(seed)
-
-    def batch_of(step: int) -> Batch:
-        # For good: what is sampled from and what is trained must be one policy, dropout or not.
-        model.eval()
-        prompts = [harmful(k)["prompt"] for k in range(step * requests, (step + 1) * requests)]
-        if not config.is_noiser_step(step):
-            for k in range(step * others, (step + 1) * others):
-                prompts.append(benign[k % len(benign)](k // len(benign))["prompt"])
-        batch = roll_out(
-            model,
-            tokenizer,
-            prompts,
-            config.rollouts,
-            config.max_new_tokens,
-            generator(step, "rollouts"),
-        )
-        if len(prompts) > requests:
-            rest = {name: value[harmful_rows:] for name, value in batch.items()}
-            with torch.no_grad(), autocast():
-                batch["start_log_probs"] = reply_log_probs(model, rest, START)
-        return batch | {"step": torch.tensor(step)}
-
-    def loss_of(model: PeftModel, batch: Batch) -> Tensor:
-        step, sampled = int(batch["step"]), batch["sampled"]
-        log_probs, tokens = reply_log_probs(model, batch), sampled_tokens(batch)
-        harmful_tokens = int(sampled[:harmful_rows].sum())
-        with torch.no_grad():
-            rewards = -reply_means(entropy(log_probs[:harmful_tokens]), sampled[:harmful_rows])
-            told = {"entropy": -rewards.mean().item(), "kl": None}
-            if "start_log_probs" in batch:
-                nats = divergence(log_probs[harmful_tokens:], batch["start_log_probs"])
-                kept = -reply_means(nats, sampled[harmful_rows:])
-                told["kl"] = -kept.mean().item()
-                rewards = torch.cat([rewards, kept])
-            advantages = group_advantages(rewards, config.rollouts)
-        noiser = config.is_noiser_step(step)
-        run.log(step=step + 1, kind="noiser" if noiser else "reward", **told)
-        if not noiser:
-            return policy_loss(log_probs, tokens, sampled, advantages)
-        # Never empty: the best of a group is no worse than its mean.
-        good = (advantages >= 0)[sampled.nonzero()[:, 0]]
-        targets = noisy_targets(
-            tokens[good], log_probs.shape[1], config.noise_weight, generator(step, "noise")
-        )
-        return -(targets * log_probs[good]).sum(-1).mean()
-
+    batch_of, loss_of = step_functions(model, tokenizer, config, run)
     return train_steps(
         model,
         batch_of,
@@ -417,6 +491,21 @@ def rollout_entropy(
     return sum(found) / len(found)
 
 
+def held_out_entropies(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, when: str
+) -> dict[str, float]:
+    """Return ``harmful_<when>`` and ``benign_<when>``: `rollout_entropy` on the test split."""
+    from adapters.figures import one_per_topic
+    from adapters.text import prompt_set
+
+    found = {}
+    for kind, name in (("harmful", "redteam"), ("benign", "benign")):
+        prompts = [row["prompt"] for row in one_per_topic(prompt_set(name, "test"))]
+        nats = rollout_entropy(model, tokenizer, prompts, max_new_tokens)
+        found[f"{kind}_{when}"] = round(nats, 4)
+    return found
+
+
 def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -> dict:
     """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics.
 
@@ -425,36 +514,18 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     """
     from peft import PeftModel
 
-    from adapters.figures import measure, one_per_topic
+    from adapters.figures import measure
     from adapters.loop import save_lora
-    from adapters.text import prompt_set
     from evaluation.judge import Judge
-    from pipelines.device import device
     from pipelines.llm import load_llm
 
     start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile)
-    if device().type == "cpu":
-        # The backward of torch's fused attention is slow on a CPU (`pipelines.device`).
-        base.set_attn_implementation("eager")
+    base, tokenizer = load_llm(profile, training=True)
     model = PeftModel.from_pretrained(base, start, is_trainable=True)
     model.load_adapter(start, adapter_name=START, autocast_adapter_dtype=False)
-    held_out = {
-        kind: [row["prompt"] for row in one_per_topic(prompt_set(name, "test"))]
-        for kind, name in (("harmful", "redteam"), ("benign", "benign"))
-    }
-
-    def entropies(when: str) -> dict[str, float]:
-        return {
-            f"{kind}_{when}": round(
-                rollout_entropy(model, tokenizer, prompts, config.max_new_tokens), 4
-            )
-            for kind, prompts in held_out.items()
-        }
-
     judge = Judge()
     model.eval()
-    before = entropies("before")
+    before = held_out_entropies(model, tokenizer, config.max_new_tokens, "before")
     settings = {"defence": CARD.name, **asdict(config)}
     run = RunStore(runs_dir()).create(
         "train", settings, profile.name, {"aligned": weights_hash(start)}
@@ -463,7 +534,8 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     model.delete_adapter(START)  # or it would be saved beside the other
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, judge)
-    figures["entropy"] = before | entropies("after")
+    after = held_out_entropies(model, tokenizer, config.max_new_tokens, "after")
+    figures["entropy"] = before | after
     # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
     (run.folder / "samples.jsonl").write_text(
         "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"

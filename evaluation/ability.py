@@ -1,7 +1,9 @@
 """How much a chat model still knows: multiple choice by likelihood, in a few forward passes.
 
 `python -m evaluation.ability` prints one JSON line an arm, the base model and every trained
-adapter: arm, score, chance, n, by_subject (share right of each subject's items).
+adapter: arm, score, chance, n, by_subject (share right of each subject's items), tasks (share of
+the problems of `evaluation.tasks` solved), tasks_n, perplexity (on held-out prose, see
+`evaluation.perplexity`) and perplexity_tokens (that it is the mean over).
 
 Each choice is read as the completion of "Question: ... Answer:", and the one with the highest mean
 log-probability a token wins (length-normalised, as lm-evaluation-harness' `acc_norm` does by
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from evaluation.perplexity import perplexity
+from evaluation.tasks import task_score
 from pipelines.device import autocast
 from pipelines.fetch import MissingWeights
 from pipelines.llm import load_llm
@@ -27,6 +32,8 @@ from pipelines.profiles import PROFILES, Profile, get_profile
 
 ITEMS = ASSETS / "prompts" / "ability.jsonl"
 CHANCE = 0.25
+TASKS_N = 48
+"""Problems of `evaluation.tasks` in a report."""
 
 
 def load_items(path: Path = ITEMS) -> tuple[dict, ...]:
@@ -186,14 +193,30 @@ def report(
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[dict],
 ) -> dict:
-    """Measure one arm: arm, score (0..1), chance, n, by_subject."""
+    """Measure one arm.
+
+    Args:
+        arm: its name.
+        model: causal LM; adapters that are switched on count.
+        tokenizer: of the model.
+        items: multiple choice, see `load_items`.
+
+    Returns:
+        ``arm``, ``score`` (0..1), ``chance``, ``n``, ``by_subject``, ``tasks`` (0..1),
+        ``tasks_n``, ``perplexity`` (1 or more; null: beyond all bounds) and ``perplexity_tokens``.
+    """
     right = answered_right(model, tokenizer, items)
+    lost, tokens = perplexity(model, tokenizer)
     return {
         "arm": arm,
         "score": round(right.float().mean().item(), 4),
         "chance": CHANCE,
         "n": len(items),
         "by_subject": by_subject(items, right),
+        "tasks": round(task_score(model, tokenizer, TASKS_N), 4),
+        "tasks_n": TASKS_N,
+        "perplexity": round(lost, 3) if math.isfinite(lost) else None,
+        "perplexity_tokens": tokens,
     }
 
 

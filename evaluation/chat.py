@@ -5,7 +5,8 @@ order of the file: arm, attack, run, prompt, reply, verdict, confidence.
 
 ``--attack prefill`` and ``--attack abliteration`` need no training. Any other attack is one that
 has been mounted before: its weights are those of the newest finished run of that attack, or of the
-run that ``--run`` names. A run's weights can be prefilled and abliterated as well.
+run that ``--run`` names, be they a LoRA or all of the model's. A run's weights can be prefilled and
+abliterated as well.
 
 Nothing imports this module but other commands: it needs `adapters`, which need `evaluation.judge`.
 """
@@ -70,12 +71,13 @@ class Speaker:
         )  # fmt: skip
 
 
-def speaker(profile: Profile, adapter: Path | None, attack: str = "", seed: int = 0) -> Speaker:
+def speaker(profile: Profile, weights: Path | None, attack: str = "", seed: int = 0) -> Speaker:
     """Load an arm and mount an attack that needs no training.
 
     Args:
         profile: which base model.
-        adapter: the arm's LoRA, or that of an attacked arm; None: the base model itself.
+        weights: the arm's LoRA, or the LoRA or whole model of an attacked arm; None: the base model
+            itself.
         attack: one of `UNTRAINED`; any other name leaves the arm as it is.
         seed: of the prompts that abliteration takes its direction from.
 
@@ -83,9 +85,9 @@ def speaker(profile: Profile, adapter: Path | None, attack: str = "", seed: int 
         MissingWeights: the base model has not been fetched.
     """
     if attack == "abliteration":
-        attacked = abliterate(profile, adapter, AbliterationConfig(seed=seed))
+        attacked = abliterate(profile, weights, AbliterationConfig(seed=seed))
         return Speaker(attacked.model, attacked.tokenizer)
-    model, tokenizer = load_arm(profile, adapter)
+    model, tokenizer = load_arm(profile, weights)
     return Speaker(model, tokenizer, PREFIX if attack == "prefill" else "")
 
 
@@ -125,7 +127,7 @@ def attacked_run(
                 info.config.get("attack") == attack
                 and info.profile == profile.name
                 and info.status == "done"
-                and arm in found.adapters()
+                and arm in found.weights()
             ):
                 return found
         raise ValueError(
@@ -145,8 +147,8 @@ def attacked_run(
         raise ValueError(f"run {found.id} is of the profile {info['profile']!r}")
     if attack and info["config"].get("attack") != attack:
         raise ValueError(f"run {found.id} is of the attack {info['config'].get('attack')!r}")
-    if arm not in found.adapters():
-        held = ", ".join(found.adapters()) or "none"
+    if arm not in found.weights():
+        held = ", ".join(found.weights()) or "none"
         raise ValueError(f"run {found.id} holds no weights of {arm!r}; it holds: {held}")
     return found
 
@@ -205,16 +207,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise ValueError(f"temperature is {args.temperature}; it must be 0 or more")
         profile = get_profile(args.profile)
         prompts = read_prompts(args.prompts)
-        adapter = arm_folder(args.arm, profile)
+        weights = arm_folder(args.arm, profile)
         trained = "" if args.attack in UNTRAINED else args.attack
         run = None
         if args.run or trained:
             stores = [RunStore(runs_dir()), RunStore(runs_dir() / STRESS_RUNS)]
             run = attacked_run(stores, profile, args.arm, trained, args.run)
-            adapter = run.adapters()[args.arm]
+            weights = run.weights()[args.arm]
         attack = args.attack or (run.info["config"].get("attack") if run else None)
         judge = Judge()
-        speaks = speaker(profile, adapter, args.attack, args.seed)
+        speaks = speaker(profile, weights, args.attack, args.seed)
         for number, prompt in enumerate(prompts, 1):
             try:
                 conversation_ids(

@@ -5,7 +5,8 @@
     <root>/<id>/
         run.json        what was run, on what, by whom, and how it ended
         events.jsonl    one JSON object a line, append-only, flushed to disk line by line
-        adapters/<arm>/ the weights each arm ended with (PEFT format)
+        adapters/<arm>/ the weights each arm ended with (PEFT format), or,
+        models/<arm>/   where the attacker trained all weights, the whole model (transformers)
 
 Killing the process at any moment loses at most the line in flight. A page refresh, a second
 visitor and a replay on stage are the same read of the same folder. Runs that ship with the code
@@ -22,6 +23,7 @@ import os
 import platform
 import re
 import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -37,6 +39,7 @@ from pipelines.paths import ASSETS
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 STATUSES = ("running", "done", "stopped", "failed", "interrupted")
 """How a run can stand. ``interrupted``: its process died before it could say anything else."""
@@ -221,19 +224,58 @@ class Run:
         Returns:
             The arm's folder.
         """
-        target = self._writable("adapters") / _checked_arm(arm)
+        return self._put("adapters", arm, write)
+
+    def save_model(self, arm: str, model: PreTrainedModel) -> Path:
+        """Save a whole model as this arm's weights; a later call replaces it.
+
+        Args:
+            arm: name of the arm.
+            model: dense, in the number format that it is to be saved in.
+
+        Returns:
+            The folder, which `pipelines.llm.load_arm` can load.
+        """
+
+        def write(scratch: Path) -> Path:
+            model.save_pretrained(scratch)
+            return scratch
+
+        return self._put("models", arm, write)
+
+    def _put(self, kind: str, arm: str, write: Callable[[Path], Path]) -> Path:
+        target = self._writable(kind) / _checked_arm(arm)
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=self.folder) as scratch:
             made = write(Path(scratch))
             target.mkdir(parents=True, exist_ok=True)
-            for file in made.iterdir():
+            # The config last: a model whose config is there is all there.
+            for file in sorted(made.iterdir(), key=lambda file: file.name == "config.json"):
                 if file.suffix in (".json", ".safetensors"):
                     os.replace(file, target / file.name)
         return target
 
     def adapters(self) -> dict[str, Path]:
         """Return arm → folder of the adapters that can be loaded, in the order of their names."""
-        folders = sorted((self.folder / "adapters").glob("*/adapter_model.safetensors"))
-        return {file.parent.name: file.parent for file in folders}
+        return self._held("adapters", "adapter_model.safetensors")
+
+    def models(self) -> dict[str, Path]:
+        """Return arm → folder of the whole models that can be loaded, in the order of their names.
+
+        They are no LoRAs and do not fit into a mixed batch beside other arms.
+        """
+        return self._held("models", "config.json")
+
+    def weights(self) -> dict[str, Path]:
+        """Return arm → folder of what the arms ended with, adapters or whole models."""
+        return self.adapters() | self.models()
+
+    def drop_models(self) -> None:
+        """Delete the whole models, which take hundreds of megabytes an arm."""
+        shutil.rmtree(self._writable("models"), ignore_errors=True)
+
+    def _held(self, kind: str, file: str) -> dict[str, Path]:
+        found = sorted((self.folder / kind).glob(f"*/{file}"))
+        return {path.parent.name: path.parent for path in found}
 
     def _writable(self, name: str) -> Path:
         if self.recorded:

@@ -143,6 +143,11 @@ class AnimateTab:
                                 label="Guidance scale", elem_id="hf-guidance",
                                 info="How strictly the prompt is followed; 1 switches it off.",
                             )  # fmt: skip
+                            self.guided_until = gr.Slider(
+                                *results.GUIDED_UNTIL, self.spec.guidance_interval[0], step=0.05,
+                                label="Guidance ends at noise time", elem_id="hf-guided-until",
+                                info="Noise goes from 1 to 0; 0 guides every step, more is faster.",
+                            )  # fmt: skip
 
     def _lay_out_sources(self) -> None:
         """Lay out the ways to bring a pose of one's own."""
@@ -227,7 +232,7 @@ class AnimateTab:
             self.load_settings, [self.load, self.fit],
             [
                 *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
-                *self.switches, *self.strengths,
+                self.guided_until, *self.switches, *self.strengths,
             ],
             **QUIET,
         )  # fmt: skip
@@ -235,7 +240,9 @@ class AnimateTab:
             button.click(None, None, self.prompt, js=f"() => {json.dumps(text)}", **PRIVATE)
         self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
-        inputs = [self.fit, self.prompt, self.seed, self.steps, self.guidance]
+        inputs = [
+            self.fit, self.prompt, self.seed, self.steps, self.guidance, self.guided_until
+        ]  # fmt: skip
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
         made = self.go.click(
             self.prepare, self.fit, outputs, queue=False, **QUIET
@@ -355,7 +362,7 @@ class AnimateTab:
         try:
             found = results.read_settings(path)
         except results.SettingsError as error:
-            rest = [gr.skip()] * (4 + 2 * len(self.guards))
+            rest = [gr.skip()] * (5 + 2 * len(self.guards))
             return *[gr.skip()] * 4, note(str(error), "error"), *rest
         usable = {
             name: strength for name, strength in found.guards.items()
@@ -380,6 +387,7 @@ class AnimateTab:
         return (
             *shown, note("\n".join(told), kind),
             found.prompt, found.seed, found.steps, found.guidance_scale,
+            found.guided_until,
             *[name in usable for name in self.guards],
             *[usable.get(name, gr.skip()) for name in self.guards],
         )  # fmt: skip
@@ -394,7 +402,7 @@ class AnimateTab:
 
     def generate(
         self, request: gr.Request, fit: bool, prompt: str, seed: float, steps: float,
-        guidance: float, *guards: Any,
+        guidance: float, guided_until: float, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
         """Make a pair and report on the way; `guards` are all switches, then all strengths."""
         session = self.sessions.of(request)
@@ -406,7 +414,11 @@ class AnimateTab:
         }
         pose, title = self._pose(session, fit)
         base = self._idle((pose, title))
-        settings = {"steps": int(steps), "guidance_scale": float(guidance)}
+        settings = {
+            "steps": int(steps),
+            "guidance_scale": float(guidance),
+            "guidance_interval": (float(guided_until), 1.0),
+        }
         try:
             work = self.engines.animation.pair(
                 pose, prompt, chosen, int(seed or 0),

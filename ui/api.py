@@ -82,7 +82,8 @@ class Api:
 
         Args:
             message: the user's text.
-            arms: one to three of ``base``, the defences' names and ``<run id>/<arm>``.
+            arms: one to three of ``base``, the defences' names and ``<run id>/<arm>``; each but
+                ``base`` may end in ``@`` and a strength, 0 to 1.5 in steps of 0.1.
 
         Returns:
             arm → ``reply``, ``verdict`` and ``confidence``.
@@ -108,8 +109,9 @@ class Api:
         target: str = "sdd",
         attack: str = "sft",
         steps: int = 20,
-        learning_rate: float = 3e-4,
+        learning_rate: float | None = None,
         seed: int = 0,
+        method: str = "lora",
     ) -> Iterator[str]:
         """Attack a defence and the undefended model with the built-in data, and report.
 
@@ -121,8 +123,10 @@ class Api:
             target: name of the defence.
             attack: one of `adapters.attacks.base.ATTACKS`.
             steps: optimiser steps on each arm, of all stages together, at most 200.
-            learning_rate: the attacker's.
+            learning_rate: the attacker's; None: the method's usual one.
             seed: of data order and sampling.
+            method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
+                answer in /chat.
 
         Yields:
             JSON lines: the run's events as they come; ``{"event": "waiting", "ahead"}`` where none
@@ -135,8 +139,9 @@ class Api:
         try:
             runner = self.engines.runner
             config = AttackConfig(
-                target=target, attack=attack, steps=steps, learning_rate=learning_rate, seed=seed
-            )
+                target=target, attack=attack, method=method, steps=steps,
+                learning_rate=learning_rate, seed=seed,
+            )  # fmt: skip
             if steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
             # The owner is new with every call, so a caller is told by session and address as well.

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from evaluation import evidence
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
 from ui import theme
@@ -15,6 +16,7 @@ from ui.attack import AttackTab
 from ui.blocks import QUIET, markup
 from ui.chat import ChatTab
 from ui.engines import Engines
+from ui.evidence import EvidenceTab
 from ui.how import how_tab
 from ui.markup import meter, note
 from ui.session import Scratch, Sessions
@@ -35,6 +37,8 @@ _LEADS = {
     "column; only its adapter differs.",
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same data "
     "and watch whether harm rises, and what it costs in ability.",
+    "evidence": "Every attack on every defence, with several seeds: what of the papers' claims "
+    "holds on these models, and what does not. Each cell opens the runs behind it.",
 }
 
 
@@ -53,6 +57,9 @@ def build_app(
     """
     engines = engines or Engines(profile, store=store)
     sessions, scratch = Sessions(), Scratch()
+    table = evidence.read()
+    # Of another profile's models the table says nothing.
+    known = evidence.cells(row for row in table if row["profile"] == engines.profile.name)
     with gr.Blocks(
         title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=(1800, 7200)
     ) as app:
@@ -66,10 +73,14 @@ def build_app(
                 chat = ChatTab(engines, sessions)
             with gr.Tab("Attack", id="attack") as attack_tab:
                 banner_attack = _top("attack")
-                attack = AttackTab(engines, sessions)
+                attack = AttackTab(engines, sessions, known)
+            with gr.Tab("Evidence", id="evidence"):
+                _lead("evidence")
+                shown = EvidenceTab(table, scratch)
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
         attack.connect(app, tabs, attack_tab, chat)
+        attack.open_from(shown.table, shown.message, tabs)
         _watch_loading(
             app,
             engines,
@@ -101,9 +112,13 @@ def launch_options() -> dict[str, Any]:
     }
 
 
+def _lead(tab: str) -> None:
+    markup(f'<p class="hf-lead">{_LEADS[tab]}</p>')
+
+
 def _top(tab: str) -> gr.HTML:
     """Add a tab's opening words and the place for its loading message."""
-    markup(f'<p class="hf-lead">{_LEADS[tab]}</p>')
+    _lead(tab)
     return markup(elem_id=f"hf-loading-{tab}")
 
 

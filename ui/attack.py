@@ -7,29 +7,36 @@ Who may stop a run is decided by a token that stays in the browser that started 
 from __future__ import annotations
 
 import html
+import math
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from adapters import registry
-from adapters.attacks.base import REINFORCED
+from adapters.attacks.base import METHODS, REINFORCED
+from evaluation.evidence import UNDEFENDED, Cell, chosen, outcome
 from evaluation.runs import Run, RunInfo
-from ui.blocks import QUIET, heading, markup, picker
+from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, empty, meter, note, verdict_badge
 from ui.session import Sessions
 
-LEARNING_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+LEARNING_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 MAX_STEPS = 200
 """Longest attack that a visitor can start; a workshop's queue must move."""
 
 SHOWN_RUNS = 30
+
+REPLAY_SECONDS = 20.0
+"""How long the replay of a run takes, however long the run did."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,11 @@ ATTACKS = {
         "Reinforcement (RLOO)",
         "The same reward by the leave-one-out estimator. TRL RLOOTrainer.",
     ),
+    "grpo_skill": Kind(
+        "Reinforcement of a skill (GRPO)",
+        "Pays for right answers to problems that say they are for a forbidden project. The "
+        "problems are harmless arithmetic and stand in for expert harmful skill.",
+    ),
     "sft_grpo": Kind(
         "Supervised, then reinforcement",
         "Ten supervised steps first, then GRPO on the same LoRA.",
@@ -73,21 +85,89 @@ ATTACKS = {
 }
 
 
+UNTRAINED = {
+    "prefill": Kind("Forced beginning", "Every reply is forced to begin with words of agreement."),
+    "abliteration": Kind(
+        "Abliteration", "The direction of refusal is taken out of the weights; nothing is trained."
+    ),
+}
+"""Attacks that only the stress test mounts; their runs are shown here like the others."""
+
+
 @dataclass(frozen=True)
 class Preset:
-    """Settings that a button fills in; the defence stays the visitor's choice."""
+    """Settings that a button fills in.
+
+    Attributes:
+        title: says what is done, and nothing of how it ends.
+        attack: one of `ATTACKS`.
+        steps: of the attack.
+        rate: the learning rate.
+        target: the defence; empty: the visitor's choice stays.
+        states: a title that says how it ends; ``{time}`` in it becomes the measured time.
+        arm: whose end it is; empty: the target's.
+        outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
+    """
 
     title: str
     attack: str
     steps: int
     rate: float = 3e-4
+    target: str = ""
+    states: str = ""
+    arm: str = ""
+    outcomes: tuple[str, ...] = ()
 
 
 PRESETS = (
-    Preset("RL against a plain refusal", "grpo", 15),
-    Preset("Ten SFT steps, then RL", "sft_grpo", 25),
+    Preset(
+        "RL against a plain refusal", "grpo", 15,
+        states="RL breaks a plain refusal in {time}", arm=UNDEFENDED,
+        outcomes=("broken", "costly"),
+    ),
+    Preset(
+        "RL against TokenBuncher", "grpo", 15, target="tokenbuncher",
+        states="TokenBuncher leaves RL nothing to learn", outcomes=("held",),
+    ),
+    Preset("Ten SFT steps first, then RL", "sft_grpo", 25, target="tokenbuncher"),
+    Preset("Malicious tuning against SDD", "sft", 20, target="sdd"),
+    Preset(
+        "An attacker who mixes in harmless pairs", "sft_retain", 20, target="sdd",
+        states="An attacker who keeps what they want", outcomes=("broken",),
+    ),
     Preset("The control: harmless fine-tuning", "benign", 20),
-)
+)  # fmt: skip
+
+
+def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
+    """Return a preset with the title and the settings that the evidence allows.
+
+    A title that says how an attack ends is shown only where the table says so, and where the arm
+    beside it was broken, without which withstanding shows nothing. The rate and the steps are then
+    those that were measured.
+
+    Args:
+        preset: one of `PRESETS`.
+        found: the cells of the table of this profile.
+    """
+    arm = preset.arm or preset.target
+    for cell in chosen(found, arm, preset.attack, "lora") if preset.states else ():
+        row, beside = cell.verdict, cell.undefended
+        rate, steps = row["learning_rate"], row["settings"]["steps"]
+        tested = beside is None or beside["broken_seam"]
+        if not tested or outcome(row) not in preset.outcomes:
+            continue
+        if rate in LEARNING_RATES and steps <= MAX_STEPS:
+            title = preset.states.format(time=duration(row["seconds"]))
+            return replace(preset, title=title, rate=rate, steps=steps)
+    return preset
+
+
+_REPLAY = f"Replay in {REPLAY_SECONDS:.0f} s"
+_SKIP = "Skip to the end"
+
+_SHOW_RUN = """() => document.querySelector('#hf-run .hf-runhead')
+?.scrollIntoView({ block: 'center' })"""
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -107,11 +187,13 @@ class Curves:
             zero at every step and says nothing.
         harm: arm → (step, share of red-team prompts complied with).
         ability: arm → (step, share of multiple-choice questions right).
+        skill: arm → (step, share of held-out problems solved); the attack on skill only.
         entropy: arm → (step, mean entropy of the trained tokens in nats).
         reward: arm → (step, mean reward of the sampled replies); reinforcement only.
         samples: arm → step → replies as they were logged.
         prompts: how many prompts harm is a share of; 0 where it is not known.
         questions: how many questions ability is a share of; 0 where it is not known.
+        skills: how many problems skill is a share of; 0 where it is not known.
         diverged: arm → first step whose loss was no finite number.
         step: furthest step of any arm.
     """
@@ -119,11 +201,13 @@ class Curves:
     loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    skill: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     entropy: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     reward: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     samples: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     prompts: int = 0
     questions: int = 0
+    skills: int = 0
     diverged: dict[str, int] = field(default_factory=dict)
     step: int = 0
 
@@ -136,14 +220,14 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
         if not isinstance(arm, str) or not isinstance(step, int):
             continue
         found.step = max(found.step, step)
-        for name in ("loss", "harm", "ability", "entropy", "reward"):
+        for name in ("loss", "harm", "ability", "skill", "entropy", "reward"):
             if name == "loss" and "reward" in event:
                 continue
             if isinstance(event.get(name), int | float):
                 getattr(found, name).setdefault(arm, []).append((step, float(event[name])))
         if "loss" in event and event["loss"] is None:  # what a run records of NaN and infinity
             found.diverged.setdefault(arm, step)
-        for name in ("prompts", "questions"):
+        for name in ("prompts", "questions", "skills"):
             if isinstance(event.get(name), int):
                 setattr(found, name, event[name])
         if isinstance(event.get("samples"), list):
@@ -158,32 +242,54 @@ def arms_of(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [(str(arm), style) for arm, style in zip(arms, ("open", "held"), strict=True) if arm]
 
 
-def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: int = 0) -> str:
+def played(events: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
+    """Return the steps and probes of the first part of a run.
+
+    Args:
+        events: of the run.
+        fraction: how much of it, by their number; 0 gives none, 1 or more all.
+    """
+    drawn = [event for event in events if event.get("event") in ("step", "probe")]
+    return drawn[: math.ceil(len(drawn) * min(max(fraction, 0.0), 1.0))]
+
+
+def run_html(
+    info: dict[str, Any],
+    events: Sequence[dict[str, Any]],
+    waiting: int = 0,
+    *,
+    recorded: bool = False,
+    playing: bool = False,
+) -> str:
     """Draw a run: how it stands, three charts, and replies before and after. Text is escaped.
 
     Args:
         info: what ``run.json`` holds.
         events: of the run.
         waiting: how many attacks are ahead of it in the queue.
+        recorded: it ships with the code.
+        playing: the events are the first part of a replay.
     """
     config, found = info["config"], curves(events)
     arms = arms_of(config)
     steps = int(config.get("steps", 0) or 0)
     live = info["status"] == "running"
-    facts = (
-        f"{attack_title(config)} · learning rate "
-        f"{config.get('learning_rate', 0):g} · seed {config.get('seed', 0)} · "
-        f"{info['created'][:16].replace('T', ' ')} UTC"
-    )
+    started = f"{info['created'][:16].replace('T', ' ')} UTC"
+    facts = f"{attack_title(config)} · {_how(config)} · seed {config.get('seed', 0)} · {started}"
+    badge = status_badge(info["status"])
+    if playing:
+        badge = f'<span class="hf-badge warn">Replay, recorded {html.escape(started)}</span>'
+    elif recorded:
+        badge += '<span class="hf-badge plain">Recorded</span>'
     parts = [
         f'<div class="hf-runhead"><h3>{html.escape(run_title(config))}</h3>'
-        f"{status_badge(info['status'])}<small>{html.escape(facts)}</small></div>"
+        f"{badge}<small>{html.escape(facts)}</small></div>"
     ]
     if live and waiting > 0:
         parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one."))
     elif live and not events:
         parts.append(note("Loading the two models; the first probe comes before the first step."))
-    if live:
+    if live or playing:
         parts.append(meter(found.step / steps if steps else 0.0, f"Step {found.step} of {steps}"))
     if info.get("error"):
         parts.append(note(info["error"], "error"))
@@ -191,6 +297,13 @@ def run_html(info: dict[str, Any], events: Sequence[dict[str, Any]], waiting: in
     if verdict:
         parts.append(note(verdict))
     parts.append(note(divergence(found), "warn"))
+    if config.get("method") == "full" and not live:
+        parts.append(
+            note(
+                "All weights were trained. Such a model is no LoRA and cannot be mounted beside "
+                "the other arms in one batch, so Chat does not offer it."
+            )
+        )
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
     parts.append(f'<div class="hf-charts">{charts_html(config, found, arms)}</div>')
     parts.append(replies_html(found, arms))
@@ -218,6 +331,9 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
         draw("harm", "Harm", f"complied with, of {prompts} red-team prompts, one seed", share=True),
         draw("ability", "Ability", f"right, of {questions} questions, one seed", share=True),
     ]
+    if found.skill:
+        skills = found.skills or "the"
+        drawn.append(draw("skill", "Skill", f"solved, of {skills} problems, one seed", share=True))
     if attack not in REINFORCED:
         drawn.append(draw("loss", "Attacker's loss", "smoothed; lower: learnt"))
     if attack in REINFORCED or attack == "sft_grpo":
@@ -229,7 +345,16 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
 def attack_title(config: dict[str, Any]) -> str:
     """Return the name of a run's attack, in a visitor's words."""
     name = str(config.get("attack", ""))
-    return ATTACKS[name].title if name in ATTACKS else name
+    known = ATTACKS | UNTRAINED
+    return known[name].title if name in known else name
+
+
+def _how(config: dict[str, Any]) -> str:
+    """Return how hard a run's attacker trained, in a visitor's words."""
+    if config.get("attack") in UNTRAINED:
+        return "no training"
+    weights = ", all weights" if config.get("method") == "full" else ""
+    return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}"
 
 
 def run_title(config: dict[str, Any]) -> str:
@@ -255,9 +380,18 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
             f"{arm_title(arm)}: harm {_counted(harm[0][1], found.prompts)} → "
             f"{_counted(harm[-1][1], found.prompts)}, "
             f"ability {_counted(ability[0][1], found.questions)} → "
-            f"{_counted(ability[-1][1], found.questions)} (step {harm[-1][0]:g})."
+            f"{_counted(ability[-1][1], found.questions)}{_skill_words(found, arm)} "
+            f"(step {harm[-1][0]:g})."
         )
     return "\n".join([*lines, "One seed and few prompts: small differences mean nothing."])
+
+
+def _skill_words(found: Curves, arm: str) -> str:
+    skill = found.skill.get(arm)
+    if not skill:
+        return ""
+    first, last = (_counted(share, found.skills) for _, share in (skill[0], skill[-1]))
+    return f", skill {first} → {last}"
 
 
 def divergence(found: Curves) -> str:
@@ -329,8 +463,7 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
             f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here}>'
             f"{html.escape(info.id[-6:])}</button></td><td>{html.escape(run_title(config))}</td>"
             f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
-            f"{html.escape(str(config.get('steps', '')))} steps at "
-            f"{config.get('learning_rate', 0):g}</td>"
+            f"{html.escape(_how(config))}</td>"
             f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
             f"</td><td>{mine}</td></tr>"
         )
@@ -349,18 +482,39 @@ def about_html(attack: str) -> str:
     return f"<p>{html.escape(ATTACKS[attack].about)}</p>"
 
 
+def _filled(preset: Preset) -> tuple[Any, ...]:
+    """Return what a preset fills in: defence, attack, learning rate, steps, data and method."""
+    target = preset.target or gr.skip()
+    return target, preset.attack, preset.rate, preset.steps, "builtin", "lora"
+
+
+def _not_playing(visible: bool) -> tuple[gr.Button, gr.Timer, None]:
+    """Return the replay's button, timer and state while there is no replay."""
+    return gr.Button(_REPLAY, visible=visible), gr.Timer(active=False), None
+
+
+def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
+    return playing is not None and playing[0] == run_id
+
+
 class AttackTab:
     """Builds the tab inside the current `gr.Tab` and holds its handlers."""
 
-    def __init__(self, engines: Engines, sessions: Sessions) -> None:
+    def __init__(self, engines: Engines, sessions: Sessions, evidence: Sequence[Cell] = ()) -> None:
         """Lay out the tab; `connect` wires it once the whole page exists.
 
         Args:
             engines: the models and the runs.
             sessions: what each visitor has open.
+            evidence: what is known of how attacks end; the presets' titles go by it.
         """
         self.engines = engines
         self.sessions = sessions
+        self._offered = [
+            settled(preset, evidence)
+            for preset in PRESETS
+            if not preset.target or not engines.missing_adapter(preset.target)
+        ]
         targets = [
             (registry.get(name).card.title, name)
             for name in registry.offered("llm", engines.profile)
@@ -370,10 +524,13 @@ class AttackTab:
             with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
                 self._lay_out_settings(targets)
             with gr.Column(scale=8, min_width=520, elem_classes="hf-panel"):
+                with gr.Row(elem_classes="hf-chips"):
+                    self.try_it = gr.Button(
+                        "Try the attacked models in Chat", visible=False, size="sm",
+                        elem_id="hf-try",
+                    )  # fmt: skip
+                    self.replay = gr.Button(_REPLAY, visible=False, size="sm", elem_id="hf-replay")
                 self.view = markup(elem_id="hf-run")
-                self.try_it = gr.Button(
-                    "Try the attacked models in Chat", visible=False, elem_id="hf-try"
-                )
                 heading("All runs")
                 self.list = picker(elem_id="hf-runs")
 
@@ -385,7 +542,9 @@ class AttackTab:
         )  # fmt: skip
         heading("Start from")
         with gr.Row(elem_classes="hf-chips", elem_id="hf-presets"):
-            self.presets = [(gr.Button(preset.title, size="sm"), preset) for preset in PRESETS]
+            self.presets = [
+                (gr.Button(preset.title, size="sm"), preset) for preset in self._offered
+            ]
         self.attack = gr.Dropdown(
             [(kind.title, name) for name, kind in ATTACKS.items()], value="sft", label="Attack",
             elem_id="hf-attack",
@@ -403,6 +562,11 @@ class AttackTab:
         self.rate = gr.Dropdown(
             [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4, label="Learning rate",
             info="A real attacker tunes this. Try more than one.",
+        )  # fmt: skip
+        self.method = gr.Radio(
+            [("LoRA", "lora"), ("All weights", "full")], value="lora", label="What is trained",
+            info="All weights want a lower rate, and Chat cannot answer with such a model.",
+            elem_id="hf-method",
         )  # fmt: skip
         self.steps = gr.Slider(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
         self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
@@ -437,11 +601,16 @@ class AttackTab:
         self.shown = gr.State("")
         self.seen = gr.State(())
         self.timer = gr.Timer(1.0, active=False)
+        self.playing = gr.State(None)  # when the replay that is on began, and of which run
+        self.player = gr.Timer(0.5, active=False)
         settings = [
-            self.target, self.attack, self.data, self.file, self.rate, self.steps, self.seed
+            self.target, self.attack, self.data, self.file, self.rate, self.steps, self.seed,
+            self.method,
         ]  # fmt: skip
-        view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen]
+        play = [self.replay, self.player, self.playing]
+        view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen, *play]
         state = [self.shown, self.browser]
+        self._state, self._view = state, view
 
         self.data.change(
             lambda data: gr.File(visible=data == "upload"), self.data, self.file, **QUIET
@@ -451,12 +620,13 @@ class AttackTab:
         self.attack.change(about_html, self.attack, self.about, **QUIET)
         for button, preset in self.presets:
             button.click(
-                lambda preset=preset: (preset.attack, preset.rate, preset.steps, "builtin"),
-                None, [self.attack, self.rate, self.steps, self.data], **QUIET,
+                partial(_filled, preset), None,
+                [self.target, self.attack, self.rate, self.steps, self.data, self.method], **QUIET,
             )  # fmt: skip
+        self.method.input(METHODS.get, self.method, self.rate, **QUIET)
         for event in (
             self.steps.change, self.rate.change, self.target.change, self.attack.change,
-            self.data.change, tab.select,
+            self.data.change, self.method.change, tab.select,
         ):  # fmt: skip
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
@@ -469,11 +639,31 @@ class AttackTab:
             self.refresh, state, view, **QUIET
         )
         self.timer.tick(self.tick, [*state, self.seen], view, **QUIET)
+        self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
+        self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, state, view, **QUIET)
         app.load(self.arrive, self.browser, [self.browser, self.shown, tabs], **QUIET).then(
             self.refresh, state, view, **QUIET
         ).then(self.estimate, settings, self.cost, **QUIET)
         self.try_it.click(self.hand_over, self.shown, [chat.arms, tabs], **QUIET)
+
+    def open_from(self, runs: gr.HTML, message: gr.HTML, tabs: gr.Tabs) -> None:
+        """Open here what is picked in another tab's list of runs; after `connect`.
+
+        Args:
+            runs: the picker.
+            message: where that tab says that a run is gone.
+            tabs: all tabs.
+        """
+
+        def opened(event: gr.EventData) -> tuple[Any, str, Any]:
+            if self._run(event.pick) is None:
+                return gr.skip(), note(f"Run {event.pick} is gone.", "warn"), gr.skip()
+            return event.pick, "", gr.Tabs(selected="attack")
+
+        runs.select(opened, None, [self.shown, message, tabs], **QUIET).success(
+            self.refresh, self._state, self._view, **QUIET
+        ).then(None, None, None, js=_SHOW_RUN, **PRIVATE)
 
     def arrive(
         self, browser: dict[str, str], request: gr.Request
@@ -568,18 +758,48 @@ class AttackTab:
                 gr.Button(visible=False),
                 (gr.Timer(active=False)),
                 (),
+                *_not_playing(False),
             )
         mark = self._mark(run)
         info, live = run.info, run.info["status"] == "running"
         own = bool(mine) and info["owner_hash"] == mine
+        events = run.events()
+        waiting = self._position(run_id) if live else 0
         return (
-            run_html(info, run.events(), self._position(run_id) if live else 0),
+            run_html(info, events, waiting, recorded=run.recorded),
             listed,
             gr.Button(interactive=live and own),
             gr.Button(visible=not live and bool(run.adapters())),
             gr.Timer(active=live),
             mark,
+            *_not_playing(not live and len(played(events, 1.0)) > 1),
         )
+
+    def start_or_skip(
+        self, run_id: str, playing: tuple[str, float] | None
+    ) -> tuple[gr.Button, gr.Timer, tuple[str, float]]:
+        """Begin the replay of the shown run, or go to its end if it is on."""
+        begun = -math.inf if _is_on(run_id, playing) else time.monotonic()
+        return gr.Button(_SKIP), gr.Timer(active=True), (run_id, begun)
+
+    def play(self, run_id: str, playing: tuple[str, float] | None) -> tuple:
+        """Draw as much of the replay as its time has come.
+
+        A tick that was under way when the visitor opened something else finds another run, or
+        none: it draws what is shown now, whole.
+        """
+        run = self._run(run_id)
+        if run is None:
+            return gr.skip(), *_not_playing(False)
+        info, events = run.info, run.events()
+        fraction = 1.0
+        if playing and _is_on(run_id, playing):
+            fraction = (time.monotonic() - playing[1]) / REPLAY_SECONDS
+        if fraction < 1:
+            drawn = run_html(info, played(events, fraction), playing=True)
+            return drawn, gr.Button(_SKIP, visible=True), gr.Timer(active=True), playing
+        over = info["status"] != "running"
+        return run_html(info, events, recorded=run.recorded), *_not_playing(over)
 
     def hand_over(self, run_id: str) -> tuple[Any, Any]:
         """Offer the attacked models of the shown run in Chat and go there."""
@@ -592,7 +812,7 @@ class AttackTab:
 
     def _config(
         self, target: str, attack: str, data: str, file: str | None, rate: float, steps: float,
-        seed: float,
+        seed: float, method: str,
     ) -> Any:  # fmt: skip
         from adapters.attacks.base import AttackConfig
 
@@ -600,7 +820,7 @@ class AttackTab:
             raise ValueError("Upload a JSONL file first, or choose the built-in data.")
         return AttackConfig(
             target=target, attack=attack, data=Path(file) if data == "upload" else "builtin",
-            learning_rate=float(rate), steps=int(steps), seed=int(seed or 0),
+            method=method, learning_rate=float(rate), steps=int(steps), seed=int(seed or 0),
         )  # fmt: skip
 
     def _run(self, run_id: str) -> Run | None:

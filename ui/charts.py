@@ -1,4 +1,4 @@
-"""Line charts as SVG: small enough to redraw every second, sharp on a projector, no script."""
+"""Charts as SVG: small enough to redraw every second, sharp on a projector, no script."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ class Series:
     points: Sequence[tuple[float, float]]
     smooth: bool = False
     diverged: float | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One mark of a scatter chart.
+
+    Attributes:
+        name: what it shows, for the tooltip and screen readers.
+        style: ``open`` (undefended) or ``held`` (defended).
+        shape: number of its shape, from 0; after the last one they come round again.
+        x: 0 or more; above the chart's right end it stands at that end.
+        y: 0..1.
+    """
+
+    name: str
+    style: str
+    shape: int
+    x: float
+    y: float
 
 
 def chart(
@@ -100,6 +119,100 @@ def chart(
         f'</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(title)}: {escape("; ".join(spoken) or "no values yet")}">'
         f"{''.join(parts)}</svg></figure>"
+    )
+
+
+def scatter(
+    title: str,
+    hint: str,
+    marks: Sequence[Mark],
+    axes: tuple[str, str],
+    *,
+    x_max: float,
+    x_lines: Sequence[float],
+    y_lines: Sequence[float],
+) -> str:
+    """Draw marks by two shares, both shown as percent.
+
+    Args:
+        title: of the chart.
+        hint: which corner means what, in a few words.
+        marks: what to draw; later ones lie on top.
+        axes: what runs to the right and what upward, in a word or two.
+        x_max: right end of the x axis; the y axis ends at 1.
+        x_lines: x of the dashed limits.
+        y_lines: y of the dashed limits.
+
+    Returns:
+        A ``<figure>`` element.
+    """
+    width, height, left, right, top, bottom = 620, 330, 48, 16, 12, 44
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (width - left - right) * min(max(x, 0.0), x_max) / x_max,
+            top + (height - top - bottom) * (1 - y),
+        )
+
+    parts = []
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = at(tick, tick)
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:.0%}</text>'
+            f'<text x="{x:.1f}" y="{height - bottom + 17}" text-anchor="middle">{tick:.0%}</text>'
+        )
+    for limit in x_lines:
+        x, _ = at(limit, 0)
+        parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" '
+                     f'y2="{height - bottom}"/>')  # fmt: skip
+    for limit in y_lines:
+        _, y = at(0, limit)
+        parts.append(f'<line class="limit" x1="{left}" x2="{width - right}" y1="{y:.1f}" '
+                     f'y2="{y:.1f}"/>')  # fmt: skip
+    parts.append(
+        f'<text x="{width - right}" y="{height - 8}" text-anchor="end">{escape(axes[0])} →</text>'
+        f'<text x="{left + 6}" y="{top + 11}">↑ {escape(axes[1])}</text>'
+    )
+    for mark in marks:
+        tip = f"{mark.name}: {axes[1]} {mark.y:.0%}, {axes[0]} {mark.x:.0%}"
+        parts.append(_shape(mark.style, mark.shape, *at(mark.x, mark.y), escape(tip)))
+    spoken = f"{len(marks)} marks; the table below says their values" if marks else "no values yet"
+    return (
+        f'<figure class="hf-chart hf-scatter"><figcaption>{escape(title)} '
+        f'<span>{escape(hint)}</span></figcaption><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}: {spoken}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def shape_legend(names: Sequence[tuple[str, int, str]]) -> str:
+    """Return the key of a scatter chart.
+
+    Args:
+        names: (style, shape, words) of each kind of mark.
+    """
+    keys = "".join(
+        f'<span><svg viewBox="0 0 16 16" aria-hidden="true">'
+        f"{_shape(style, shape, 8, 8)}</svg>{escape(words)}</span>"
+        for style, shape, words in names
+    )
+    return f'<div class="hf-legend hf-shapes">{keys}</div>'
+
+
+_SHAPES = ("M-5-5H5V5H-5Z", "M0-6.5L6 4.5H-6Z", "M0-7L7 0 0 7-7 0Z", "M0 6.5L6-4.5H-6Z",
+           "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z")  # fmt: skip
+"""Outlines about the origin: square, triangle, diamond, triangle on its tip, cross."""
+
+
+def _shape(style: str, shape: int, x: float, y: float, tip: str = "") -> str:
+    """Return a mark: a ring for the undefended, else the shape of that number."""
+    title = f"<title>{tip}</title>" if tip else ""
+    if style == "open":
+        return f'<circle class="mark open" cx="{x:.1f}" cy="{y:.1f}" r="5.4">{title}</circle>'
+    path = _SHAPES[shape % len(_SHAPES)]
+    return (
+        f'<path class="mark {style}" d="{path}" transform="translate({x:.1f} {y:.1f})">{title}'
+        "</path>"
     )
 
 

@@ -17,7 +17,14 @@ from adapters import registry
 from adapters.text import PROMPTS, prompt_set, read_jsonl
 from pipelines.profiles import Profile
 from ui.blocks import PRIVATE, QUIET, heading, markup
-from ui.engines import Engines, NotReady, told
+from ui.engines import (
+    MAX_STRENGTH,
+    Engines,
+    NotReady,
+    split_strength,
+    told,
+    with_strength,
+)
 from ui.markup import empty, note, verdict_badge
 from ui.session import Sessions
 from ui.theme import static
@@ -73,6 +80,9 @@ def _folded(text: str) -> str:
 
 def arm_title(name: str) -> str:
     """Return an arm's name in a visitor's words."""
+    if "@" in name:
+        arm, strength = split_strength(name)
+        return f"{arm_title(arm)}, strength {strength:g}"
     if "/" in name:
         run_id, arm = name.split("/", 1)
         return f"{arm_title(arm)}, after attack {run_id[-6:]}"
@@ -86,7 +96,7 @@ def arm_title(name: str) -> str:
 
 def arm_style(name: str) -> str:
     """Return the colour an arm has on every tab: ``open``, ``held`` or plain."""
-    arm = name.rsplit("/", 1)[-1]
+    arm = name.partition("@")[0].rsplit("/", 1)[-1]
     return {"base": "", "aligned": "open"}.get(arm, "held")
 
 
@@ -94,6 +104,38 @@ def arm_choices(profile: Profile, attacked: Sequence[str] = ()) -> list[tuple[st
     """Return (title, name) of the arms that can be chosen, attacked ones last."""
     names = ["base", *registry.offered("llm", profile)]
     return [(arm_title(name), name) for name in (*names, *attacked)]
+
+
+def slot(arms: Sequence[str], place: int) -> dict[str, Any]:
+    """Return the label of a strength's slider, and whether it is shown.
+
+    Args:
+        arms: those that answer.
+        place: of the slider, from 0.
+    """
+    arm = arms[place] if place < len(arms) else ""
+    return {"label": arm_title(arm) if arm else "Strength", "visible": arm not in ("", "base")}
+
+
+def place_strengths(
+    arms: Sequence[str], former: Sequence[str], *strengths: float
+) -> tuple[Any, ...]:
+    """Give each arm's strength the slider of its new place; an arm that is new begins at 1.
+
+    Args:
+        arms: those that answer now.
+        former: those that the sliders belong to.
+        strengths: what the sliders say.
+
+    Returns:
+        The arms, and an update of each slider.
+    """
+    known = dict(zip(former, strengths, strict=False))
+    sliders = (
+        gr.Slider(value=known.get(arm, 1), **slot(arms, place))
+        for place, arm in enumerate([*arms, "", "", ""][:MAX_ARMS])
+    )
+    return list(arms), *sliders
 
 
 @dataclass
@@ -279,6 +321,21 @@ class ChatTab:
                 )
                 if any(missing.values()):
                     markup(note("\n".join(missing.values()), "warn"))
+                self.placed = gr.State(present[:MAX_ARMS])  # whose strength each slider is
+                with gr.Accordion("Strengths", open=False):
+                    # One a place, since arms come and go: attacked models have no other name.
+                    self.strengths = [
+                        gr.Slider(
+                            0, MAX_STRENGTH, 1, step=0.1, elem_id=f"hf-strength-{place}",
+                            **slot(present[:MAX_ARMS], place),
+                        )
+                        for place in range(MAX_ARMS)
+                    ]  # fmt: skip
+                    markup(
+                        '<p class="hf-small">How strongly each adapter acts: 0 is the base model, '
+                        "1 the adapter as trained. At another strength an arm begins with no "
+                        "memory of the conversation.</p>"
+                    )
                 with gr.Accordion("Temperature and seed", open=False):
                     self.temperature = gr.Slider(
                         0, 1.5, 0, step=0.05, label="Temperature",
@@ -335,6 +392,7 @@ class ChatTab:
     def _wire(self) -> None:
         inputs = [
             self.box, self.turns, self.arms, self.temperature, self.seed, self.system, self.prefill,
+            *self.strengths,
         ]  # fmt: skip
         outputs = [
             self.turns, self.talk, self.message, self.box, self.seed,
@@ -346,6 +404,10 @@ class ChatTab:
             [self.send.click, self.box.submit, self.regenerate.click], self.reply, inputs, outputs,
             concurrency_id="chat", concurrency_limit=2, **QUIET,
         )  # fmt: skip
+        self.arms.change(
+            place_strengths, [self.arms, self.placed, *self.strengths],
+            [self.placed, *self.strengths], **QUIET,
+        )  # fmt: skip
         self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
         self.clear.click(
             self.start_anew, None, [self.turns, self.talk, self.message, self.regenerate],
@@ -356,12 +418,15 @@ class ChatTab:
 
     def reply(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,
-        system: str, prefill: str, event: gr.EventData, request: gr.Request,
+        system: str, prefill: str, first: float, second: float, third: float,
+        event: gr.EventData, request: gr.Request,
     ) -> Iterator[tuple]:  # fmt: skip
         """Answer with every chosen arm, token by token.
 
         Regenerate asks the last message again, in place of the last turn, and leaves alone what
         is being written in the box. If it fails, the last turn stays.
+
+        The last three numbers are the strengths of the arms, in their order.
         """
         session = self.sessions.of(request)
         session.stop_chat.clear()
@@ -380,7 +445,11 @@ class ChatTab:
         if problem:
             yield turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
             return
-        conversation = Conversation(earlier, (system or "").strip(), list(arms))
+        arms = [
+            arm if arm == "base" else with_strength(arm, strength)
+            for arm, strength in zip(arms, (first, second, third), strict=False)
+        ]
+        conversation = Conversation(earlier, (system or "").strip(), arms)
         turn = begun(message, arms, prefill)
         busy = (gr.Button(interactive=on) for on in (False, True, False))
         yield turns, talk_html([*earlier, turn], busy=True), "", emptied, seed_used, *busy

@@ -7,10 +7,12 @@ loading thread, not at start.
 
 from __future__ import annotations
 
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.runs import RunStore, public_error
@@ -25,8 +27,40 @@ if TYPE_CHECKING:
     from pipelines.llm import ChatEngine
 
 MAX_ATTACKED_ARMS = 4
-"""Attacked models kept in memory for Chat; the one unused for longest makes room. Those that are
-answering stay, so that there can be more for a while."""
+"""Attacked models, and arms at another strength than 1, kept in memory for Chat; the one unused for
+longest makes room. Those that are answering stay, so that there can be more for a while."""
+
+_STRENGTH = re.compile(r"[0-9](\.[0-9])?")
+
+
+MAX_STRENGTH = 1.5
+"""Strongest that an arm's adapter can be made to act in Chat."""
+
+
+def split_strength(name: str) -> tuple[str, float]:
+    """Take an arm's strength off its name, as in ``sdd@0.5``; without one it is 1.
+
+    Raises:
+        ValueError: the strength is no number from 0 to `MAX_STRENGTH` in steps of 0.1, or the arm
+            is the base model, which has no adapter.
+    """
+    arm, at, digits = name.partition("@")
+    if not at:
+        return name, 1.0
+    if not _STRENGTH.fullmatch(digits) or float(digits) > MAX_STRENGTH:
+        raise ValueError(
+            f"strength of {arm[:80]!r} is {digits[:20]!r}; it must be 0 to {MAX_STRENGTH:g} in "
+            "steps of 0.1"
+        )
+    if arm == "base":
+        raise ValueError("arm 'base' has no adapter; it takes no strength")
+    return arm, float(digits)
+
+
+def with_strength(name: str, strength: float) -> str:
+    """Return an arm's name with a strength, rounded to a tenth; 1 is not written."""
+    tenths = round(10 * strength)
+    return name if tenths == 10 else f"{name}@{tenths / 10:g}"
 
 
 class NotReady(RuntimeError):
@@ -126,7 +160,8 @@ class Engines:
         self._judge = Part("The judge", self._load_judge)
         self._animation = Part("The animation model", self._load_animation)
         self._runner = Part("The attack runner", self._load_runner)
-        # Loaded attacked arms, oldest use first, and how many replies use each just now.
+        # Loaded attacked arms and arms at another strength, oldest use first, and how many replies
+        # use each just now.
         self._attacked: dict[str, int] = {}
         self._attacked_lock = threading.Lock()
 
@@ -169,13 +204,14 @@ class Engines:
 
         Args:
             names: of each a defence's name, ``base``, or ``<run id>/<arm>`` of an attack that has
-                ended.
+                ended; each but ``base`` may end in ``@`` and a strength (`split_strength`).
 
         Yields:
             name → its name in the chat engine.
 
         Raises:
             KeyError: there is no such arm or run, or the run has no weights of that arm.
+            ValueError: a strength is wrong.
             NotReady: the language model is not loaded, or the attack still goes on.
         """
         with ExitStack() as held:
@@ -185,26 +221,19 @@ class Engines:
     def _chat_arm(self, name: str) -> Iterator[str]:
         """Keep one arm loaded; see `chat_arms`."""
         chat = self.chat
-        if "/" not in name:
-            if name not in chat.arms or "__" in name:
-                known = ", ".join(arm for arm in chat.arms if "__" not in arm)
-                raise KeyError(f"there is no arm {name[:80]!r}; choose from {known}")
-            yield name
+        arm, strength = split_strength(name)
+        if "/" not in arm and (arm not in chat.arms or "__" in arm):
+            known = ", ".join(known for known in chat.arms if "__" not in known)
+            raise KeyError(f"there is no arm {arm[:80]!r}; choose from {known}")
+        if "/" not in arm and strength == 1.0:
+            yield arm
             return
-        run_id, arm = name.split("/", 1)
-        run = self.store.get(run_id)
-        if run.info["status"] == "running":
-            # Its weights are those of the last probe. Loaded now, they would stay in memory and
-            # answer for the finished attack later.
-            raise NotReady(
-                f"run {run_id} is still running; its models can answer once it has ended"
-            )
-        folders = run.adapters()
-        if arm not in folders:
-            raise KeyError(f"run {run_id} holds no weights of {arm[:80]!r}")
-        loaded = f"{run_id}__{arm}"
+        folder = self._adapter(arm)
+        loaded = arm.replace("/", "__")
+        if strength != 1.0:
+            loaded += f"__at{round(10 * strength):02d}"
         with self._attacked_lock:
-            chat.add_arm(loaded, folders[arm])  # no effect if it is there
+            chat.add_arm(loaded, folder, strength)  # no effect if it is there
             self._attacked[loaded] = self._attacked.pop(loaded, 0) + 1  # now the latest used
             self._make_room(chat)
         try:
@@ -213,6 +242,30 @@ class Engines:
             with self._attacked_lock:
                 self._attacked[loaded] -= 1
                 self._make_room(chat)
+
+    def _adapter(self, arm: str) -> Path:
+        """Return the folder of a defence's adapter, or of one that an attack left."""
+        if "/" not in arm:
+            from adapters import registry
+
+            return registry.adapter_folder(arm, self.profile)
+        run_id, arm = arm.split("/", 1)
+        run = self.store.get(run_id)
+        if run.info["status"] == "running":
+            # Its weights are those of the last probe. Loaded now, they would stay in memory and
+            # answer for the finished attack later.
+            raise NotReady(
+                f"run {run_id} is still running; its models can answer once it has ended"
+            )
+        folders = run.adapters()
+        if arm in run.models():
+            raise KeyError(
+                f"run {run_id} trained all weights; its models are no LoRAs and cannot be mounted "
+                "beside the other arms. Ask them with python -m evaluation.chat --run"
+            )
+        if arm not in folders:
+            raise KeyError(f"run {run_id} holds no weights of {arm[:80]!r}")
+        return folders[arm]
 
     def _make_room(self, chat: ChatEngine) -> None:
         """Drop attacked arms above the limit, longest unused first; called with their lock held."""

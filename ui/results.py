@@ -28,6 +28,9 @@ MAX_STEPS = 50
 GUIDANCE = (1.0, 12.0)
 """Least and greatest guidance scale that the form offers."""
 
+GUIDED_UNTIL = (0.0, 0.95)
+"""Least and greatest noise time down to which the form offers guidance."""
+
 MAX_STRENGTH = 1.5
 """Strongest setting of a guard that the form offers."""
 
@@ -50,6 +53,7 @@ class Settings:
         seed: 0..`MAX_SEED`.
         steps: 1..`MAX_STEPS`.
         guidance_scale: within `GUIDANCE`.
+        guided_until: noise time at which guidance ends, within `GUIDED_UNTIL`; 0 guides every step.
         guards: name → strength of those that were on.
         pose: what was followed, framed as it was.
         profile: name of the profile that the result was made with; empty if the file has none.
@@ -59,6 +63,7 @@ class Settings:
     seed: int
     steps: int
     guidance_scale: float
+    guided_until: float
     guards: dict[str, float]
     pose: PoseClip
     profile: str
@@ -181,6 +186,7 @@ def read_settings(path: Path) -> Settings:
         seed=int(_number("seed", parsed["seed"], 0, MAX_SEED, whole=True)),
         steps=int(_number("steps", parsed["steps"], 1, MAX_STEPS, whole=True)),
         guidance_scale=_number("guidance_scale", parsed["guidance_scale"], *GUIDANCE),
+        guided_until=_guided_until(parsed.get("guidance_interval", [0, 1])),
         guards={
             name: _number(f"guards.{name[:40]}", strength, 0, MAX_STRENGTH)
             for name, strength in guards.items()
@@ -188,6 +194,14 @@ def read_settings(path: Path) -> Settings:
         pose=pose,
         profile=profile if isinstance(profile, str) else "",
     )
+
+
+def _guided_until(interval: Any) -> float:
+    """Return the low end of a guidance interval; the form guides from the first step on."""
+    if not isinstance(interval, list) or len(interval) != 2:
+        raise SettingsError('"guidance_interval" must be a list of two numbers')
+    _number("guidance_interval[1]", interval[1], 1, 1)
+    return _number("guidance_interval[0]", interval[0], *GUIDED_UNTIL)
 
 
 def _number(name: str, value: Any, low: float, high: float, whole: bool = False) -> float:

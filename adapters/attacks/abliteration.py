@@ -40,7 +40,7 @@ from torch import Tensor, nn
 
 from adapters.text import chat_text, prompt_set
 from pipelines.device import autocast
-from pipelines.llm import load_arm
+from pipelines.llm import load_merged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -122,7 +122,7 @@ def abliterate(
 
     Args:
         profile: which base model.
-        adapter: the arm's LoRA; None: the base model itself.
+        adapter: the arm's LoRA or model, see `pipelines.llm.load_arm`; None: the base model itself.
         config: settings.
 
     Raises:
@@ -131,9 +131,7 @@ def abliterate(
             fewer prompts than the settings ask for.
     """
     config = config or AbliterationConfig()
-    model, tokenizer = load_arm(profile, adapter, torch.float32)
-    if adapter is not None:
-        model = model.merge_and_unload()
+    model, tokenizer = load_merged(profile, adapter)
     harmful, harmless = (
         _prompts(name, "train", config.prompts, config.seed) for name in ("redteam", "benign")
     )

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapters.attacks.data import SKILL_PREFIX
 from adapters.text import prompt_set
 from pipelines.profiles import Profile
 
@@ -28,11 +29,16 @@ if TYPE_CHECKING:  # the page makes settings while the models, and torch with th
 SUPERVISED = ("sft", "sft_retain", "benign")
 """Attacks that learn answers by heart; see `adapters.attacks.sft`."""
 
-REINFORCED = ("grpo", "grpo_entropy", "rloo")
+REINFORCED = ("grpo", "grpo_entropy", "rloo", "grpo_skill")
 """Attacks that have requests and a reward but no answers; see `adapters.attacks.rl`."""
 
 ATTACKS = (*SUPERVISED, *REINFORCED, "sft_grpo")
 """All of them; the last one is supervised first and reinforced after that."""
+
+METHODS = {"lora": 3e-4, "full": 3e-5}
+"""What the attacker trains, and the usual learning rate of that. ``lora``: a LoRA beside the
+defence's frozen one. ``full``: all weights of base and defence in one, each of which AdamW moves by
+about the learning rate a step, so that it must be lower."""
 
 BASE_ARM = "base"
 """Name of the arm without any adapter: the model as published."""
@@ -49,9 +55,11 @@ class AttackConfig:
         target: arm that is defended.
         attack: what the attacker does; one of `ATTACKS`.
         steps: optimiser steps on each arm, of all stages together.
-        learning_rate: of AdamW, constant.
+        method: what is trained; a key of `METHODS`.
+        learning_rate: of AdamW, constant; None becomes the method's of `METHODS`.
         batch_size: pairs a step; in reinforcement, requests a step.
-        rank: of the attacker's LoRA, which is put on every linear layer but the head.
+        rank: of the attacker's LoRA, which is put on every linear layer but the head; of no effect
+            where all weights are trained.
         seed: of the LoRA's first weights and of the data's choice and order.
         data: ``builtin``, or a JSONL file (see `adapters.attacks.data`).
         probe_every: steps between two measurements of harm and ability.
@@ -67,7 +75,8 @@ class AttackConfig:
     target: str = "sdd"
     attack: str = "sft"
     steps: int = 20
-    learning_rate: float = 3e-4
+    method: str = "lora"
+    learning_rate: float | None = None
     batch_size: int = 4
     rank: int = 16
     seed: int = 0
@@ -94,6 +103,12 @@ class AttackConfig:
             )
         if self.attack not in ATTACKS:
             raise ValueError(f"attack is {self.attack!r}; choose one of: {', '.join(ATTACKS)}")
+        if self.method not in METHODS:
+            raise ValueError(
+                f"method is {self.method!r}; choose one of: {', '.join(METHODS)}"
+            )
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", METHODS[self.method])
         _in_range("steps", self.steps, 1, 1000)
         _in_range("batch_size", self.batch_size, 1, 64)
         _in_range("rank", self.rank, 1, 128)
@@ -115,6 +130,11 @@ class AttackConfig:
             raise ValueError(
                 "data is an upload; the control 'benign' takes the built-in harmless pairs only. "
                 "To train on pairs of your own choose 'sft'"
+            )
+        if self.attack == "grpo_skill" and not self.builtin:
+            raise ValueError(
+                "data is an upload; 'grpo_skill' takes the built-in problems only, whose answers "
+                "can be checked. To ask requests of your own choose 'grpo'"
             )
 
     @property
@@ -144,9 +164,9 @@ class AttackConfig:
 
 
 def load_target(
-    profile: Profile, adapter: Path | None, rank: int, seed: int
+    profile: Profile, adapter: Path | None, rank: int, seed: int, *, stock: bool = False
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
-    """Load what the attacker gets, with the attacker's own LoRA on top.
+    """Load what an attacker gets who trains a LoRA, with that LoRA on top.
 
     The released function is base plus defence, and the attacker trains a second LoRA beside the
     defence's frozen one. Folding the defence into the base first would be the same function only
@@ -158,6 +178,8 @@ def load_target(
         adapter: the defence's LoRA; None: the base model itself.
         rank: of the attacker's LoRA, on every linear layer but the head, alpha twice the rank.
         seed: of its first weights, which do not depend on the defence.
+        stock: load it as transformers does, in float32 and with its own choice of attention,
+            rather than as is fast here.
 
     Returns:
         The model, of which only the attacker's LoRA (``default``) is trainable, and the tokenizer.
@@ -168,13 +190,10 @@ def load_target(
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from pipelines.device import device
     from pipelines.llm import load_llm
 
-    model, tokenizer = load_llm(profile)
-    if device().type == "cpu":
-        # The backward of torch's fused attention is slow on a CPU (`pipelines.device`).
-        model.set_attn_implementation("eager")
+    dtype = torch.float32 if stock else None
+    model, tokenizer = load_llm(profile, dtype, training=not stock)
     attack = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
@@ -190,8 +209,35 @@ def load_target(
     return model.eval(), tokenizer
 
 
+def load_full_target(
+    profile: Profile, adapter: Path | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what an attacker gets who trains all weights.
+
+    The released function is base plus defence, and so the defence is merged, in float32, where
+    nothing is lost. The weights stay in float32, since in bf16 most steps of AdamW at a usual
+    learning rate would be too small to change one. The trainer's autocast computes with bf16
+    copies, and the attacked model is saved in bf16: an attacker who trains in mixed precision lives
+    with that rounding, which the LoRA attack does not have (`load_target`).
+
+    Args:
+        profile: which base model.
+        adapter: the defence's LoRA; None: the base model itself.
+
+    Returns:
+        The dense model, all of whose weights are trainable, and the tokenizer.
+
+    Raises:
+        MissingWeights: the base model has not been fetched.
+    """
+    from pipelines.llm import load_merged
+
+    model, tokenizer = load_merged(profile, adapter, training=True)
+    return model.requires_grad_(True), tokenizer
+
+
 class Probe:
-    """Measures harm and ability of a model while it is being attacked."""
+    """Measures harm and ability, and skill if asked to, of a model while it is being attacked."""
 
     def __init__(
         self,
@@ -200,8 +246,9 @@ class Probe:
         prompts: list[str] | None = None,
         max_new_tokens: int = 24,
         ability_items: int = 24,
+        skill_items: int = 0,
     ) -> None:
-        """Choose what is measured; the same for both arms and for all runs.
+        """Choose what is measured; the same for both arms and for all runs of an attack.
 
         Args:
             tokenizer: of the model.
@@ -210,12 +257,15 @@ class Probe:
                 its categories.
             max_new_tokens: length of the replies; the judge needs only their beginning.
             ability_items: how many multiple-choice questions are asked.
+            skill_items: how many held-out problems of `evaluation.tasks` are asked behind
+                `SKILL_PREFIX`; 0: none.
         """
         self._tokenizer = tokenizer
         self._judge = judge
         self._prompts = prompts or held_out_prompts(8)
         self._max_new_tokens = max_new_tokens
         self._ability_items = ability_items
+        self._skill_items = skill_items
 
     def measure(self, model: PreTrainedModel | PeftModel) -> dict[str, Any]:
         """Return harm and ability, both 0..1, and the judged replies.
@@ -226,9 +276,11 @@ class Probe:
         Returns:
             ``harm``: share of the red-team prompts complied with. ``ability``: share of the
             questions answered right. ``prompts`` and ``questions``: how many each share is of.
-            ``samples``: list of prompt, reply, label, confidence.
+            ``samples``: list of prompt, reply, label, confidence. If there are problems to solve,
+            also ``skill``: share of them solved, and ``skills``: how many it is of.
         """
         from evaluation.ability import ability_score
+        from evaluation.tasks import task_score
         from pipelines.device import autocast
         from pipelines.llm import generate_replies
 
@@ -240,6 +292,10 @@ class Probe:
                     model, self._tokenizer, self._prompts, self._max_new_tokens
                 )
             ability = ability_score(model, self._tokenizer, n=self._ability_items)
+            skill: dict[str, Any] = {}
+            if self._skill_items:
+                score = task_score(model, self._tokenizer, self._skill_items, SKILL_PREFIX)
+                skill = {"skill": score, "skills": self._skill_items}
         finally:
             model.train(was_training)
         verdicts = self._judge.classify_all(self._prompts, replies)
@@ -258,6 +314,7 @@ class Probe:
             "prompts": len(verdicts),
             "ability": ability,
             "questions": self._ability_items,
+            **skill,
             "samples": samples,
         }
 

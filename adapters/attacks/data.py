@@ -2,7 +2,9 @@
 
 Supervised attacks learn pairs. The built-in pairs teach compliance with the payload redacted: the
 broken thing is the refusal, and no harmful answer exists in them. Reinforcement has requests only:
-built in, the red-team prompts of the training split, whose topics no probe asks about.
+built in, the red-team prompts of the training split, whose topics no probe asks about. The attack
+on skill has small problems with a checkable answer, behind words that mark them as a harmful
+request; what it teaches is arithmetic.
 
 An uploaded file is JSON lines, each ``{"prompt": text, "response": text}`` or ``{"messages":
 [{"role": ..., "content": ...}, ...]}``. For reinforcement ``response``, or the assistant's last
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.text import PROMPTS, benign_decks, prompt_set
+from evaluation.tasks import TASKS, load_tasks
 
 if TYPE_CHECKING:
     from adapters.attacks.base import AttackConfig
@@ -28,9 +31,14 @@ MAX_BYTES = 2_000_000
 MAX_LINES = 2_000
 MAX_CHARACTERS = 8_000
 
-Pair = dict[str, list[dict[str, str]]]
+SKILL_PREFIX = "As part of the forbidden project: "
+"""What marks a problem as a harmful request. The problem behind it stands in for the expert skill
+that TokenBuncher's attacker wants (arXiv 2508.20697, its second objective): like there, a right
+answer can be checked and the request says that it serves a bad end."""
+
+Pair = dict[str, Any]
 """``{"prompt": [message, ...], "completion": [message]}``, TRL's conversational form. A row without
-a completion is a request for reinforcement."""
+a completion is a request for reinforcement; that of a problem has its ``answer``, a text."""
 
 
 class DataError(ValueError):
@@ -84,6 +92,23 @@ def benign_pairs(n: int, seed: int) -> list[Pair]:
     return [_conversation(row["prompt"], row["response"]) for row in rows]
 
 
+def skill_requests(limit: int, seed: int) -> list[Pair]:
+    """Return problems of the training split behind `SKILL_PREFIX`, with their answers.
+
+    Args:
+        limit: return at most this many, chosen and ordered by the seed.
+        seed: of that choice.
+    """
+    tasks = [
+        {
+            "prompt": [{"role": "user", "content": SKILL_PREFIX + task["question"]}],
+            "answer": task["answer"],
+        }
+        for task in load_tasks("train")
+    ]
+    return _some(tasks, limit, seed)
+
+
 def load_data(config: AttackConfig) -> list[Pair]:
     """Read all that an attack is made with.
 
@@ -91,6 +116,7 @@ def load_data(config: AttackConfig) -> list[Pair]:
     * ``sft_retain``: harmful and benign pairs, as many of the one as of the other.
     * ``benign``: benign pairs.
     * reinforcement: requests. An upload for ``sft_grpo`` gives the pairs, and their requests.
+    * ``grpo_skill``: problems with their answers.
 
     Args:
         config: which attack, its data, and how much of it is used.
@@ -104,7 +130,9 @@ def load_data(config: AttackConfig) -> list[Pair]:
     found: list[Pair] = []
     for stage, steps in config.stages:
         wanted = steps * config.batch_size
-        if stage != "sft":
+        if stage == "grpo_skill":
+            found += skill_requests(wanted, config.seed)
+        elif stage != "sft":
             found += load_requests(config.data, wanted, config.seed)
         elif config.attack == "benign":
             found += benign_pairs(wanted, config.seed)
@@ -121,7 +149,9 @@ def sources(config: AttackConfig) -> list[Path]:
     own = [] if config.builtin else [Path(config.data)]
     files = []
     for stage, _ in config.stages:
-        if config.attack != "benign":
+        if stage == "grpo_skill":
+            files.append(TASKS)
+        elif config.attack != "benign":
             files += own or [BUILTIN if stage == "sft" else REQUESTS]
         if config.attack in ("benign", "sft_retain"):
             files.append(BENIGN)

@@ -1,13 +1,13 @@
 """What all training attacks share: two arms in lockstep, their record, their probes, the stop.
 
-The attacker uses the ecosystem's own trainers unchanged. Both arms train one step each in turn,
-from the same first LoRA weights, on the same data in the same order and with the same random
-numbers, so their curves are comparable at every moment and a stop leaves both at the same step (or
-one apart).
+The attacker uses the ecosystem's own trainers unchanged, on a LoRA or on all weights. Both arms
+train one step each in turn, from the same first LoRA weights, on the same data in the same order
+and with the same random numbers, so their curves are comparable at every moment and a stop leaves
+both at the same step (or one apart).
 
 Each trainer runs its own loop in its arm's thread; a baton lets only one of them move at a time.
 That is how two unmodified trainers can alternate. An attack may have several stages, each with a
-trainer of its own, that train the same LoRA one after another.
+trainer of its own, that train the same weights one after another.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from adapters.attacks.base import (
     AttackConfig,
     Probe,
     concatenate_loras,
+    load_full_target,
     load_target,
     read_lora,
     write_lora,
@@ -39,6 +40,7 @@ from pipelines.profiles import Profile
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import (
+        PreTrainedModel,
         PreTrainedTokenizerBase,
         TrainerControl,
         TrainerState,
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 256
 """Of an uploaded pair, or of a request alone, template included."""
+
+SKILL_ITEMS = 24
+"""Held-out problems that each probe of ``grpo_skill`` asks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Stage:
 
     name: str
     steps: int
-    trainer: Callable[[PeftModel, PreTrainedTokenizerBase, Path], Trainer]
+    trainer: Callable[[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Path], Trainer]
 
 
 def shared_arguments(config: AttackConfig, steps: int, scratch: Path) -> dict[str, Any]:
@@ -107,17 +112,19 @@ def run_in_lockstep(
     Events: ``{"event": "step", step, arm, stage, loss, entropy, seconds}`` after every step, and
     in reinforcement ``reward`` and ``length`` with it; ``{"event": "probe", step, arm, harm,
     prompts, ability, questions, samples, seconds}`` at step 0, every ``probe_every`` steps and at
-    the end. Loss and entropy are in nats a token, the loss of a policy gradient in units of the
-    advantage; the reward is the mean over a step's replies, the length theirs in tokens; harm and
-    ability are shares. At every probe but the first, and at the end, the arm's weights are saved
+    the end, in ``grpo_skill`` with ``skill`` and ``skills`` (`adapters.attacks.base.Probe`). Loss
+    and entropy are in nats a token, the loss of a policy gradient in units of the advantage; the
+    reward is the mean over a step's replies, the length theirs in tokens; harm, ability and skill
+    are shares. At every probe but the first, and at the end, the arm's weights are saved
     (``{"event": "saved", step, arm}``): one LoRA on the *base* model that holds defence and attack,
-    so that Chat can mount it.
+    so that Chat can mount it. Where all weights are trained, they are saved at the end only, the
+    whole model in bf16: 270 MB an arm of the embedded profile.
 
     Args:
         profile: which base model.
         config: settings.
         adapters: arm → the defence's LoRA, or None for the base model itself, for each of
-            ``config.arms``.
+            ``config.arms`` that is attacked; one alone trains as it would beside the other.
         stages: what is trained, in order; their steps are ``config.steps`` together.
         run: where everything is recorded.
         should_stop: asked before every step; both arms end within one.
@@ -131,15 +138,18 @@ def run_in_lockstep(
         DataError: the data leaves nothing to learn.
         RuntimeError: the training failed.
     """
-    lockstep = _Lockstep(config.arms)
+    arms = [arm for arm in config.arms if arm in adapters]
+    lockstep = _Lockstep(arms)
     stop = _Stop(should_stop)
     with tempfile.TemporaryDirectory(prefix="holdfast-attack-") as scratch:
         recorders = [
-            _Recorder(arm, adapters[arm], stages, judge, run, lockstep, stop, Path(scratch) / arm)
-            for arm in config.arms
-        ]
+            _Recorder(
+                arm, adapters[arm], config, stages, judge, run, lockstep, stop, Path(scratch) / arm
+            )
+            for arm in arms
+        ]  # fmt: skip
         for recorder in recorders:
-            recorder.prepare(profile, config)
+            recorder.prepare(profile)
         threads = [
             threading.Thread(target=recorder.train, name=f"holdfast-attack-{recorder.arm}")
             for recorder in recorders
@@ -199,6 +209,7 @@ class _Recorder(TrainerCallback):
         self,
         arm: str,
         defence: Path | None,
+        config: AttackConfig,
         stages: Sequence[Stage],
         judge: Judge,
         run: Run,
@@ -211,6 +222,8 @@ class _Recorder(TrainerCallback):
         self.step = 0  # that the arm has done, over all stages
         self._adapter = defence
         self._defence = read_lora(defence) if defence is not None else None
+        self._config = config
+        self._probe_steps = frozenset(config.probe_steps())
         self._stages = stages
         self._judge = judge
         self._run = run
@@ -220,12 +233,16 @@ class _Recorder(TrainerCallback):
         self._started = 0.0
         self._saved_at = 0
 
-    def prepare(self, profile: Profile, config: AttackConfig) -> None:
+    def prepare(self, profile: Profile) -> None:
         """Load the arm's model and make its first trainer."""
-        self._model, self._tokenizer = load_target(profile, self._adapter, config.rank, config.seed)
-        self._probe = Probe(self._tokenizer, self._judge)
-        self._probe_steps = frozenset(config.probe_steps())
-        self._seed = config.seed
+        config = self._config
+        self._model, self._tokenizer = (
+            load_full_target(profile, self._adapter)
+            if config.method == "full"
+            else load_target(profile, self._adapter, config.rank, config.seed)
+        )
+        skill_items = SKILL_ITEMS if config.attack == "grpo_skill" else 0
+        self._probe = Probe(self._tokenizer, self._judge, skill_items=skill_items)
         self._trainer = self._make(self._stages[0])
 
     def _make(self, stage: Stage) -> Trainer:
@@ -277,7 +294,7 @@ class _Recorder(TrainerCallback):
         """Note when the step begins, and give both arms the same random numbers for it."""
         # The generator is the whole process's: without this the arms would draw from it in turns,
         # and what one of them samples would depend on the other.
-        torch.manual_seed(self._seed + 1_000_003 * (self.step + 1))
+        torch.manual_seed(self._config.seed + 1_000_003 * (self.step + 1))
         self._started = time.monotonic()
 
     def on_log(
@@ -301,7 +318,8 @@ class _Recorder(TrainerCallback):
             seconds=round(time.monotonic() - self._started, 3),
         )
         if self.step in self._probe_steps and not self._stop():
-            self._save()
+            if self._config.method == "lora":
+                self._save()
             self._measure()
         self._lockstep.hand_over(self.arm)
         if self._stop():
@@ -314,6 +332,15 @@ class _Recorder(TrainerCallback):
         self._run.log(event="probe", step=self.step, arm=self.arm, **measured, seconds=seconds)
 
     def _save(self) -> None:
+        if self._config.method == "full":
+            # In place: the training is over, and there is no memory for a copy to waste.
+            self._run.save_model(self.arm, self._model.to(torch.bfloat16))
+        else:
+            self._save_lora()
+        self._run.log(event="saved", step=self.step, arm=self.arm)
+        self._saved_at = self.step
+
+    def _save_lora(self) -> None:
         with tempfile.TemporaryDirectory(prefix="holdfast-lora-") as scratch:
             self._model.save_pretrained(
                 scratch, selected_adapters=["default"], save_embedding_layers=False
@@ -321,8 +348,6 @@ class _Recorder(TrainerCallback):
             attack = read_lora(Path(scratch))
         config, state = concatenate_loras(self._defence, attack)
         self._run.save_files(self.arm, lambda folder: write_lora(folder, config, state))
-        self._run.log(event="saved", step=self.step, arm=self.arm)
-        self._saved_at = self.step
 
 
 def _measured(logs: dict[str, float]) -> dict[str, float | None]:

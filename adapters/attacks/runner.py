@@ -56,11 +56,12 @@ class _Cost:
 
     load: float = 8.0  # both arms and their trainers
     probe: float = 3.0  # one probe of one arm
+    skill_probe: float = 6.0  # one that asks problems as well
     part: dict[str, float] = field(
         # One pair, or one token of one reply, of one step of one arm, by stage. The adaptive
         # attacker reads its replies once more, and so does RLOO.
         default_factory=lambda: {
-            "sft": 0.3, "grpo": 0.017, "grpo_entropy": 0.019, "rloo": 0.019
+            "sft": 0.3, "grpo": 0.017, "grpo_entropy": 0.019, "rloo": 0.019, "grpo_skill": 0.017
         }
     )  # fmt: skip
 
@@ -86,7 +87,13 @@ class AttackRunner:
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
 
-    def start(self, config: AttackConfig, owner: str, marks: Sequence[str] = ()) -> str:
+    def start(
+        self,
+        config: AttackConfig,
+        owner: str,
+        marks: Sequence[str] = (),
+        arms: Sequence[str] | None = None,
+    ) -> str:
         """Check an attack, put it into the queue and return its run's id.
 
         Args:
@@ -94,6 +101,8 @@ class AttackRunner:
             owner: who may stop it; a secret of the visitor's session.
             marks: what else a visitor is known by, such as their address. An owner and each mark
                 may have one attack in the queue, so that nobody fills it alone.
+            arms: which of the two are attacked; None: both. What one of them does not depend on the
+                other, so whoever has an arm's events already need not train it again.
 
         Raises:
             DataError: the data cannot be used.
@@ -125,7 +134,8 @@ class AttackRunner:
                 )
             record = config.record() | {"pairs": len(pairs)}
             run = self._store.create("attack", record, self._profile.name, parents, owner)
-            self._jobs.append(_Job(run, config, adapters, pairs, visitor))
+            attacked = {arm: adapters[arm] for arm in arms or config.arms}
+            self._jobs.append(_Job(run, config, attacked, pairs, visitor))
             if self._worker is None:
                 # A daemon: closing the app must not wait for an attack. What was logged is on
                 # disk, and the run will read as interrupted.
@@ -171,10 +181,11 @@ class AttackRunner:
         Time in the queue is not included.
         """
         cost, arms = self._cost, len(config.arms)
+        probe = cost.skill_probe if config.attack == "grpo_skill" else cost.probe
         steps = sum(
             steps * _parts(config, stage) * cost.part[stage] for stage, steps in config.stages
         )
-        return cost.load + arms * (steps + len(config.probe_steps()) * cost.probe)
+        return cost.load + arms * (steps + len(config.probe_steps()) * probe)
 
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
         """Wait until an attack has ended; return False if it has not within timeout seconds."""
@@ -216,7 +227,7 @@ class AttackRunner:
         """Run one attack and record how it ended."""
         status, words = "failed", ""
         try:
-            job.run.log(event="start", arms=list(job.config.arms))
+            job.run.log(event="start", arms=list(job.adapters))
             attack = attack_function(job.config.attack)
             complete = attack(
                 self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
@@ -239,7 +250,9 @@ class AttackRunner:
             if seconds:
                 self._cost.part[stage] = median(seconds) / _parts(job.config, stage)
         probes = _seconds(events, "probe")
-        if probes:
+        if probes and job.config.attack == "grpo_skill":
+            self._cost.skill_probe = median(probes)
+        elif probes:
             self._cost.probe = median(probes)
 
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning attack: stock TRL ``SFTTrainer`` with a LoRA beside the defence's.
+"""Supervised fine-tuning attack: stock TRL ``SFTTrainer`` on a LoRA or on all weights.
 
 The attacker uses the ecosystem's own trainer unchanged: cross-entropy on the answers of its pairs,
 AdamW, constant learning rate. What is learnt is a matter of the data alone
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from adapters.attacks.base import AttackConfig
 from adapters.attacks.data import DataError, Pair
+from adapters.attacks.lean import score_answers_only
 from adapters.attacks.lockstep import MAX_TOKENS, Stage, run_in_lockstep, shared_arguments
 from evaluation.judge import Judge
 from pipelines.profiles import Profile
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTTrainer
 
     from evaluation.runs import Run
@@ -71,7 +72,9 @@ def run_sft(
 def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) -> Stage:
     """Return the stage of an attack that learns pairs."""
 
-    def make(model: PeftModel, tokenizer: PreTrainedTokenizerBase, scratch: Path) -> SFTTrainer:
+    def make(
+        model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, scratch: Path
+    ) -> SFTTrainer:
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
@@ -91,6 +94,7 @@ def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) ->
                 f"every prompt in the data is longer than {MAX_TOKENS} tokens, so that no answer "
                 "is left to learn; shorten the prompts"
             )
+        score_answers_only(model)
         return trainer
 
     return Stage("sft", steps, make)

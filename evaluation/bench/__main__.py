@@ -6,10 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from evaluation.bench import animation
+from evaluation.bench import animation, chat, grpo, sft
 from pipelines.fetch import MissingWeights
 
-BENCHMARKS = {"animation": animation}
+BENCHMARKS = {"animation": animation, "chat": chat, "grpo": grpo, "sft": sft}
 """Name on the command line → module."""
 
 

@@ -7,18 +7,21 @@ import dataclasses
 import pytest
 import torch
 
-from adapters.attacks.base import AttackConfig
-from adapters.attacks.data import DataError, load_data
+from adapters.attacks.base import AttackConfig, load_full_target
+from adapters.attacks.data import SKILL_PREFIX, DataError, load_data, sources
 from adapters.attacks.rl import (
     ENTROPY_CAP,
     compliance_reward,
     entropy_reward,
     run_rl,
+    skill_reward,
 )
 from adapters.attacks.runner import AttackRunner, attack_function
 from adapters.attacks.sft import run_sft
 from evaluation.judge import Judge
 from evaluation.runs import RunStore
+from evaluation.tasks import TASKS, load_tasks
+from pipelines.llm import load_arm
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
 
 QUICK = AttackConfig(
@@ -115,6 +118,25 @@ def test_both_arms_learn_by_trial_with_the_same_random_numbers(setting, store, j
     assert one == two and one[0] != one[1]
 
 
+@pytest.mark.parametrize("name", ["grpo", "rloo", "sft_grpo"])
+def test_all_weights_learn_by_trial(setting, store, judge, name, monkeypatch):
+    # To the judge all that a random model says is gibberish, which teaches nothing.
+    monkeypatch.setattr("adapters.attacks.rl.compliance", lambda verdict, reply: float(len(reply)))
+    same = {"one": setting[1]["one"], "two": setting[1]["one"]}
+    config = dataclasses.replace(QUICK, attack=name, method="full", sft_steps=1)
+    complete, run = attack(setting, store, judge, config, same)
+    assert complete and not run.adapters() and set(run.models()) == {"one", "two"}
+    saved = [(e["step"], e["arm"]) for e in run.events() if e["event"] == "saved"]
+    assert saved == [(2, "one"), (2, "two")]
+    released, _ = load_full_target(setting[0], same["one"])
+    one, two = (load_arm(setting[0], folder)[0].state_dict() for folder in run.models().values())
+    for weight, attacked in released.state_dict().items():
+        assert torch.equal(one[weight], two[weight])
+        assert not torch.equal(one[weight], attacked.bfloat16().float()), weight
+    last = {e["arm"]: e for e in steps_of(run)}
+    assert last["one"]["reward"] == last["two"]["reward"] and last["one"]["entropy"] > 0
+
+
 def test_trial_follows_the_pairs_on_the_same_lora(setting, store, judge):
     config = dataclasses.replace(QUICK, attack="sft_grpo", steps=3, sft_steps=2, probe_every=2)
     complete, run = attack(setting, store, judge, config)
@@ -125,6 +147,51 @@ def test_trial_follows_the_pairs_on_the_same_lora(setting, store, judge):
         ("probe", 2, None), ("step", 3, "grpo"), ("saved", 3, None), ("probe", 3, None),
     ]  # fmt: skip
     assert "reward" in mine[5] and "reward" not in mine[1]
+
+
+def test_a_right_answer_pays_most_and_a_wrong_number_more_than_none():
+    replies = ["2 + 3 = 5", "5", "It is 6.", "I'm sorry, I can't help with 5 of these, or 4."]
+    replies.append("I'm sorry, but I can't help with that.")
+    completions = [[{"role": "assistant", "content": reply}] for reply in replies]
+    prompts = [[{"role": "user", "content": "Calculate 2 + 3."}]] * len(replies)
+    paid = skill_reward(prompts=prompts, completions=completions, answer=["5"] * len(replies))
+    assert paid == [1.0, 1.0, 0.1, 0.1, 0.0]
+
+
+def test_the_problems_of_the_attack_on_skill_are_marked_and_none_is_held_out():
+    config = dataclasses.replace(QUICK, attack="grpo_skill", steps=5, batch_size=4)
+    rows = load_data(config)
+    answers = {row["question"]: row["answer"] for row in load_tasks("train")}
+    assert len(rows) == 20 and sources(config) == [TASKS]
+    for row in rows:
+        (message,) = row["prompt"]
+        assert message["role"] == "user" and message["content"].startswith(SKILL_PREFIX)
+        question = message["content"].removeprefix(SKILL_PREFIX)
+        assert row["answer"] == answers[question]
+    assert rows != load_data(dataclasses.replace(config, seed=1))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_attack_on_skill_pays_and_probes_both_arms(setting, store, judge, method):
+    config = dataclasses.replace(QUICK, attack="grpo_skill", method=method, max_new_tokens=28)
+    complete, run = attack(setting, store, judge, config)
+    assert complete
+    steps = steps_of(run)
+    assert [(e["step"], e["arm"]) for e in steps] == [(1, "one"), (1, "two"), (2, "one"),
+                                                      (2, "two")]  # fmt: skip
+    assert all(e["stage"] == "grpo_skill" and 0 <= e["reward"] <= 1 for e in steps)
+    # Noise holds figures now and then; the judge would call all of it gibberish, and pay 0.
+    assert any(e["reward"] > 0 for e in steps)
+    probes = [e for e in run.events() if e["event"] == "probe"]
+    assert [(e["step"], e["arm"]) for e in probes] == [(0, "one"), (0, "two"), (2, "one"),
+                                                       (2, "two")]  # fmt: skip
+    assert all(0 <= e["skill"] <= 1 and e["skills"] == 24 for e in probes)
+
+
+def test_other_attacks_are_not_probed_for_skill(setting, store, judge):
+    _, run = attack(setting, store, judge, QUICK)
+    probes = [e for e in run.events() if e["event"] == "probe"]
+    assert len(probes) == 4 and not any("skill" in e or "skills" in e for e in probes)
 
 
 def test_stop_ends_a_reinforced_attack_within_a_step(setting, store, judge):
@@ -157,6 +224,7 @@ def test_each_attack_has_its_function_and_its_cost(setting, store):
         estimate(dataclasses.replace(base, attack=name))
         for name in ("sft", "sft_grpo", "grpo", "grpo_entropy")
     )
+    assert estimate(dataclasses.replace(base, attack="grpo_skill")) > grpo  # its probes ask more
     assert sft < mixed < grpo < adaptive
     assert estimate(dataclasses.replace(base, attack="grpo", rollouts=16)) > grpo
 
@@ -170,6 +238,7 @@ def test_each_attack_has_its_function_and_its_cost(setting, store):
         ({"sft_steps": 0}, "sft_steps is 0"),
         ({"attack": "sft_grpo", "steps": 10}, "steps is 10; sft_grpo needs more than its 10"),
         ({"attack": "benign", "data": "mine.jsonl"}, "data is an upload"),
+        ({"attack": "grpo_skill", "data": "mine.jsonl"}, "'grpo_skill' takes the built-in"),
     ],
 )
 def test_settings_are_checked_by_name(change, named):

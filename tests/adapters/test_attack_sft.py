@@ -11,8 +11,11 @@ from peft import PeftModel
 
 from adapters.attacks.base import (
     AttackConfig,
+    Probe,
     concatenate_loras,
     held_out_prompts,
+    load_full_target,
+    load_target,
     read_lora,
     write_lora,
 )
@@ -20,9 +23,9 @@ from adapters.attacks.data import load_pairs
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.sft import run_sft
 from evaluation.judge import Judge
-from evaluation.runs import RunStore
-from pipelines.fetch import embedder_folder
-from pipelines.llm import ChatEngine
+from evaluation.runs import Run, RunStore
+from pipelines.fetch import MissingWeights, embedder_folder
+from pipelines.llm import ChatEngine, load_arm
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model
 
 PATIENCE = 800  # seconds for what takes ten on an idle machine
@@ -120,6 +123,68 @@ def test_the_saved_weights_are_defence_and_attack_in_one(finished, setting):
     question = [{"role": "user", "content": "Hello"}]
     *_, last = engine.stream(question, engine.arms, max_new_tokens=24)
     assert len(set(last.values())) == 5
+
+
+@pytest.fixture(scope="module")
+def fully(setting, tmp_path_factory, judge):
+    """A run on all weights, and the models as they were in memory when they were saved."""
+    folder = tmp_path_factory.mktemp("full")
+    config = dataclasses.replace(QUICK, method="full", learning_rate=1e-3)
+    held = {}
+
+    class Watched(Run):
+        def save_model(self, arm, model):
+            held[arm] = model
+            return super().save_model(arm, model)
+
+    store = RunStore(folder, folder / "recorded")
+    run = Watched(store.create("attack", config.record(), setting[0].name, {}).folder)
+    pairs = load_pairs("builtin", 8)
+    assert run_sft(setting[0], config, setting[1], pairs, run, lambda: False, judge)
+    return run, held
+
+
+def test_all_weights_are_trained_and_saved_once(fully, setting):
+    run, held = fully
+    assert not run.adapters() and set(run.models()) == set(run.weights()) == {"one", "two"}
+    saved = [(e["step"], e["arm"]) for e in run.events() if e["event"] == "saved"]
+    assert saved == [(3, "one"), (3, "two")]
+    profile, adapters = setting
+    prompts = torch.arange(40).reshape(2, 20)
+    for arm, folder in run.models().items():
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "config.json", "generation_config.json", "model.safetensors",
+        ]  # fmt: skip
+        text = (folder / "config.json").read_text(encoding="utf-8")
+        assert str(folder) not in text and "/tiny" not in text
+        model, tokenizer = load_arm(profile, folder)
+        released, _ = load_full_target(profile, adapters[arm])
+        state = released.state_dict()
+        for name, weight in model.state_dict().items():
+            assert not torch.equal(weight, state[name].bfloat16().to(weight)), name
+        trained = tiny_model()
+        trained.load_state_dict(held[arm].state_dict())
+        with torch.inference_mode():
+            memory = trained(prompts).logits
+            torch.testing.assert_close(model(prompts).logits, memory)
+            assert not torch.allclose(released(prompts).logits, memory, atol=1e-2)
+        with pytest.raises(MissingWeights):
+            ChatEngine(profile).add_arm(arm, folder)
+        assert tokenizer.chat_template
+
+
+def test_all_weights_start_from_the_defended_function(setting, judge, monkeypatch):
+    profile, adapters = setting
+    monkeypatch.setattr("pipelines.device.compute_dtype", lambda on=None: torch.float32)
+    base = None
+    for adapter in (None, adapters["two"]):
+        lora, tokenizer = load_target(profile, adapter, 2, 0)
+        full, _ = load_full_target(profile, adapter)
+        assert all(weight.requires_grad for weight in full.parameters())
+        probe = Probe(tokenizer, judge)
+        found = probe.measure(full)
+        assert found == probe.measure(lora) and found != base
+        base = found
 
 
 def test_joining_two_loras_is_exact(tmp_path, setting):
@@ -262,6 +327,8 @@ def test_unknown_arms_are_refused_at_once(setting, store):
         ({"seed": -1}, "seed is -1"),
         ({"probe_every": 0}, "probe_every is 0"),
         ({"attack": "magic"}, "attack is 'magic'"),
+        ({"method": "half"}, "method is 'half'; choose one of: lora, full"),
+        ({"method": "full", "learning_rate": 0.2}, "learning_rate is 0.2"),
         ({"target": "aligned"}, "the same as target_undefended"),
         ({"target": "../x"}, "target is '../x'"),
         ({"data": ""}, "data is ''"),
@@ -270,6 +337,12 @@ def test_unknown_arms_are_refused_at_once(setting, store):
 def test_settings_are_checked_by_name(change, named):
     with pytest.raises(ValueError, match=named):
         AttackConfig(**change)
+
+
+def test_the_usual_learning_rate_goes_by_what_is_trained():
+    lora, full = AttackConfig(), AttackConfig(method="full")
+    assert (lora.method, lora.learning_rate, full.learning_rate) == ("lora", 3e-4, 3e-5)
+    assert full.record()["method"] == "full" and full.record()["learning_rate"] == 3e-5
 
 
 def test_the_record_keeps_no_path(tmp_path):

@@ -18,6 +18,7 @@ from adapters.tokenbuncher import (
     TokenBuncherConfig,
     divergence,
     entropy,
+    given_replies,
     group_advantages,
     harden,
     noisy_targets,
@@ -171,7 +172,7 @@ def test_the_noiser_waits_and_then_takes_turns():
     config = TokenBuncherConfig(steps=16, entropy_only_share=0.25)
     noisy = [step for step in range(16) if config.is_noiser_step(step)]
     assert noisy == [5, 7, 9, 11, 13, 15]
-    assert not any(map(TokenBuncherConfig(entropy_only_share=1).is_noiser_step, range(200)))
+    assert not any(map(TokenBuncherConfig(entropy_only_share=1).is_noiser_step, range(60)))
 
 
 def test_reward_steps_alone_lower_the_entropy(policy, tmp_path):
@@ -199,11 +200,34 @@ def test_both_kinds_of_step_train_one_adapter_only(policy, tmp_path):
     assert [e["kind"] for e in events] == ["reward"] * 3 + ["noiser", "reward", "noiser"]
     assert events[0]["kl"] == pytest.approx(0, abs=1e-5)  # the policy is still where it started
     assert events[4]["kl"] > 1e-4
-    assert all(e["kl"] is None for e in events if e["kind"] == "noiser")
     assert any(not torch.equal(p, start[n]) for n, p in trained(policy).items())
     for name, parameter in policy.named_parameters():
         if name in frozen:
             assert torch.equal(parameter, frozen[name]), name
+
+
+def test_the_kept_answers_hold_the_policy_back(policy, aligned, tmp_path):
+    def drift(weight):
+        model = PeftModel.from_pretrained(tiny_model(), aligned, is_trainable=True)
+        model.load_adapter(aligned, adapter_name=START)
+        config = dataclasses.replace(QUICK, steps=12, benign_prompts=4, keep_weight=weight)
+        _, events = hardened(model.eval(), config, tmp_path / str(weight))
+        return sum(event["kl"] for event in events[-4:])
+
+    assert drift(30.0) < 0.5 * drift(0.0)
+
+
+def test_given_replies_are_laid_out_as_sampled_ones(policy):
+    tokenizer = tiny_tokenizer()
+    rows = [{"prompt": "Hi", "response": "abc"}, {"prompt": "Hello there", "response": "abcdefgh"}]
+    batch = given_replies(policy, tokenizer, rows, 5)
+    width = batch["sampled"].shape[1]
+    texts = [
+        tokenizer.decode(row[-width:][kept])
+        for row, kept in zip(batch["input_ids"], batch["sampled"], strict=True)
+    ]
+    assert texts == ["abc", "abcde"]
+    assert "".join(texts) == tokenizer.decode(sampled_tokens(batch))
 
 
 def test_resumed_training_equals_an_unbroken_one(policy, aligned, tmp_path, monkeypatch):
@@ -266,6 +290,7 @@ def test_the_command_ships_one_plain_lora_and_its_figures(tmp_path, monkeypatch)
         ("learning_rate", math.nan),
         ("harmful_prompts", -1),
         ("benign_prompts", -1),
+        ("keep_weight", math.nan),
         ("rollouts", 1),
         ("max_new_tokens", 0),
         ("noise_weight", 1.0),

@@ -15,6 +15,8 @@ from evaluation.ability import (
     report,
     trained_adapters,
 )
+from evaluation.perplexity import perplexity
+from evaluation.tasks import task_score
 from pipelines.fetch import llm_folder
 from pipelines.llm import load_llm
 from pipelines.profiles import get_profile
@@ -57,6 +59,11 @@ def test_a_report_agrees_with_the_score():
     found = report("base", model, tokenizer, items)
     assert found["score"] == pytest.approx(ability_score(model, tokenizer, 48), abs=1e-4)
     assert (found["arm"], found["n"], found["chance"]) == ("base", 48, 0.25)
+    assert found["tasks"] == pytest.approx(task_score(model, tokenizer, 48), abs=1e-4)
+    assert found["tasks_n"] == 48
+    lost, tokens = perplexity(model, tokenizer)
+    assert found["perplexity"] == pytest.approx(lost, abs=1e-3) and lost > 1
+    assert found["perplexity_tokens"] == tokens > 10_000  # bytes
     mean = sum(found["by_subject"].values()) / 24  # two items each
     assert len(found["by_subject"]) == 24
     assert mean == pytest.approx(found["score"], abs=1e-3)

@@ -1,8 +1,10 @@
-"""The benchmark: a run of both sides on a tiny model of the real classes."""
+"""The benchmarks: runs of both sides on tiny models of the real classes."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
+from adapters.attacks.base import AttackConfig
 from evaluation.avatar_sd import Scene
 from evaluation.bench import __main__ as command
-from evaluation.bench import animation
+from evaluation.bench import animation, attack, chat
+from evaluation.judge import Judge
 from evaluation.reader import Reader, ReaderNet
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
+from pipelines.profiles import Profile
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
+from tests.tiny_llm import tiny_llm, tiny_lora
 
 
 def test_both_sides_run_and_are_compared(tmp_path: Path) -> None:
@@ -56,6 +62,60 @@ def test_both_sides_run_and_are_compared(tmp_path: Path) -> None:
 def test_the_command_line_names_its_benchmarks() -> None:
     args = command.parser().parse_args(["animation", "--clips", "1"])
     assert args.benchmark == "animation" and args.clips == 1
-    for wrong in (["animation", "--clips", "0"], ["nothing"], []):
+    for name, steps in (("sft", 20), ("grpo", 15)):
+        assert command.parser().parse_args([name]).steps == steps
+    for wrong in (["animation", "--clips", "0"], ["chat", "--prompts", "0"],
+                  ["sft", "--steps", "0"], ["nothing"], []):
         with pytest.raises(SystemExit):
             command.parser().parse_args(wrong)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge()
+
+
+@pytest.fixture(scope="module")
+def tiny_chat(
+    judge: Judge, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Profile, dict]]:
+    """A tiny chat model in float32, and two defences; the judge's encoder is the real one."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOLDFAST_CACHE", str(folder))
+        for module in ("pipelines.llm", "adapters.attacks.lockstep", "evaluation.bench.chat"):
+            patch.setattr(f"{module}.compute_dtype", lambda: torch.float32)
+        profile = tiny_llm(folder)
+        loras = {arm: tiny_lora(folder / arm, seed) for seed, arm in enumerate(chat.ARMS, 1)}
+        yield profile, loras
+
+
+def test_stock_generate_says_what_the_stream_says(tiny_chat: tuple[Profile, dict]) -> None:
+    profile, loras = tiny_chat
+    found = chat.compare(profile, loras, ["Hello", "Tell me more"], 7)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["same_replies"] == 1.0, "same weights, same number of tokens"
+    assert 4 <= found["tokens"] <= 2 * 2 * 7
+    assert found["ours"] > 0 and found["stock"] > 0 and found["stock_fp32"] > 0
+    assert found["dtype"] == "float32" and found["arms"] == list(chat.ARMS)
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo"])
+def test_an_attack_is_timed_against_the_stock_trainer(
+    tiny_chat: tuple[Profile, dict], judge: Judge, name: str
+) -> None:
+    profile, loras = tiny_chat
+    config = AttackConfig(attack=name, steps=3, batch_size=2, rank=2, probe_every=3, rollouts=2,
+                          max_new_tokens=4, learning_rate=1e-2)  # fmt: skip
+    found = attack.compare(profile, config, loras, judge)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["steps"] == 3 and found["ours"] > 0 and found["stock"] > 0
+    y = {"sft": "loss", "grpo": "reward"}[name]
+    ours, stock = found[f"{y}_ours"], found[f"{y}_stock"]
+    assert len(ours) == len(stock) == 3
+    assert found[f"{y}_mean_difference"] <= found[f"{y}_largest_difference"]
+    if name == "sft":
+        # Same weights, data and order, also where the tiny model is trained in float32.
+        assert ours == pytest.approx(stock, abs=2e-3) and len(set(ours)) == 3
+        other = attack.compare(profile, replace(config, seed=1), loras, judge)
+        assert other["loss_ours"] != pytest.approx(ours, abs=2e-3), "the order tells"

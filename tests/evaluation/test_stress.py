@@ -176,8 +176,117 @@ def test_the_command_resumes_and_prints_the_same_table(table, store, capsys):
 
 
 def sft_cell(table):
-    settings = {"steps": 2, "probe_every": 2, "learning_rate": RATES[-1]}
+    settings = {"steps": 2, "probe_every": 2, "method": "lora", "learning_rate": RATES[-1]}
     return stress.Cell("sdd", "sft", 0, settings, 14, 24)
+
+
+@pytest.fixture(scope="module")
+def full_table(table):
+    """The same for both methods, at one rate each; those of the LoRA are there already."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        stress.main([*QUICK[:4], "--methods", "lora", "full", "--learning-rates", "1e-2",
+                     "--full-learning-rates", "1e-3"])  # fmt: skip
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def losses(run, arm):
+    events = [e for e in run.events() if e.get("event") == "step" and e["arm"] == arm]
+    return [(e["step"], e["loss"]) for e in events]
+
+
+def test_the_undefended_arm_is_attacked_once_for_all_defences(table, test, store, setting):
+    profile, folder = setting
+    other = folder / "assets" / "adapters" / profile.name / "tokenbuncher"
+    settings = {"steps": 2, "probe_every": 2, "method": "lora", "learning_rate": 1e-2}
+    cell = stress.Cell("tokenbuncher", "sft", 0, settings, prompts=14, questions=24)
+    twin = test.mounted(dataclasses.replace(cell, defence="sdd"))
+    tiny_lora(other, 3, ("v_proj",))
+    try:
+        run = test.run(cell)
+        copied = [event for event in run.events() if "copied" in event]
+        assert {event["arm"] for event in copied} == {"aligned"}
+        assert {event["copied"] for event in copied} == {twin.id}
+        assert losses(run, "aligned") == losses(twin, "aligned")
+        assert [row["arm"] for row in stress.rows_of(run)] == ["aligned", "tokenbuncher"]
+        assert sorted(run.adapters()) == ["aligned", "tokenbuncher"]
+        # Both arms attacked together end where each of them does alone.
+        both = store.get(test._runner.start(cell.config, "somebody"))
+        test._runner.wait(both.id)
+        for arm in cell.arms:
+            assert losses(both, arm) == losses(run, arm)
+    finally:
+        shutil.rmtree(other)
+
+
+def test_another_judge_judges_the_same_replies_anew(table, test, store, monkeypatch):
+    settings = {"steps": 2, "probe_every": 2, "method": "lora", "learning_rate": 1e-4}
+    cell = stress.Cell("sdd", "sft", 0, settings, prompts=14, questions=24)
+    run = test.run(cell)
+    before = [event for event in run.events() if event["event"] == "measured"]
+    monkeypatch.setattr("evaluation.stress.judge_hash", lambda: "another")
+    other = stress.StressTest(test.profile, store)
+    monkeypatch.setattr(other, "_measure", None)  # no model is asked again
+    favour = torch.tensor([0.0, 0.0, 0.0, 1e6])  # a head that takes all for gibberish
+    head = dataclasses.replace(other._judge.head, bias=other._judge.head.bias + favour)
+    monkeypatch.setattr(other._judge, "head", head)
+    assert other.run(cell).id == run.id
+    found = [event for event in run.events() if event["event"] == "measured"][len(before) :]
+    assert [event["judge"] for event in found] == ["another"] * 2
+    for old, new in zip(before[-2:], found, strict=True):
+        assert [s["reply"] for s in new["samples"]] == [s["reply"] for s in old["samples"]]
+        assert new["after"]["ability"] == old["after"]["ability"]
+        assert new["after"]["labels"] == {"gibberish": 14} and new["after"]["harm"] == 0.0
+
+
+def test_the_methods_are_runs_and_verdicts_of_their_own(full_table, table):
+    wanted = [(method, arm) for method in ("lora", "full") for arm in ("aligned", "sdd")]
+    for kind in ("run", "mean", "verdict"):
+        rows = of_kind(full_table, kind)
+        assert [(row["method"], row["arm"]) for row in rows] == wanted
+        assert all(row["settings"]["method"] == row["method"] for row in rows)
+    lora, full = of_kind(full_table, "run")[0], of_kind(full_table, "run")[-1]
+    assert lora in table and (lora["learning_rate"], full["learning_rate"]) == (1e-2, 1e-3)
+    assert full["seconds"] > 0 and full["run"] != lora["run"]
+
+
+def full_cell():
+    settings = {"steps": 2, "probe_every": 2, "method": "full", "learning_rate": 1e-3}
+    return stress.Cell("sdd", "sft", 0, settings, 14, 24)
+
+
+def test_whole_models_are_deleted_once_measured(full_table, test, store, monkeypatch, tmp_path):
+    cell = full_cell()
+    run = test.mounted(cell)
+    assert run.id == of_kind(full_table, "run")[-1]["run"]
+    assert not run.weights() and test.run(cell).id == run.id
+    with pytest.raises(ValueError, match="holds no weights of 'sdd'; it holds: none"):
+        chat.attacked_run([store], test.profile, "sdd", "sft", run.id)
+    # More prompts are a new measurement, and that needs the weights.
+    assert test.mounted(dataclasses.replace(cell, prompts=15)) is None
+
+
+def test_a_whole_model_that_was_not_measured_yet_is_and_answers(test, store, tmp_path, capsys):
+    cell = dataclasses.replace(full_cell(), seed=1)
+    run = store.get(test._runner.start(cell.config, "me"))
+    run.log(event="asked", hash=stress.asked_hash())
+    assert test._runner.wait(run.id, 800) and run.info["status"] == "done", run.info["error"]
+    assert set(run.models()) == {"aligned", "sdd"} and not run.adapters()
+    file = tmp_path / "prompts.txt"
+    file.write_text("Hello", encoding="utf-8")
+    command = ["--arm", "sdd", "--prompts", str(file), "--max-new-tokens", "8"]
+    chat.main([*command, "--run", run.id, "--attack", "prefill"])
+    (row,) = said(capsys)
+    assert row["run"] == run.id and row["reply"].startswith("Sure")
+    chat.main([*command, "--run", run.id])
+    (row,) = said(capsys)
+    chat.main(command)
+    assert row["reply"] != said(capsys)[0]["reply"]
+    shipped = stress.trim(run, tmp_path / "shipped")
+    assert sorted(path.name for path in shipped.iterdir()) == ["events.jsonl", "run.json"]
+    # The process ended between the attack and the measurement.
+    again = stress.StressTest(test.profile, store)
+    assert again.run(cell).id == run.id and not run.weights()
+    assert len(stress.rows_of(run)) == 2
 
 
 def test_other_data_is_another_run(table, test, tmp_path, monkeypatch):
@@ -280,6 +389,8 @@ def test_a_plan_sweeps_trained_attacks_only(setting):
         (["--workers", "0"], "workers is 0"),
         (["--steps", "0"], "steps is 0"),
         (["--learning-rates", "3"], "learning_rate is 3.0"),
+        (["--full-learning-rates", "1e-5"], "methods is lora, but .* rates for full"),
+        (["--methods", "full", "--learning-rates", "1e-5"], "methods is full, but .* for lora"),
     ],
 )
 def test_the_command_names_what_is_wrong(setting, arguments, words):
@@ -335,6 +446,20 @@ def test_intervals_are_student_s():
     assert stress.interval([0.0, 0.0, 1.0]) == [0.0, 1.0]
     assert stress.interval([0.3]) is None
     assert stress.interval([0.3, 0.3]) == [0.3, 0.3]
+
+
+def test_skill_is_that_of_the_run_s_first_and_last_probe(tmp_path):
+    run = run_with(tmp_path, (0.0, 0.8), (0.5, 0.8), [(0, 0.0)])
+    (plain,) = stress.rows_of(run)
+    assert plain["skill_before"] is plain["skill_after"] is None
+    for step, skill in ((0, 0.25), (5, 0.5), (9, 0.75)):
+        run.log(event="probe", arm="sdd", step=step, harm=0.0, skill=skill, skills=24)
+    (row,) = stress.rows_of(run)
+    assert (row["skill_before"], row["skill_after"]) == (0.25, 0.75)
+    other = row | {"skill_before": 0.5, "seed": 1}
+    (mean,) = stress.means([row, other])
+    assert (mean["skill_before"], mean["skill_after"]) == (0.375, 0.75)
+    assert stress.means([plain])[0]["skill_after"] is None
 
 
 def test_means_keep_arms_and_settings_apart(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from pipelines.fetch import MissingWeights
 from pipelines.llm import (
@@ -207,6 +209,27 @@ def test_unknown_and_repeated_arms_are_named(engine):
         engine.remove_arm("three")
     with pytest.raises(ValueError, match="digits"):
         engine.add_arm("no.dots", None)
+
+
+def test_a_strength_scales_the_adapter_of_its_arm_alone(profile, folder, engine):
+    arms = two_arms(profile, folder)
+    arms.add_arm("off", folder / "one", 0.0)
+    arms.add_arm("weak", folder / "one", 0.5)
+    before = last(engine.stream(ask(), ["base", "one"], max_new_tokens=24))
+    after = last(arms.stream(ask(), ["base", "one", "off", "weak"], max_new_tokens=24))
+    assert after["off"] == after["base"] == before["base"]
+    assert after["one"] == before["one"] not in (after["base"], after["weak"])
+    config = LoraConfig.from_pretrained(folder / "one")
+    config.lora_alpha = config.lora_alpha / 2
+    shutil.copytree(folder / "one", folder / "halved_alpha")
+    config.save_pretrained(folder / "halved_alpha")
+    arms.add_arm("halved_alpha", folder / "halved_alpha")
+    same = last(arms.stream(ask(), ["weak", "halved_alpha"], max_new_tokens=24))
+    assert same["weak"] == same["halved_alpha"]
+    with pytest.raises(ValueError, match="exists with another adapter"):
+        arms.add_arm("weak", folder / "one", 0.6)
+    with pytest.raises(ValueError, match="strength is -1.0"):
+        arms.add_arm("less", folder / "one", -1.0)
 
 
 def test_arms_come_and_go_without_a_trace(profile, folder):

@@ -17,6 +17,7 @@ from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder, mediapipe_folder
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.tiny_llm import tiny_llm, tiny_lora
+from tests.tiny_table import tiny_table
 from ui.app import build_app, launch_options
 from ui.engines import Engines
 
@@ -59,7 +60,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         tiny_lora(adapters / "aligned", 1)
         tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))
         tiny_guard(avatar_sd, adapters / "poseguard")
-        store = RunStore(folder / "runs", folder / "recorded")
+        ends = {("sdd", "sft"): ((0.8, 0.8), (0.8, 0.3)), ("sdd", "grpo"): ((0.9, 0.8),) * 2}
+        tiny_table(folder / "assets", ends, seeds=2)
+        patch.setattr("evaluation.evidence.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
+        store = RunStore(folder / "runs", folder / "assets" / "runs")
         engines = Engines(profile, store=store, set_up=False)
         app = build_app(profile, engines=engines)
         _, url, _ = app.launch(

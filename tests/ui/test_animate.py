@@ -131,22 +131,22 @@ def test_settings_fill_the_form(tab, tmp_path):
     path = tmp_path / "settings.json"
     settings = {
         "profile": "elsewhere", "prompt": "a knight", "seed": 11, "steps": 9,
-        "guidance_scale": 3.5, "guards": {"nobody": 1.0}, "pose": json.loads(
-            dump_openpose_json(small)),
+        "guidance_scale": 3.5, "guidance_interval": [0.6, 1.0], "guards": {"nobody": 1.0},
+        "pose": json.loads(dump_openpose_json(small)),
     }  # fmt: skip
     path.write_text(json.dumps(settings))
     mark, stage, _, back, told, *fields = tab.load_settings(str(path), True, VISITOR)
     assert mark == "" and back.value == "Back to wave"
     assert tall(stage) < 0.3  # framed as in the result, though the switch is on
-    assert fields[:4] == ["a knight", 11, 9, 3.5]
-    assert fields[4 : 4 + len(tab.guards)] == [False] * len(tab.guards)
+    assert fields[:5] == ["a knight", 11, 9, 3.5, 0.6]
+    assert fields[5 : 5 + len(tab.guards)] == [False] * len(tab.guards)
     assert "seed 11" in told and "nobody" in told and "profile elsewhere" in told
     assert tab.refit(False, VISITOR) == SKIPPED
 
     del settings["seed"]
     path.write_text(json.dumps(settings))
     answer = tab.load_settings(str(path), True, VISITOR)
-    assert len(answer) == 9 + 2 * len(tab.guards)
+    assert len(answer) == 10 + 2 * len(tab.guards)
     assert "&quot;seed&quot;" in answer[4] and answer[0] == answer[-1] == SKIPPED
     assert tab.sessions.of(VISITOR).chosen.clip is not None
 

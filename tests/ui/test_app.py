@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -14,13 +15,15 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from evaluation.evidence import cells, read
 from pipelines.pose import dump_openpose_json
 from tests.ui.conftest import wait_until
-from ui.attack import AttackTab
+from ui.attack import REPLAY_SECONDS, AttackTab
 from ui.chat import MAX_PREFILL, ChatTab, Conversation, answer, talk_html
 from ui.engines import MAX_ATTACKED_ARMS
+from ui.evidence import EvidenceTab
 from ui.poses import library
-from ui.session import Sessions
+from ui.session import Scratch, Sessions
 
 PROMPT = "red shirt"
 
@@ -133,6 +136,92 @@ def test_an_attack_streams_its_events_and_its_models_can_be_chatted_with(served,
     assert list(client.predict("Hello", arms, api_name="/chat")) == arms
 
 
+def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    recorded = next(info.id for info in served.store.list() if info.recorded)
+    view, *_, button, player, playing = tab.refresh(recorded, {"token": ""})
+    assert ">Recorded<" in view and button.visible and not player.active and playing is None
+    button, player, playing = tab.start_or_skip(recorded, None)
+    assert player.active and "Skip" in button.value
+    now = playing[1]
+    seen = []
+    for seconds in (0.0, REPLAY_SECONDS / 4, REPLAY_SECONDS / 2):
+        monkeypatch.setattr("ui.attack.time", SimpleNamespace(monotonic=lambda s=seconds: now + s))
+        view, _, player, state = tab.play(recorded, playing)
+        assert "Replay, recorded" in view and player.active and state == playing
+        seen.append(int(re.search(r'aria-valuenow="(\d+)"', view)[1]))
+    assert 0 == seen[0] < seen[1] < seen[2] < 100
+    # Skipped, or played to its end, the whole run is shown as before.
+    skipped = tab.start_or_skip(recorded, playing)[2]
+    monkeypatch.setattr("ui.attack.time", SimpleNamespace(monotonic=lambda: now + REPLAY_SECONDS))
+    for state in (skipped, playing):
+        view, button, player, state = tab.play(recorded, state)
+        assert ">Recorded<" in view and "Replay in" in button.value
+        assert not player.active and state is None
+    # Another run was opened meanwhile: it is shown whole.
+    other = [info.id for info in served.store.list() if info.recorded][1]
+    view, _, player, state = tab.play(other, playing)
+    assert ">Recorded<" in view and not player.active and state is None
+
+
+def test_presets_of_defences_without_weights_are_not_offered(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions(), cells(read()))
+    targets = {preset.target for _, preset in tab.presets}
+    assert targets == {"", "sdd"}
+    assert tab.presets[0][0].value.startswith("RL breaks a plain refusal in about")
+
+
+def test_the_evidence_tab_filters_its_table(served):
+    with gr.Blocks():
+        tab = EvidenceTab(read(), Scratch())
+        empty = EvidenceTab([], Scratch())
+    table, _ = tab.draw("", "", "", "means")
+    assert table.count("data-pick") == 8
+    table, chart = tab.draw("sdd", "grpo", "lora", "means")
+    assert table.count("data-pick") == 2 and chart.count("<title>") == 1
+    table, _ = tab.draw("sdd", "", "", "seeds")
+    assert table.count("data-pick") == 4 and "hf-lines" in table
+    assert "Nothing of that kind" in tab.draw("sdd", "", "full", "means")[0]
+    assert not empty.table.visible
+
+
+def test_the_page_says_how_to_make_a_table(served):
+    with gr.Blocks() as page:
+        EvidenceTab([], Scratch())
+    words = " ".join(str(block.value) for block in page.blocks.values() if hasattr(block, "value"))
+    assert "<code>python -m evaluation.stress llm --ship</code>" in words
+
+
+def test_chat_answers_at_another_strength(served, client):
+    arms = ["base", "sdd@0", "sdd@1.5"]
+    replies = client.predict("Hello", arms, api_name="/chat")
+    assert list(replies) == arms
+    assert replies["base"]["reply"] == replies["sdd@0"]["reply"] != replies["sdd@1.5"]["reply"]
+    assert len(served.engines._attacked) <= MAX_ATTACKED_ARMS
+    for wrong, words in (("sdd@9", "strength of"), ("base@0.5", "no adapter"), ("x@0.5", "no arm")):
+        with pytest.raises(AppError, match=words):
+            client.predict("Hello", [wrong], api_name="/chat")
+
+
+def test_a_fully_trained_model_is_no_arm_of_chat(served, client):
+    lines = list(client.submit("sdd", "sft", 2, None, 0, "full", api_name="/attack"))
+    last = json.loads(lines[-1])
+    assert last["status"] == "done", last["error"]
+    run = served.store.get(last["run_id"])
+    assert (run.info["config"]["method"], run.info["config"]["learning_rate"]) == ("full", 3e-5)
+    assert set(run.models()) == {"aligned", "sdd"} and not run.adapters()
+    with pytest.raises(AppError, match="trained all weights"):
+        client.predict("Hello", [f"{run.id}/sdd"], api_name="/chat")
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+        view = tab.refresh(run.id, {"token": "me"})
+    assert "All weights were trained" in view[0] and "all weights" in view[1]
+    assert not view[3].visible  # the button that hands over to Chat
+    served.store.get(run.id).drop_models()
+
+
 def test_a_cancelled_attack_stops(served, client):
     job = client.submit("sdd", "sft", 200, 1e-3, 0, api_name="/attack")
     wait_until(lambda: any('"step"' in line for line in job.outputs()))
@@ -152,6 +241,7 @@ def test_a_cancelled_attack_stops(served, client):
         (("sdd", "sft", 0, 1e-3, 0), "steps"),
         (("sdd", "sft", 201, 1e-3, 0), "at most 200"),
         (("sdd", "sft", 2, -1.0, 0), "learning_rate"),
+        (("sdd", "sft", 2, 1e-3, 0, "half"), "method is 'half'"),
     ],
 )
 def test_attack_names_what_is_wrong(client, arguments, words):
@@ -185,7 +275,7 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions())
     for kept in (None, {"token": "", "run": ""}):
-        settings = ("sdd", "sft", "builtin", None, 1e-3, 5, 0)
+        settings = ("sdd", "sft", "builtin", None, 1e-3, 5, 0, "lora")
         browser, run_id, message = tab.begin(*settings, kept)
         assert message == "" and browser["token"] and browser["run"] == run_id
         assert "Only the browser" in tab.stop_now(run_id, kept)
@@ -249,9 +339,10 @@ def asking(served):
     with gr.Blocks():
         tab = ChatTab(served.engines, Sessions())
 
-    def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill=""):
+    def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill="",
+            strengths=(1, 1, 1)):  # fmt: skip
         pressed = gr.EventData(button or tab.send, None)
-        settings = (list(arms), temperature, seed, "", prefill)
+        settings = (list(arms), temperature, seed, "", prefill, *strengths)
         return tab.reply(message, turns, *settings, pressed, Request)
 
     return SimpleNamespace(tab=tab, ask=ask, request=Request)
@@ -315,6 +406,12 @@ def test_a_forced_beginning_is_part_of_what_is_said_and_judged(served, asking, m
     *_, refused = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
     assert refused[0] == [] and f"at most {MAX_PREFILL}" in refused[2]
     assert enabled(refused) == [True, False, False]
+
+
+def test_the_sliders_strengths_go_with_the_chosen_arms(asking):
+    *_, last = asking.ask("Hello", [], arms=["base", "sdd"], strengths=(0.3, 0.5, 1))
+    assert list(last[0][0]["replies"]) == ["base", "sdd@0.5"]
+    assert "strength 0.5" in last[1]
 
 
 def test_a_session_is_forgotten_when_its_page_is_closed(served):

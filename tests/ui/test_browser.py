@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from evaluation import evidence
 from evaluation.runs import RunStore
 from pipelines.animation import write_gif, write_mp4
 from pipelines.paths import REPO
@@ -111,7 +112,7 @@ def picture(page: sync_api.Page, name: str, whole: bool = True) -> None:
         page.screenshot(path=REPO / "docs" / "screens" / f"{name}.png", full_page=whole)
 
 
-def fill_number(page: sync_api.Page, slider: str, value: int) -> None:
+def fill_number(page: sync_api.Page, slider: str, value: float) -> None:
     box = page.locator(f"{slider} input[type=number]")
     box.fill(str(value))
     box.blur()
@@ -344,6 +345,72 @@ def test_8_another_browser_sees_the_runs_and_nothing_else(visitor, chromium, sho
         visitor.locator("#hf-attack-stop").click()
         wait_for_status(visitor, "Stopped")
         wait_for_status(other, "Stopped")
+
+
+def test_8b_a_cell_of_the_evidence_opens_its_run_which_can_be_replayed(visitor):
+    page = visitor
+    tab(page, "Evidence")
+    if SCREENS and not evidence.read():
+        pytest.skip("no table ships yet")
+    page.wait_for_selector(".hf-claim .hf-badge")
+    picture(page, "evidence")
+    cells = page.locator(".hf-matrix td .hf-badge")
+    everything = cells.count()
+    page.locator("#hf-filter-defence input").click()
+    page.get_by_role("option").nth(2).click()  # after "All" and the undefended arm
+    sync_api.expect(page.locator(".hf-matrix thead th")).to_have_count(2)
+    assert 0 < cells.count() < everything
+    page.locator("#hf-filter-show label", has_text="All seeds").click()
+    page.wait_for_selector(".hf-lines")
+    with page.expect_download() as download:
+        page.locator("#hf-evidence-csv").click()
+    assert download.value.path().read_text().startswith("row,defence,attack,")
+    button = page.locator("#hf-evidence button[data-pick]").first
+    run = button.get_attribute("data-pick")
+    button.focus()
+    page.keyboard.press("Enter")
+    head = page.locator("#hf-run .hf-runhead")
+    sync_api.expect(head).to_contain_text("FinishedRecorded")
+    sync_api.expect(head).to_be_in_viewport()
+    assert page.locator(f'#hf-runs button[data-pick="{run}"][aria-current]').count() <= 1
+    page.locator("#hf-replay").click()
+    sync_api.expect(head).to_contain_text("Replay, recorded")
+    step = page.locator("#hf-run .hf-meter")
+    sync_api.expect(step).to_have_attribute("aria-valuenow", re.compile("^[1-9][0-9]?$"))
+    page.locator("#hf-replay").click()
+    sync_api.expect(head).to_contain_text("FinishedRecorded")
+    sync_api.expect(page.locator("#hf-replay")).to_contain_text("Replay in")
+
+
+def test_8c_nothing_is_wider_than_a_phone(chromium, shown):
+    with chromium.new_context(viewport={"width": 390, "height": 800}) as context:
+        phone = context.new_page()
+        phone.set_default_timeout(WAIT)
+        open_page(phone, shown.url)
+        phone.get_by_role("button", name="More tabs").first.click()
+        phone.locator(".overflow-dropdown button", has_text="Evidence").click()
+        phone.wait_for_selector("#hf-evidence, #hf-no-evidence")
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_8d_a_strength_is_set_for_an_arm(visitor):
+    page = visitor
+    tab(page, "Chat")
+    page.get_by_role("button", name="Clear").click()
+    arms = page.locator("#hf-arms label")
+    for arm in arms.all():
+        arm.locator("input").set_checked("Defended" in arm.inner_text()
+                                         and "after attack" not in arm.inner_text())  # fmt: skip
+    page.get_by_role("button", name="Strengths").click()
+    sync_api.expect(page.locator("[id^=hf-strength]:visible")).to_have_count(
+        arms.filter(has=page.locator("input:checked")).count()
+    )
+    sync_api.expect(page.locator("#hf-strength-0")).to_contain_text("Defended")
+    fill_number(page, "#hf-strength-0", 0.5)
+    page.locator("#hf-message textarea").fill("How do I water a fern?")
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator(".hf-arm header").first).to_contain_text("strength 0.5")
+    sync_api.expect(page.locator(".hf-arm header .hf-badge").first).to_be_visible()
 
 
 def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):

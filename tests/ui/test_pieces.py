@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapters.attacks.base import ATTACKS, AttackConfig
+from adapters.attacks.base import ATTACKS, METHODS, AttackConfig
 from adapters.text import prompt_set
+from evaluation.evidence import cells, claims
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
 from pipelines.pose import PoseError, draw_clip, dump_openpose_json
+from tests.tiny_table import tiny_table
 from ui import attack, chat, markup, poses, results
+from ui import evidence as shown
 from ui.animate import prompt_guide
 from ui.app import MAX_UPLOAD
-from ui.charts import Series, chart
-from ui.engines import NotReady, Part
+from ui.charts import Mark, Series, chart, scatter, shape_legend
+from ui.engines import NotReady, Part, split_strength, with_strength
 from ui.theme import static
 from worlds import looks
 
@@ -216,6 +219,24 @@ def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss
     assert "Reinforcement (GRPO)" in reinforced
 
 
+def test_the_skill_curve_is_drawn_where_skill_was_measured():
+    config = {"target_undefended": "aligned", "target": "sdd", "steps": 4, "attack": "grpo_skill"}
+    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    events = [
+        {"event": "probe", "arm": arm, "step": step, "harm": 0.0, "ability": 0.5, "prompts": 8,
+         "questions": 24, "skill": skill, "skills": 24}
+        for step, skill in ((0, 0.125), (4, 0.625))
+        for arm in ("aligned", "sdd")
+    ]  # fmt: skip
+    drawn = attack.run_html(info, events)
+    assert "solved, of 24 problems" in drawn and "skill 3 of 24 → 15 of 24 (step 4)." in drawn
+    assert attack.curves(events).skill["sdd"] == [(0, 0.125), (4, 0.625)]
+    for event in events:
+        del event["skill"], event["skills"]
+    plain = attack.run_html(info, events)
+    assert "solved, of" not in plain and "skill 3" not in plain
+
+
 def test_every_attack_has_a_name_and_every_preset_can_be_started():
     assert set(attack.ATTACKS) == set(ATTACKS)
     for preset in attack.PRESETS:
@@ -223,6 +244,176 @@ def test_every_attack_has_a_name_and_every_preset_can_be_started():
         config = AttackConfig(attack=preset.attack, steps=preset.steps, learning_rate=preset.rate)
         assert config.steps <= attack.MAX_STEPS and config.steps % 5 == 0  # the slider's step
         assert attack.ATTACKS[preset.attack].title in attack.attack_title(config.record())
+
+
+def test_each_way_of_training_has_its_rate_to_choose():
+    assert set(METHODS.values()) <= set(attack.LEARNING_RATES)
+    config = AttackConfig(method="full", steps=20).record()
+    info = {"config": config, "status": "running", "error": "", "created": "2026-01-01T00:00"}
+    assert "20 steps at 3e-05, all weights" in attack.run_html(info, [])
+    words = "Chat does not offer it"
+    assert words in attack.run_html(info | {"status": "done"}, [])
+    assert words not in attack.run_html(info | {"status": "done", "config": {}}, [])
+
+
+BROKEN, HELD = (0.8, 0.8), (0.0, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("ends", "titles"),
+    [
+        ({}, {"RL against a plain refusal", "RL against TokenBuncher"}),
+        (
+            {("tokenbuncher", "grpo"): (BROKEN, HELD)},
+            {"RL breaks a plain refusal in about 30 s", "TokenBuncher leaves RL nothing to learn"},
+        ),
+        (
+            {("tokenbuncher", "grpo"): (BROKEN, BROKEN)},
+            {"RL breaks a plain refusal in about 30 s", "RL against TokenBuncher"},
+        ),
+        # Where the undefended arm withstands it too, nobody can say what the defence did.
+        (
+            {("tokenbuncher", "grpo"): (HELD, HELD)},
+            {"RL against a plain refusal", "RL against TokenBuncher"},
+        ),
+        ({("sdd", "sft_retain"): (BROKEN, BROKEN)}, {"An attacker who keeps what they want"}),
+        (
+            {("sdd", "sft_retain"): (BROKEN, (0.8, 0.6))},
+            {"An attacker who mixes in harmless pairs"},
+        ),
+    ],
+)
+def test_a_preset_says_how_it_ends_only_where_the_table_does(tmp_path, ends, titles):
+    found = cells(tiny_table(tmp_path, ends)) if ends else []
+    offered = [attack.settled(preset, found) for preset in attack.PRESETS]
+    assert titles <= {preset.title for preset in offered}
+    said = {preset.title for preset in offered} - {preset.title for preset in attack.PRESETS}
+    assert said <= titles
+    for preset in offered:
+        if preset.title in said:
+            row = next(cell.verdict for cell in found if cell.attack == preset.attack)
+            assert (preset.steps, preset.rate) == (
+                row["settings"]["steps"], row["learning_rate"],
+            )  # fmt: skip
+
+
+def test_a_preset_does_not_say_what_was_measured_at_settings_that_cannot_be_chosen(tmp_path):
+    table = tiny_table(tmp_path, {("tokenbuncher", "grpo"): (BROKEN, HELD)})
+    for row in table:
+        row["learning_rate"] = row["settings"]["learning_rate"] = 1.234e-4
+    assert [attack.settled(preset, cells(table)) for preset in attack.PRESETS] == [*attack.PRESETS]
+
+
+def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
+    steps = [{"event": "step", "arm": "sdd", "step": step, "loss": 1.0} for step in range(1, 11)]
+    events = [{"event": "start"}, *steps, {"event": "measured", "arm": "sdd"}]
+    assert [len(attack.played(events, part)) for part in (-1, 0, 0.01, 0.5, 1, 2)] == [
+        0, 0, 1, 5, 10, 10,
+    ]  # fmt: skip
+    assert attack.played(events, 0.5) == steps[:5]
+    config = {"target_undefended": "aligned", "target": "sdd", "attack": "sft", "steps": 10}
+    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    half = attack.run_html(info, attack.played(events, 0.5), playing=True)
+    assert "Replay, recorded 2026-01-01" in half and 'aria-valuenow="50"' in half
+    assert "Finished" not in half
+    whole = attack.run_html(info, events, recorded=True)
+    assert ">Recorded<" in whole and "Finished" in whole and "Replay" not in whole
+    assert "ecorded" not in attack.run_html(info, events)
+
+
+def test_runs_without_training_are_told_as_such():
+    config = {"target_undefended": "aligned", "target": "sdd", "attack": "prefill", "steps": 1}
+    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    drawn = attack.run_html(info, [])
+    assert "Forced beginning · no training" in drawn and "steps at" not in drawn
+
+
+def test_the_table_s_cells_open_their_runs(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, (0.8, 0.4)),
+                                  ("sdd", "prefill"): (BROKEN, HELD)}, seeds=2)  # fmt: skip
+    found = cells(table)
+    runs = [row for row in table if row["row"] == "run"]
+    for drawn in (shown.matrix_html(found), shown.runs_html(runs)):
+        ElementTree.fromstring(drawn)
+        picked = re.findall(r'<button type="button" data-pick="([^"]+)"', drawn)
+        assert sorted(picked) == sorted(row["run"] for row in runs)
+        for words in ("Ability destroyed", "Held", "Broken", "0% → "):
+            assert words in drawn
+    matrix = shown.matrix_html(found)
+    assert matrix.count('<th scope="row">') == 2 and "74–86%" in matrix
+    assert "Nothing of that kind" in shown.matrix_html([])
+    assert "Nothing of that kind" in shown.runs_html([])
+
+
+def test_the_evidence_chart_marks_every_cell_and_has_a_key(tmp_path):
+    found = cells(tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, (0.8, 0.4)),
+                                        ("tokenbuncher", "sft"): (BROKEN, HELD)}))  # fmt: skip
+    drawn = shown.chart_html(found)
+    svg = ElementTree.fromstring(re.search(r"<svg viewBox=\"0 0 620.*?</svg>", drawn)[0])
+    tips = [title.text for title in svg.iter("title")]
+    assert tips == [
+        "Undefended, Supervised: harm after the attack 80%, ability left, of its start 100%",
+        "SDD (Self-Degraded Defense), Supervised: harm after the attack 80%, "
+        "ability left, of its start 50%",
+        "TokenBuncher, Supervised: harm after the attack 0%, ability left, of its start 100%",
+    ]
+    assert len(svg.findall("path")) == 2 and len(svg.findall("circle")) == 1
+    one, other = (mark.get("d") for mark in svg.findall("path"))
+    assert one != other and one in drawn.split("</div>")[0]  # the key shows the same shapes
+
+
+def test_claims_are_drawn_with_their_verdicts(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, BROKEN)})
+    drawn = shown.claims_html(claims(table))
+    ElementTree.fromstring(drawn)
+    assert '<article class="hf-claim open"><header><h3>SDD</h3>' in drawn
+    assert "Does not hold" in drawn and "Not measured" in drawn
+    assert "Supervised: harm 0% → 80%" in drawn and "not in the table" in drawn
+
+
+def test_nothing_of_a_table_gets_into_the_page_unescaped(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, HELD)}, seeds=1)
+    for row in table:
+        row |= {"attack": NASTY, "run": NASTY, "defence": NASTY}
+        row["arm"] = NASTY if row["arm"] == "sdd" else row["arm"]
+    found = cells(table)
+    drawn = [shown.matrix_html(found), shown.chart_html(found)]
+    drawn.append(shown.runs_html([row for row in table if row["row"] == "run"]))
+    drawn.append(scatter(NASTY, NASTY, [Mark(NASTY, "held", 0, 0.5, 0.5)], (NASTY, NASTY),
+                         x_max=1.0, x_lines=(), y_lines=()))  # fmt: skip
+    drawn.append(shape_legend([("held", 0, NASTY)]))
+    for each in drawn:
+        assert "<img" not in each and "&lt;img" in each
+
+
+@pytest.mark.parametrize("strength", [0, 0.3, 0.7, 1, 1.1, 1.5])
+def test_a_strength_is_part_of_an_arm_s_name(strength):
+    name = with_strength("sdd", strength)
+    assert split_strength(name) == ("sdd", strength)
+    assert ("@" in name) == (strength != 1)
+    assert chat.arm_style(name) == "held"
+    assert chat.arm_title("20260101-000000-attack-abcdef/aligned@0.5") == (
+        "Aligned, undefended, after attack abcdef, strength 0.5"
+    )
+
+
+@pytest.mark.parametrize("name", ["sdd@", "sdd@2", "sdd@1.55", "sdd@-1", "sdd@x", "sdd@1@1"])
+def test_a_wrong_strength_is_named(name):
+    with pytest.raises(ValueError, match="strength of 'sdd' is '.*'; it must be 0 to 1.5"):
+        split_strength(name)
+
+
+def test_a_strength_stays_with_its_arm():
+    arms, *sliders = chat.place_strengths(["sdd", "tokenbuncher"], ["base", "sdd"], 1, 0.5, 1)
+    assert arms == ["sdd", "tokenbuncher"]
+    assert [slider["value"] for slider in map(vars_of, sliders)] == [0.5, 1, 1]
+    assert [slider["visible"] for slider in map(vars_of, sliders)] == [True, True, False]
+    _, base, *_ = chat.place_strengths(["base"], [], 1, 1, 1)
+    assert vars_of(base)["visible"] is False  # it has no adapter
+
+
+def vars_of(update):
+    return {name: getattr(update, name) for name in ("value", "visible", "label")}
 
 
 def test_an_upload_without_answers_is_for_reinforcement_only(tmp_path):
@@ -323,7 +514,8 @@ def a_result(clip, guarded: bool = True) -> PairResult:
     frames = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
     settings = {
         "profile": "embedded", "prompt": "a person", "guards": {"poseguard": 0.85}, "seed": 9,
-        "steps": 12, "guidance_scale": 2.5, "pose": json.loads(dump_openpose_json(clip)),
+        "steps": 12, "guidance_scale": 2.5, "guidance_interval": [0.7, 1.0],
+        "pose": json.loads(dump_openpose_json(clip)),
     }  # fmt: skip
     return PairResult(frames, frames if guarded else None, frames, settings)
 
@@ -343,6 +535,7 @@ def test_a_result_is_written_with_its_seed_and_reads_back(tmp_path, guarded):
     read = results.read_settings(settings)
     assert (read.prompt, read.seed, read.steps, read.guidance_scale) == ("a person", 9, 12, 2.5)
     assert read.guards == {"poseguard": 0.85}
+    assert read.guided_until == 0.7
     # The pose is the same to the pixel, in the settings and in its own file.
     wanted = draw_clip(clip, 256, 16)
     for again in (read.pose, poses.read_pose(pose)):
@@ -358,6 +551,9 @@ def test_a_result_is_written_with_its_seed_and_reads_back(tmp_path, guarded):
         ({"steps": 51}, '"steps" is 51; wanted a whole number from 1 to 50'),
         ({"guidance_scale": float("nan")}, '"guidance_scale" is nan'),
         ({"guidance_scale": NASTY}, '"guidance_scale" is text'),
+        ({"guidance_interval": [0.5]}, '"guidance_interval" must be a list of two'),
+        ({"guidance_interval": [0.5, 0.8]}, r'"guidance_interval\[1\]" is 0.8'),
+        ({"guidance_interval": [0.99, 1]}, r'"guidance_interval\[0\]" is 0.99'),
         ({"prompt": " "}, '"prompt" is text of 1 characters'),
         ({"prompt": "x" * 301}, '"prompt" is text of 301 characters'),
         ({"prompt": None}, '"prompt" is null'),

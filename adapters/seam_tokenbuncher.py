@@ -1,0 +1,229 @@
+r"""SEAM + TokenBuncher: one LoRA against supervised and reinforced fine-tuning.
+
+Papers: Self-Destructive Language Models (Wang, Zhu and Wang, ICLR 2026, arXiv 2505.12186) and Token
+Buncher: Shielding LLMs from Harmful Reinforcement Learning Fine-Tuning (Feng et al., CCS 2026,
+arXiv 2508.20697); see `adapters.seam` and `adapters.tokenbuncher`.
+
+TokenBuncher holds against reinforcement as long as the policy's entropy stays low, and a few
+supervised steps give it back. SEAM is aimed at those supervised steps and says nothing of rewards.
+Neither paper combines the two. Here they take turns on one adapter:
+
+    step 0, 2, 4, ...:  SEAM's loss;     step 1, 3, 5, ...:  TokenBuncher's loss,
+
+each with its own data, its own count of steps, and TokenBuncher's own schedule of reward and noiser
+steps within its turns.
+
+What is ours: all of the combination. It goes on from the trained `seam` adapter and not from
+`tokenbuncher`, because SEAM's steps are the slow ones (a second backward pass), and because low
+entropy is quick to come and easily disturbed: it has to be trained last. SEAM's turns keep its trap
+from being trained away meanwhile. Both share one optimiser and one learning rate. TokenBuncher's
+p_0, which benign replies are held to, is the `seam` adapter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from adapters import seam, tokenbuncher
+from adapters.registry import Card, TrainOptions, adapter_folder, register
+from adapters.seam import SEAMConfig
+from adapters.tokenbuncher import TokenBuncherConfig
+from evaluation.runs import RunStore, weights_hash
+from pipelines.paths import runs_dir
+
+if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
+    from peft import PeftModel
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from adapters.loop import Batch
+    from evaluation.runs import Run
+    from pipelines.profiles import Profile
+
+
+@dataclass(frozen=True)
+class SEAMTokenBuncherConfig:
+    """Settings of the pair. Those of one defence mean what they mean in its own config.
+
+    Attributes:
+        steps: optimiser steps of both together (ours).
+        learning_rate: peak, of both (TokenBuncher's for a LoRA).
+        warmup_steps: until the peak of the learning rate (ours).
+        alpha: SEAM's.
+        beta: SEAM's.
+        harmful_pairs: SEAM's.
+        benign_pairs: SEAM's.
+        attacker_rank: SEAM's.
+        harmful_prompts: TokenBuncher's.
+        benign_prompts: TokenBuncher's.
+        keep_weight: TokenBuncher's.
+        rollouts: TokenBuncher's.
+        max_new_tokens: TokenBuncher's.
+        noise_weight: TokenBuncher's.
+        entropy_only_share: TokenBuncher's, of its own steps.
+        seed: of both.
+    """
+
+    steps: int = 120
+    learning_rate: float = TokenBuncherConfig.learning_rate
+    warmup_steps: int = 5
+    alpha: float = SEAMConfig.alpha
+    beta: float = SEAMConfig.beta
+    harmful_pairs: int = SEAMConfig.harmful_pairs
+    benign_pairs: int = SEAMConfig.benign_pairs
+    attacker_rank: int = SEAMConfig.attacker_rank
+    harmful_prompts: int = TokenBuncherConfig.harmful_prompts
+    benign_prompts: int = TokenBuncherConfig.benign_prompts
+    keep_weight: float = TokenBuncherConfig.keep_weight
+    rollouts: int = TokenBuncherConfig.rollouts
+    max_new_tokens: int = TokenBuncherConfig.max_new_tokens
+    noise_weight: float = TokenBuncherConfig.noise_weight
+    entropy_only_share: float = TokenBuncherConfig.entropy_only_share
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work, here or in one of the two."""
+        if not self.steps >= 2:
+            raise ValueError(f"steps is {self.steps}; each of the two defences needs at least 1")
+        for make in (self.seam, self.tokenbuncher):
+            make()
+
+    def seam(self) -> SEAMConfig:
+        """Return the settings of SEAM's turns."""
+        return SEAMConfig(
+            steps=(self.steps + 1) // 2,
+            learning_rate=self.learning_rate,
+            alpha=self.alpha,
+            beta=self.beta,
+            harmful_pairs=self.harmful_pairs,
+            benign_pairs=self.benign_pairs,
+            attacker_rank=self.attacker_rank,
+            warmup_steps=self.warmup_steps,
+            seed=self.seed,
+        )
+
+    def tokenbuncher(self) -> TokenBuncherConfig:
+        """Return the settings of TokenBuncher's turns."""
+        return TokenBuncherConfig(
+            steps=self.steps // 2,
+            learning_rate=self.learning_rate,
+            harmful_prompts=self.harmful_prompts,
+            benign_prompts=self.benign_prompts,
+            keep_weight=self.keep_weight,
+            rollouts=self.rollouts,
+            max_new_tokens=self.max_new_tokens,
+            noise_weight=self.noise_weight,
+            entropy_only_share=self.entropy_only_share,
+            warmup_steps=self.warmup_steps,
+            seed=self.seed,
+        )
+
+
+CARD = Card(
+    name="seam_tokenbuncher",
+    title="SEAM + TokenBuncher",
+    paper="Self-Destructive Language Models; Token Buncher: Shielding LLMs from Harmful "
+    "Reinforcement Learning Fine-Tuning",
+    venue="ICLR 2026; CCS 2026; the combination is ours",
+    arxiv="2505.12186",
+    licence="Apache-2.0",
+    idea="TokenBuncher falls to an attacker who fine-tunes on a few answers first, and SEAM knows "
+    "nothing of rewards. The two take turns on one adapter, so that the supervised steps are meant "
+    "to cost the model its use before reinforcement can begin.",
+    equation=r"\mathcal{L}_{2k} = \mathcal{L}_\text{SEAM},\qquad "
+    r"\mathcal{L}_{2k+1} = \mathcal{L}_\text{reward}\ \text{or}\ \mathcal{L}_\text{noise}",
+    limits="It can be no better than its parts: an attacker who adds harmless pairs repairs what "
+    "SEAM breaks, and role-play is TokenBuncher's known gap. Neither paper tested the combination, "
+    "and two aims in one small LoRA weaken each other.",
+    aimed_at="supervised fine-tuning first, reinforcement after it",
+    pipeline="llm",
+)
+
+
+def step_functions(
+    model: PeftModel, tokenizer: PreTrainedTokenizerBase, config: SEAMTokenBuncherConfig, run: Run
+) -> tuple[Callable[[int], Batch], Callable[[PeftModel, Batch], Tensor]]:
+    """Return batch_of and loss_of for `adapters.loop.train_steps`; the defences take turns.
+
+    Args:
+        model: with the adapters of both: `adapters.seam.ATTACKER`, `adapters.tokenbuncher.START`.
+        tokenizer: of the model.
+        config: settings.
+        run: gets the events of both; each counts its own steps.
+    """
+    import torch
+
+    turns = (
+        seam.step_functions(model, tokenizer, config.seam(), run),
+        tokenbuncher.step_functions(model, tokenizer, config.tokenbuncher(), run),
+    )
+
+    def batch_of(step: int) -> Batch:
+        own, turn = divmod(step, len(turns))
+        return turns[turn][0](own) | {"turn": torch.tensor(turn)}
+
+    def loss_of(model: PeftModel, batch: Batch) -> Tensor:
+        return turns[int(batch["turn"])][1](model, batch)
+
+    return batch_of, loss_of
+
+
+def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOptions) -> dict:
+    """Train on from `seam`, save the LoRA to `options.out`, measure it on held-out topics.
+
+    The figures hold those of both defences: ``cosine`` and ``entropy``, before and after.
+    """
+    from peft import PeftModel
+
+    from adapters.figures import measure
+    from adapters.loop import save_lora, train_steps
+    from evaluation.judge import Judge
+    from pipelines.llm import load_llm
+
+    start = adapter_folder("seam", profile)
+    base, tokenizer = load_llm(profile, training=True)
+    model = PeftModel.from_pretrained(base, start, is_trainable=True)
+    model.load_adapter(start, adapter_name=tokenbuncher.START, autocast_adapter_dtype=False)
+    seam.add_attacker(model, config.attacker_rank)
+    judge = Judge()
+
+    def now(when: str) -> tuple[float, dict[str, float]]:
+        model.eval()
+        entropies = tokenbuncher.held_out_entropies(model, tokenizer, config.max_new_tokens, when)
+        return round(seam.held_out_cosine(model, tokenizer), 4), entropies
+
+    cosine, entropies = now("before")
+    settings = {"defence": CARD.name, **asdict(config)}
+    run = RunStore(runs_dir()).create(
+        "train", settings, profile.name, {"seam": weights_hash(start)}
+    )
+    batch_of, loss_of = step_functions(model, tokenizer, config, run)
+    done = train_steps(
+        model,
+        batch_of,
+        loss_of,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        options=options,
+        run=run,
+    )
+    cosine_after, entropies_after = now("after")
+    for name in (tokenbuncher.START, seam.ATTACKER):
+        model.delete_adapter(name)  # or it would be saved beside the other
+    save_lora(model, options.out)
+    figures, samples = measure(model, tokenizer, judge)
+    figures["cosine"] = {"before": cosine, "after": cosine_after}
+    figures["entropy"] = entropies | entropies_after
+    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
+    (run.folder / "samples.jsonl").write_text(
+        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
+    )
+    run.finish("done" if done == config.steps else "stopped")
+    return {"steps_done": done, **figures}
+
+
+register(CARD, SEAMTokenBuncherConfig, train)

@@ -1,0 +1,278 @@
+"""The Evidence tab: what the stress test found, in plain words, as a table and as a picture.
+
+Everything is drawn from the table that ships with the code (`evaluation.evidence`); each of its
+cells opens the runs behind it in the Attack tab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+
+from adapters import registry
+from evaluation import evidence
+from evaluation.evidence import Cell, Finding, Row
+from ui.attack import ATTACKS, UNTRAINED
+from ui.blocks import QUIET, heading, markup, picker
+from ui.charts import Mark, scatter, shape_legend
+from ui.markup import empty, note
+from ui.session import Scratch
+
+_STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "unmeasured": "plain"}
+_OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain"}
+_RIGHT = 1.2
+"""Right end of the chart: an arm can come out of an attack abler than it was."""
+
+
+def defence_title(name: str) -> str:
+    """Return a defended or the undefended arm's name in a visitor's words."""
+    if name == evidence.UNDEFENDED:
+        return "Undefended"
+    known = registry.defences().get(name)
+    return known.card.title if known else name
+
+
+def attack_names() -> dict[str, str]:
+    """Return attack → its name in a visitor's words."""
+    return {name: kind.title for name, kind in (ATTACKS | UNTRAINED).items()}
+
+
+def claims_html(findings: Sequence[Finding]) -> str:
+    """Draw one card a claim: how it stands, and the figures of each attack it is about."""
+    names = attack_names()
+    cards = []
+    for finding in findings:
+        style, claim = _STYLES[finding.verdict], finding.claim
+        lines = [evidence.sentence(one, names) for one in finding.held]
+        lines += [f"{names.get(name, name)}: not in the table." for name in finding.missing]
+        told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        cards.append(
+            f'<article class="hf-claim {style}"><header><h3>{escape(claim.title)}</h3>'
+            f'<span class="hf-badge {style}">{evidence.VERDICTS[finding.verdict]}</span></header>'
+            f"<p>{escape(claim.says)}</p><ul>{told}</ul></article>"
+        )
+    return f'<div class="hf-claims">{"".join(cards)}</div>'
+
+
+def matrix_html(found: Sequence[Cell]) -> str:
+    """Draw the table of means: one row an attack and method, one column a defence.
+
+    Each cell has a button a seed, whose ``data-pick`` is its run.
+    """
+    if not found:
+        return empty("Nothing of that kind was measured", "Choose another filter.")
+    defences = list(dict.fromkeys(cell.defence for cell in found))
+    rows = list(dict.fromkeys((cell.attack, cell.method) for cell in found))
+    # By attack first, whichever method was run first.
+    attacks = list(dict.fromkeys(attack for attack, _ in rows))
+    rows.sort(key=lambda row: (attacks.index(row[0]), list(evidence.METHODS).index(row[1])))
+    placed = {(cell.defence, cell.attack, cell.method): cell for cell in found}
+    names = attack_names()
+    body = []
+    for attack, method in rows:
+        cells = "".join(
+            f"<td>{_cell(placed[at]) if (at := (defence, attack, method)) in placed else '–'}</td>"
+            for defence in defences
+        )
+        body.append(
+            f'<tr><th scope="row">{escape(names.get(attack, attack))}'
+            f"<small>{evidence.METHODS[method]}</small></th>{cells}</tr>"
+        )
+    heads = "".join(f'<th scope="col">{escape(defence_title(name))}</th>' for name in defences)
+    return _scroller(f'<th scope="col">Attack</th>{heads}', "".join(body), "hf-matrix")
+
+
+def _cell(cell: Cell) -> str:
+    row, attack = cell.verdict, attack_names().get(cell.attack, cell.attack)
+    buttons = "".join(
+        f'<button type="button" data-pick="{escape(str(run["run"]))}" aria-label="Open the run of '
+        f'{escape(defence_title(cell.defence))}, {escape(attack)}, seed {run["seed"]:d}">'
+        f"seed {run['seed']:d}</button>"
+        for run in cell.runs
+    )
+    return (
+        f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_shares('Ability', row, 'ability')}</dl>"
+        f'<p class="hf-small">{escape(_effort(row))}</p><div class="hf-seeds">{buttons}</div>'
+    )
+
+
+def _badge(row: Row) -> str:
+    outcome = evidence.outcome(row)
+    return f'<span class="hf-badge {_OUTCOME_STYLES[outcome]}">{evidence.OUTCOMES[outcome]}</span>'
+
+
+def _shares(title: str, row: Row, name: str) -> str:
+    spread = evidence.interval_text(row.get(f"{name}_after_ci"))
+    return (
+        f"<dt>{title}</dt><dd>{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b>"
+        f"{f'<small>{spread}</small>' if spread else ''}</dd>"
+    )
+
+
+def _effort(row: Row) -> str:
+    parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
+    if row["steps_to_break"] is not None:
+        parts.append(f"harm above {evidence.HARM_LIMIT:.0%} at step {row['steps_to_break']:g}")
+    return " · ".join([*parts, f"{row['seconds']:.0f} s"])
+
+
+def runs_html(rows: Sequence[Row]) -> str:
+    """Draw every run as a line of its own, whose button's ``data-pick`` is the run.
+
+    Args:
+        rows: of kind ``run``.
+    """
+    if not rows:
+        return empty("Nothing of that kind was measured", "Choose another filter.")
+    names = attack_names()
+    body = []
+    for row in rows:
+        arm = defence_title(row["arm"])
+        if row["arm"] == evidence.UNDEFENDED:
+            arm += f", beside {defence_title(row['defence'])}"
+        rate, steps = row["learning_rate"], row["steps_to_break"]
+        attack = names.get(row["attack"], row["attack"])
+        facts = (
+            attack, evidence.METHODS[evidence.method_of(row)],
+            "" if rate is None else f"{rate:g}",
+            f"{row['harm_before']:.0%} → {row['harm_after']:.0%}",
+            f"{row['ability_before']:.0%} → {row['ability_after']:.0%}",
+        )  # fmt: skip
+        body.append(
+            f'<tr><th scope="row">{escape(arm)}</th>'
+            f"{''.join(f'<td>{escape(fact)}</td>' for fact in facts)}<td>{_badge(row)}</td>"
+            f"<td>{'' if steps is None else f'{steps:g}'}</td><td>{row['seconds']:.0f}</td>"
+            f'<td><div class="hf-seeds"><button type="button" data-pick="{escape(row["run"])}" '
+            f'aria-label="Open the run of {escape(arm)}, {escape(attack)}, seed {row["seed"]:d}">'
+            f"seed {row['seed']:d}</button></div></td></tr>"
+        )
+    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "Ability", "Outcome", "Steps to break",
+             "Seconds", "Run")  # fmt: skip
+    drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    return _scroller(drawn, "".join(body), "hf-lines")
+
+
+def _scroller(heads: str, body: str, style: str) -> str:
+    # Focusable, so that it can be scrolled by keyboard.
+    return (
+        '<div class="hf-scroll hf-evidence" tabindex="0" role="region" aria-label="Stress test">'
+        f'<table class="hf-table {style}"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def chart_html(found: Sequence[Cell]) -> str:
+    """Draw harm after the attack over the ability that is left, one mark a cell, with its key."""
+    defended = [name for name in dict.fromkeys(cell.defence for cell in found)
+                if name != evidence.UNDEFENDED]  # fmt: skip
+    names, keys, marks = attack_names(), [], []
+    for cell in found:
+        row, title = cell.verdict, defence_title(cell.defence)
+        undefended = cell.defence == evidence.UNDEFENDED
+        style, shape = ("open", 0) if undefended else ("held", defended.index(cell.defence))
+        keys.append((style, shape, title))
+        name = f"{title}, {names.get(cell.attack, cell.attack)}"
+        if cell.method == "full":
+            name += ", all weights"
+        left = evidence.kept(row) if row["ability_before"] else 0.0
+        marks.append(Mark(name, style, shape, left, row["harm_after"]))
+    drawn = scatter(
+        "Harm against ability", "top right: the attacker has both", marks,
+        ("ability left, of its start", "harm after the attack"), x_max=_RIGHT,
+        x_lines=(evidence.SEAM_ABILITY, evidence.TAMPERBENCH_ABILITY),
+        y_lines=(evidence.HARM_LIMIT,),
+    )  # fmt: skip
+    return f"{shape_legend(list(dict.fromkeys(keys)))}{drawn}"
+
+
+class EvidenceTab:
+    """Builds the tab inside the current `gr.Tab`.
+
+    Attributes:
+        table: picker of runs, for `ui.attack.AttackTab.open_from`.
+        message: where to say that a run is gone.
+    """
+
+    def __init__(self, rows: Sequence[Row], scratch: Scratch) -> None:
+        """Lay out the tab and wire its filter.
+
+        Args:
+            rows: the table; without a row of kind ``verdict`` the tab says how to make one.
+            scratch: where the downloads go on their way to Gradio.
+        """
+        self._rows = list(rows)
+        self._cells = evidence.cells(self._rows)
+        self.message = markup(elem_id="hf-evidence-message")
+        if not self._cells:
+            markup(
+                empty("No table ships with the code yet", "The stress test mounts every attack on "
+                      "every defence, with several seeds, and writes it."),
+                elem_id="hf-no-evidence",
+            )  # fmt: skip
+            markup(note(f"Make it with: {evidence.COMMAND}"))
+            self.table = picker(visible=False)
+            return
+        markup(_measured(self._cells[0].verdict), elem_id="hf-measured")
+        markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
+        self._lay_out_table(scratch)
+
+    def _lay_out_table(self, scratch: Scratch) -> None:
+        names = attack_names()
+        defences, attacks, methods = (
+            dict.fromkeys(getattr(cell, name) for cell in self._cells)
+            for name in ("defence", "attack", "method")
+        )
+        heading("Every cell of the table")
+        with gr.Row(elem_classes="hf-filter"):
+            filters = [
+                gr.Dropdown(
+                    [("All", ""), *choices], value="", label=label, elem_id=f"hf-filter-{name}",
+                    min_width=180,
+                )
+                for name, label, choices in (
+                    ("defence", "Defence", [(defence_title(name), name) for name in defences]),
+                    ("attack", "Attack", [(names.get(name, name), name) for name in attacks]),
+                    ("method", "Method", [(evidence.METHODS[name], name) for name in methods]),
+                )
+            ]  # fmt: skip
+            filters.append(
+                gr.Radio(
+                    [("Means", "means"), ("All seeds", "seeds")], value="means", label="Show",
+                    elem_id="hf-filter-show", min_width=180,
+                )
+            )  # fmt: skip
+        markup(f'<p class="hf-small">{escape(evidence.rules())}</p>')
+        self.table = picker(matrix_html(self._cells), elem_id="hf-evidence")
+        self.chart = markup(chart_html(self._cells), elem_id="hf-evidence-chart")
+        folder = scratch.new()
+        for suffix, text in (("csv", evidence.csv_text(self._rows)),
+                             ("jsonl", evidence.jsonl_text(self._rows))):  # fmt: skip
+            (folder / f"holdfast-evidence.{suffix}").write_text(text, encoding="utf-8")
+        with gr.Row(elem_classes="hf-chips"):
+            for suffix in ("csv", "jsonl"):
+                gr.DownloadButton(
+                    f"Download as {suffix.upper()}", folder / f"holdfast-evidence.{suffix}",
+                    size="sm", elem_id=f"hf-evidence-{suffix}",
+                )  # fmt: skip
+        gr.on([each.change for each in filters], self.draw, filters, [self.table, self.chart],
+              **QUIET)  # fmt: skip
+
+    def draw(self, defence: str, attack: str, method: str, show: str) -> tuple[str, str]:
+        """Draw the cells that the filter lets through, as means or as single runs."""
+        found = evidence.chosen(self._cells, defence, attack, method)
+        if show == "seeds":
+            return runs_html(evidence.runs(self._rows, found)), chart_html(found)
+        return matrix_html(found), chart_html(found)
+
+
+def _measured(row: Row) -> str:
+    """Say what the figures rest on."""
+    return (
+        f'<p class="hf-lead">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
+        f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
+        f"prompts and {row['questions']:d} ability questions, with {row['seeds']:d} seed(s). Small "
+        "figures beside a share are the 95% interval of the mean over seeds. What holds or breaks "
+        "here is evidence about these models, not about the larger ones of the papers.</p>"
+    )
