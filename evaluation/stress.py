@@ -77,7 +77,7 @@ from adapters import registry
 from adapters.attacks.base import ATTACKS, METHODS, SUPERVISED, AttackConfig
 from adapters.attacks.data import REQUESTS, sources
 from adapters.attacks.runner import AttackRunner
-from adapters.text import PROMPTS, prompt_set, read_jsonl
+from adapters.text import PROMPTS, prompt_set
 from evaluation.ability import ability_score, first_items
 from evaluation.chat import STRESS_RUNS, UNTRAINED, Speaker, arm_folder, speaker
 from evaluation.evidence import (
@@ -88,6 +88,7 @@ from evaluation.evidence import (
     UNDEFENDED,
     kept,
     kept_ability,
+    read,
 )
 from evaluation.judge import Judge
 from evaluation.runs import Run, RunStore, public_error, weights_hash
@@ -760,6 +761,34 @@ def _rows(test: StressTest, cell: Cell) -> list[dict]:
     return rows_of(run, cell.prompts, cell.questions)
 
 
+def still_true(rows: Sequence[dict], profile: Profile, store: RunStore) -> list[dict]:
+    """Return the shipped rows of runs that no new row replaces, if their weights are today's.
+
+    Args:
+        rows: of kind ``run``, new ones.
+        profile: whose weights there are now.
+        store: of the runs.
+    """
+
+    def cell(row: dict) -> str:
+        named = (*_NAMED, "seed", "settings", "prompts", "questions")
+        return json.dumps([row[name] for name in named], sort_keys=True)
+
+    new, hashes = {cell(row) for row in rows}, {}
+    found = []
+    for row in read(TABLE):
+        if row["row"] != "run" or row["profile"] != profile.name or cell(row) in new:
+            continue
+        for arm in (UNDEFENDED, row["defence"]):
+            if arm not in hashes:
+                with suppress(MissingWeights):
+                    hashes[arm] = weights_hash(arm_folder(arm, profile))
+        parents = store.get(row["run"]).info["parents"]
+        if all(parents.get(arm) == hashes.get(arm) for arm in (UNDEFENDED, row["defence"])):
+            found.append(row)
+    return found
+
+
 def ship(table: Sequence[dict], store: RunStore) -> None:
     """Write the table and its trimmed runs into assets/, in place of those that are there.
 
@@ -769,10 +798,8 @@ def ship(table: Sequence[dict], store: RunStore) -> None:
     """
     target = ASSETS / "runs"
     used = {row["run"] for row in table if row["row"] == "run"}
-    if TABLE.is_file():
-        old = {row["run"] for row in read_jsonl(TABLE) if row["row"] == "run"}
-        for run_id in old - used:
-            shutil.rmtree(target / run_id, ignore_errors=True)
+    for run_id in {row["run"] for row in read(TABLE) if row["row"] == "run"} - used:
+        shutil.rmtree(target / run_id, ignore_errors=True)
     for run in map(store.get, sorted(used)):
         if not run.recorded:
             trim(run, target)
@@ -790,7 +817,8 @@ def parser() -> argparse.ArgumentParser:
                       help="supervised attack only, one seed, four steps, fewer prompts")
     what.add_argument("--show", action="store_true", help="print the shipped table")
     what.add_argument("--ship", action="store_true",
-                      help="write the table and its trimmed runs into assets/ when all is done")
+                      help="when all is done add it to the table and the trimmed runs in assets/; "
+                           "what is there and not asked for stays, unless its weights have changed")
     p.add_argument("--defences", nargs="+", metavar="NAME", help="default: all with weights")
     p.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all")
     p.add_argument("--methods", nargs="+", choices=list(METHODS), default=["lora"],
@@ -839,7 +867,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if failed:
         sys.exit(f"{failed} of {len(cells)} runs failed")
     if args.ship:
-        ship([*rows, *averages, *ruled], RunStore(root))
+        store = RunStore(root)
+        rows = [*still_true(rows, profile, store), *rows]
+        averages = means(rows)
+        ship([*rows, *averages, *verdicts(averages)], store)
 
 
 def _print(rows: Iterable[dict]) -> None:

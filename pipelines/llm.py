@@ -318,12 +318,13 @@ class _MixedBatch:
 
         self._model = model
         self._index = {name: row for row, name in enumerate(model.peft_config, 1)}  # 0: no LoRA
-        self._rows = torch.zeros(0, dtype=torch.long)
+        self._rows: list[int] = []  # of the last call, and what they took of each layer's factors
+        self._taken: dict[Module, tuple[Tensor, Tensor]] = {}
         model.base_model.disable_adapter_layers()
         self._hooks = [
             layer.register_forward_hook(self._adder(*_stacked(layer, list(self._index))))
             for layer in model.modules()
-            if isinstance(layer, LoraLayer)
+            if isinstance(layer, LoraLayer) and layer.lora_A  # a deleted LoRA leaves its layer
         ]
 
     def __call__(self, adapters: Sequence[str | None], **inputs: Any) -> ModelOutput:
@@ -333,7 +334,9 @@ class _MixedBatch:
             adapters: name of each row's LoRA, None for none.
             inputs: of the model.
         """
-        self._rows = torch.tensor([self._index.get(name, 0) for name in adapters], device=device())
+        rows = [self._index.get(name, 0) for name in adapters]
+        if rows != self._rows:
+            self._rows, self._taken = rows, {}
         return self._model(**inputs)
 
     def close(self) -> None:
@@ -343,7 +346,10 @@ class _MixedBatch:
 
     def _adder(self, down: Tensor, up: Tensor) -> Callable[..., Tensor]:
         def add(layer: Module, given: tuple[Tensor], result: Tensor) -> Tensor:
-            return torch.baddbmm(result, given[0] @ down[self._rows], up[self._rows])
+            if layer not in self._taken:
+                self._taken[layer] = down[self._rows], up[self._rows]
+            first, second = self._taken[layer]
+            return torch.baddbmm(result, torch.bmm(given[0], first), second)
 
         return add
 
@@ -566,8 +572,8 @@ class ChatEngine:
             raise MissingWeights(
                 f"The adapter of arm {name}", folder, f"python -m adapters.train {folder.name}"
             )
-        # Without autocast_adapter_dtype=False PEFT would keep the LoRA in fp32, while the base model
-        # may be in bf16.
+        # Without autocast_adapter_dtype=False PEFT would keep the LoRA in fp32, whatever the base
+        # model is in.
         if isinstance(self._model, PeftModel):
             self._model.load_adapter(folder, adapter_name=name, autocast_adapter_dtype=False)
         else:

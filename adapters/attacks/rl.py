@@ -74,7 +74,7 @@ _SIGN = re.compile(
     r"|illegal|dangerous|something (?:else|safe)|instead",
     re.IGNORECASE,
 )
-_PART_TOKENS = 1024  # of replies, some 2 GB of activations and logits of the embedded profile
+_PART_TOKENS = 1024  # of replies in one part; the memory of a step goes by it
 _ENTROPY_ROWS = 8  # replies in one forward pass: the logits of a reply are its length × vocabulary
 
 Reward = Callable[..., list[float]]

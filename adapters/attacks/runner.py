@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from adapters import registry
-from adapters.attacks.base import ATTACKS, BASE_ARM, SUPERVISED, AttackConfig
+from adapters.attacks.base import ATTACKS, BASE_ARM, METHODS, SUPERVISED, AttackConfig
 from adapters.attacks.data import Pair, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
@@ -57,11 +57,18 @@ class _Cost:
     load: float = 8.0  # both arms and their trainers
     probe: float = 3.0  # one probe of one arm
     skill_probe: float = 6.0  # one that asks problems as well
-    part: dict[str, float] = field(
-        # One pair, or one token of one reply, of one step of one arm, by stage. The adaptive
-        # attacker reads its replies once more, and so does RLOO.
+    part: dict[tuple[str, str], float] = field(
+        # One pair, or one token of one reply, of one step of one arm, by method and stage. The
+        # adaptive attacker reads its replies once more, and so does RLOO. All weights or a LoRA is
+        # about the same: the gradients of 135 M weights and their update, less the LoRA's own
+        # products (3 steps of each by SFT, side by side with other work: 3.8 and 3.6 s a step).
         default_factory=lambda: {
-            "sft": 0.3, "grpo": 0.017, "grpo_entropy": 0.019, "rloo": 0.019, "grpo_skill": 0.017
+            (method, stage): seconds
+            for method in METHODS
+            for stage, seconds in (
+                ("sft", 0.3), ("grpo", 0.01), ("grpo_entropy", 0.012), ("rloo", 0.012),
+                ("grpo_skill", 0.01),
+            )
         }
     )  # fmt: skip
 
@@ -183,7 +190,8 @@ class AttackRunner:
         cost, arms = self._cost, len(config.arms)
         probe = cost.skill_probe if config.attack == "grpo_skill" else cost.probe
         steps = sum(
-            steps * _parts(config, stage) * cost.part[stage] for stage, steps in config.stages
+            steps * _parts(config, stage) * cost.part[config.method, stage]
+            for stage, steps in config.stages
         )
         return cost.load + arms * (steps + len(config.probe_steps()) * probe)
 
@@ -248,7 +256,8 @@ class AttackRunner:
         for stage, _ in job.config.stages:
             seconds = _seconds([event for event in events if event.get("stage") == stage], "step")
             if seconds:
-                self._cost.part[stage] = median(seconds) / _parts(job.config, stage)
+                part = median(seconds) / _parts(job.config, stage)
+                self._cost.part[job.config.method, stage] = part
         probes = _seconds(events, "probe")
         if probes and job.config.attack == "grpo_skill":
             self._cost.skill_probe = median(probes)

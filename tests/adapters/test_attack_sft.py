@@ -308,6 +308,21 @@ def test_the_estimate_grows_with_the_work(setting, store):
     assert runner.estimate(dataclasses.replace(QUICK, batch_size=16)) > short
 
 
+def test_each_method_s_cost_is_learnt_by_itself(runner):
+    full = dataclasses.replace(QUICK, method="full", learning_rate=1e-3)
+
+    def twenty_steps(config):
+        longer, shorter = (
+            dataclasses.replace(config, steps=steps, probe_every=1000) for steps in (40, 20)
+        )
+        return runner.estimate(longer) - runner.estimate(shorter)
+
+    lora, guess = twenty_steps(QUICK), twenty_steps(full)
+    run_id = runner.start(full, "ada")
+    assert runner.wait(run_id, PATIENCE)
+    assert twenty_steps(QUICK) == pytest.approx(lora) and twenty_steps(full) < 0.9 * guess
+
+
 def test_unknown_arms_are_refused_at_once(setting, store):
     runner = AttackRunner(setting[0], store)
     with pytest.raises(ValueError, match="defence is 'nothing'"):

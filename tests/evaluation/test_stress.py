@@ -339,6 +339,21 @@ def test_ship_writes_what_show_prints(table, store, tmp_path, capsys, monkeypatc
     assert not list(left.glob("adapters/*"))
 
 
+def test_what_ships_grows_until_its_weights_change(
+    table, test, store, setting, tmp_path, monkeypatch
+):
+    profile, _ = setting
+    monkeypatch.setattr(stress, "TABLE", tmp_path / "llm.jsonl")
+    first, second = (
+        [row for row in of_kind(table, "run") if row["learning_rate"] == rate] for rate in RATES
+    )
+    stress.TABLE.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    assert stress.still_true(second, profile, store) == first
+    assert stress.still_true(first + second, profile, store) == []
+    monkeypatch.setattr("evaluation.stress.weights_hash", lambda folder: "another")
+    assert stress.still_true(second, profile, store) == []
+
+
 def test_two_processes_share_the_cells(setting, tmp_path, capfd):
     profile, folder = setting
     # A new process sees no patch of this one; an absolute name leads it to the tiny adapters.
