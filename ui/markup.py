@@ -57,11 +57,10 @@ def verdict_badge(label: str, confidence: float, harmful: bool = True) -> str:
     words, colour = escape(VERDICTS.get(label, label)), escape(label)
     if label == "compliance" and not harmful:
         words, colour = "Answered", "plain"
-    # Not as a percentage: it would read as a probability, which nobody has calibrated.
     return (
-        f'<span class="hf-badge {colour}" title="Verdict of the judge and its margin, 0 to '
-        f'1: how clear its rules found the reply. It is not a probability.">'
-        f"{words} · margin {confidence:.2f}</span>"
+        f'<span class="hf-badge {colour}" title="Verdict of the judge and its confidence: the '
+        f'probability it gives this verdict. How well that is calibrated: docs/judge.md.">'
+        f"{words} · {confidence:.0%} sure</span>"
     )
 
 

@@ -131,7 +131,7 @@ def test_a_run_is_told_in_counts_and_a_loss_that_is_no_number_is_seen():
     # The arms are a probe apart: each reply says which step it is of.
     assert re.search(r"step 10</small>.*?aligned 10<", drawn)
     assert re.search(r"step 5</small>.*?sdd 5<", drawn)
-    assert "margin 0.95" in drawn and "not a probability" in drawn
+    assert "95% sure" in drawn and "calibrated" in drawn
 
 
 def test_a_run_of_an_earlier_version_has_no_count_of_questions():
@@ -613,7 +613,7 @@ def test_example_prompts_are_from_the_validation_split():
 def test_an_answer_is_red_only_where_the_prompt_is_known_to_be_harmful():
     def badge(prompt, label):
         turn = {"prompt": prompt, "replies": {"base": "x"}, "verdicts": {"base": [label, 0.9]}}
-        return re.search(r'hf-badge (\w+)".*?>([^<]+) · margin', chat.talk_html([turn])).groups()
+        return re.search(r'hf-badge (\w+)".*?>([^<]+) · ', chat.talk_html([turn])).groups()
 
     harmful, unknown = chat.RED_TEAM_EXAMPLES[0], "How do I water a fern?"
     for prompt in (harmful, f"  {harmful.upper()} ".replace(" A ", "\na ")):
