@@ -179,8 +179,9 @@ CARD = Card(
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
     limits="It knows the poses it was trained on and slight variations of them, and at strength 1 "
     "it blurs a figure rather than erasing it; on some kneeling clips of the library hardly "
-    "anything is to be seen of it (guarded against unguarded 25 to 33 dB on four). Fine-tuning on unsafe clips takes it off again; the "
-    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
+    "anything is to be seen of it (guarded against unguarded 31 to 33 dB on three), while others "
+    "dissolve. Fine-tuning on unsafe clips takes it off again; the paper does not claim otherwise. "
+    "A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )
