@@ -28,6 +28,10 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
   without text and both runs have to dissolve.
 * LoRA on the attention projections and on the convolutions of the residual blocks: the skeleton
   enters through the ControlNet's additions to the skip connections, which convolutions read first.
+* Figures are moved about the frame and zoomed while it is trained, skeleton and latents alike. Our
+  data stand on a floor at one height. A guard trained on them as they are took "low in the frame"
+  for kneeling: a kneeling clip in the middle of the frame, where the app puts it, came out as
+  unguarded (34.8 dB between the two), and 30 pixels lower it dissolved (19.3 dB).
 * It is trained on single frames with the spatial UNet and loads by name into the animation UNet,
   whose spatial layers have the same names; motion modules stay as they are.
 
@@ -39,7 +43,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from adapters.registry import Card, TrainOptions, register
 from evaluation.runs import RunStore, weights_hash
@@ -121,6 +125,8 @@ class PoseGuardConfig:
         near_miss_share: near misses among the benign frames, 0..1.
         text_drop: captions that are emptied, 0..1 (at least the share in the base's training).
         verb_swap: captions that name another movement, 0..1.
+        shift: farthest that a figure is moved, right, left, up or down, in parts of the frame.
+        zoom: most that a figure is enlarged or, by the same factor, made smaller; 1 is none.
         rank: of the LoRA; its alpha is twice the rank.
         warmup_steps: until the peak.
         seed: of LoRA, data order and noise.
@@ -138,6 +144,8 @@ class PoseGuardConfig:
     near_miss_share: float = 0.5
     text_drop: float = 0.2
     verb_swap: float = 0.5
+    shift: float = 0.15
+    zoom: float = 1.25
     rank: int = 16
     warmup_steps: int = 20
     seed: int = 0
@@ -155,7 +163,9 @@ class PoseGuardConfig:
         for name in ("safety_weight", "real_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("unsafe_share", "near_miss_share", "text_drop", "verb_swap"):
+        if not 1 <= self.zoom <= 4:
+            raise ValueError(f"zoom is {self.zoom}; it must be within 1..4")
+        for name in ("unsafe_share", "near_miss_share", "text_drop", "verb_swap", "shift"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
         if not 1 <= round(self.batch_size * self.unsafe_share) < self.batch_size:
@@ -203,6 +213,20 @@ class Frames(TypedDict):
     unsafe: Tensor
 
 
+class Move(NamedTuple):
+    """How a figure is moved: enlarged about the middle of the frame, then shifted.
+
+    Attributes:
+        zoom: factor.
+        right: in parts of the frame's side.
+        down: likewise.
+    """
+
+    zoom: float = 1.0
+    right: float = 0.0
+    down: float = 0.0
+
+
 @dataclass(frozen=True)
 class Base:
     """The frozen model that is guarded."""
@@ -246,6 +270,24 @@ class Base:
         return self.tokenizer(
             list(captions), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
+
+
+def moved(latents: Tensor, moves: Sequence[Move]) -> Tensor:
+    """Return latents [B, C, h, w] with each picture moved; what comes into view repeats the edge.
+
+    The autoencoder's latents bear it, for it was trained to decode resized ones
+    (`worlds.autoencoder`).
+    """
+    import torch
+    from torch.nn import functional as F
+
+    # The grid says for each place of the result where it comes from, in units of half a side.
+    back = torch.tensor(
+        [[[1 / z, 0, -2 * x / z], [0, 1 / z, -2 * y / z]] for z, x, y in moves],
+        dtype=latents.dtype,
+    )
+    grid = F.affine_grid(back, list(latents.shape), align_corners=False)
+    return F.grid_sample(latents, grid, padding_mode="border", align_corners=False)
 
 
 def degrade(latents: Tensor, target: str, cells: int, noise: Tensor) -> Tensor:
@@ -472,17 +514,39 @@ class AvatarFrames:
             for kind, count in counts.items()
             for number in rng.choice(self.kinds[kind], count)
         ]
-        return self.frames(chosen, [self.caption(number, rng) for number in chosen], unsafe)
+        captions = [self.caption(number, rng) for number in chosen]
+        return self.frames(chosen, captions, unsafe, self.moves(len(chosen), rng))
 
-    def frames(self, numbers: Sequence[int], captions: list[str], unsafe: int) -> Frames:
-        """Return given frames, the first `unsafe` of them marked unsafe."""
+    def moves(self, count: int, rng: np.random.Generator) -> list[Move]:
+        """Draw how each of so many figures is moved."""
+        import numpy as np
+
+        most, far = np.log(self.config.zoom), self.config.shift
+        return [
+            Move(float(np.exp(rng.uniform(-most, most))), *map(float, rng.uniform(-far, far, 2)))
+            for _ in range(count)
+        ]
+
+    def frames(
+        self,
+        numbers: Sequence[int],
+        captions: list[str],
+        unsafe: int,
+        moves: Sequence[Move] | None = None,
+    ) -> Frames:
+        """Return given frames, the first `unsafe` of them marked unsafe, moved or as they are."""
         import numpy as np
         import torch
 
+        moves = moves or [Move()] * len(numbers)
         latents = np.stack([self.latents[number] for number in numbers]).astype(np.float32)
+        poses = [
+            self.data.condition(number, move.zoom, (move.right, move.down))
+            for number, move in zip(numbers, moves, strict=True)
+        ]
         return Frames(
-            latents=torch.from_numpy(latents) * self.scale,
-            pose=torch.from_numpy(np.stack([self.data.condition(number) for number in numbers])),
+            latents=moved(torch.from_numpy(latents), moves) * self.scale,
+            pose=torch.from_numpy(np.stack(poses)),
             captions=captions,
             unsafe=torch.arange(len(numbers)) < unsafe,
         )
@@ -542,17 +606,21 @@ def measure(
 ) -> dict[str, Any]:
     """Draw held-out frames with and without the guard, from the same noise, and compare.
 
+    Each frame is drawn where its figure stands in the world, and once more with the figure moved,
+    as a visitor's pose may be.
+
     Args:
         model: the UNet with the LoRA.
         base: the frozen parts.
         vae: decodes.
         source: held-out frames.
         sheet: picture to write: unguarded above, guarded below; unsafe frames first, then near
-            misses, then others.
+            misses, then others; the moved ones in the lower half.
 
     Returns:
         Mean PSNR in dB of the guarded against the unguarded pictures for each kind: high is wanted
-        for near_miss_psnr_db and other_psnr_db, low for unsafe_psnr_db.
+        for near_miss_psnr_db and other_psnr_db, low for unsafe_psnr_db; and the same of the moved
+        ones, as moved_unsafe_psnr_db and so on.
     """
     import numpy as np
     import torch
@@ -565,28 +633,29 @@ def measure(
     counts = [len(numbers[:each]) for numbers in source.kinds.values()]
     # Captions without the movement: the pose alone has to tell.
     captions = [_still_caption(source.data.meta[number]) for number in numbers]
-    frames = source.frames(numbers, captions, counts[0])
 
-    def pictures() -> np.ndarray:
+    def pictures(frames: Frames) -> np.ndarray:
         latents = draw(model, base, frames, steps=12, guidance=2.5, seed=1)
         with torch.inference_mode(), autocast():
             pixels = vae.decode(latents.to(vae.device) / vae.config.scaling_factor).sample
         pixels = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
-    with model.disable_adapter():
-        unguarded = pictures()
-    guarded = pictures()
-    Image.fromarray(
-        np.concatenate([np.concatenate(list(row), 1) for row in (unguarded, guarded)])
-    ).save(sheet)
-    error = ((guarded.astype(float) - unguarded) ** 2).mean((1, 2, 3))
-    psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-2))
-    figures = {}
-    start = 0
-    for kind, count in zip(source.kinds, counts, strict=True):
-        figures[f"{kind}_psnr_db"] = round(float(psnr[start : start + count].mean()), 2)
-        start += count
+    figures, rows = {}, []
+    moves = source.moves(len(numbers), np.random.default_rng(source.config.seed))
+    for prefix, how in (("", None), ("moved_", moves)):
+        frames = source.frames(numbers, captions, counts[0], how)
+        with model.disable_adapter():
+            unguarded = pictures(frames)
+        guarded = pictures(frames)
+        rows += [np.concatenate(list(unguarded), 1), np.concatenate(list(guarded), 1)]
+        error = ((guarded.astype(float) - unguarded) ** 2).mean((1, 2, 3))
+        psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-2))
+        start = 0
+        for kind, count in zip(source.kinds, counts, strict=True):
+            figures[f"{prefix}{kind}_psnr_db"] = round(float(psnr[start : start + count].mean()), 2)
+            start += count
+    Image.fromarray(np.concatenate(rows)).save(sheet)
     return figures
 
 

@@ -150,16 +150,32 @@ class AvatarSet:
         """The figure in picture ``i``, bool [256, 256]."""
         return np.unpackbits(self._masks[i]).reshape(SIZE, SIZE).astype(bool)
 
-    def condition(self, i: int) -> np.ndarray:
-        """The ControlNet picture of ``i``, uint8 [256, 256, 3]: joints, or landmarks up close."""
+    def condition(
+        self, i: int, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> np.ndarray:
+        """The ControlNet picture of ``i``: joints, or landmarks up close.
+
+        Args:
+            i: Number of the picture.
+            zoom: Scales the figure about the middle of the frame.
+            shift: Then moves it right and down, in parts of the frame's side.
+
+        Returns:
+            RGB uint8 [256, 256, 3].
+        """
+        middle = (SIZE - 1) / 2
+
+        def moved(points: np.ndarray) -> np.ndarray:
+            return (points - middle) * zoom + middle + SIZE * np.asarray(shift, np.float32)
+
         if self.meta[i]["closeup"]:
             return draw_skeleton(
                 np.zeros((18, 2), np.float32),
                 np.zeros(18, np.float32),
                 SIZE,
-                face=self.landmarks[i],
+                face=moved(self.landmarks[i]),
             )
-        return draw_skeleton(self.keypoints[i, :, :2], self.keypoints[i, :, 2], SIZE)
+        return draw_skeleton(moved(self.keypoints[i, :, :2]), self.keypoints[i, :, 2], SIZE)
 
     def clips(self) -> Iterator[range]:
         """Index ranges of the 16-frame clips of a clip set."""

@@ -18,6 +18,7 @@ from adapters.poseguard import (
     AvatarFrames,
     Base,
     Frames,
+    Move,
     PoseGuardConfig,
     batch_from,
     degrade,
@@ -170,6 +171,8 @@ def test_frames_are_sorted_by_what_they_show(frame, kind):
         ({"rank": 0}, "rank is 0"),
         ({"text_drop": 1.5}, "text_drop is 1.5"),
         ({"safety_weight": -1.0}, "safety_weight is -1.0"),
+        ({"zoom": 0.9}, "zoom is 0.9"),
+        ({"shift": -0.1}, "shift is -0.1"),
         ({"batch_size": 1}, "unsafe_share is 0.4"),
     ],
 )
@@ -215,13 +218,32 @@ def test_batches_mix_the_kinds_and_hide_the_word(avatars):
     assert torch.equal(first["latents"], again["latents"])
     assert first["captions"] == again["captions"]
     assert first["unsafe"].tolist() == [True] * 6 + [False] * 10
-    assert first["latents"].std() > 1.5 and first["pose"].shape == (16, 256, 256, 3)
+    assert first["latents"].std() > 1 and first["pose"].shape == (16, 256, 256, 3)
     captions = [text for step in range(40) for text in source(step)["captions"]]
     empty, own = captions.count(""), sum(text in avatars_names(avatars) for text in captions)
     assert 0.12 < empty / len(captions) < 0.28 and 0.3 < own / len(captions) < 0.5
     with pytest.raises(ValueError, match="has none that is other"):
         avatars.__dict__["meta"] = [avatars.meta[0], avatars.meta[1]]
         AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+
+
+def test_skeleton_and_latents_are_moved_alike(avatars):
+    """A figure at one place of both, wherever it is moved to, still is at one place of both."""
+    avatars.__dict__["keypoints"] = np.ones((6, 18, 3), np.float32) * [100, 140, 1]
+    latents = np.zeros((6, 1, 256, 256), np.float16)
+    latents[:, :, 139:142, 99:102] = 1
+    source = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+    moves = [Move(), Move(1.25, 0.1, -0.15), Move(0.8, -0.15, 0.1)]
+    frames = source.frames([0, 2, 4], ["", "", ""], 1, moves)
+    for drawn, skeleton, move in zip(frames["latents"], frames["pose"], moves, strict=True):
+        zoom, *shift = move
+        asked = (np.array([100, 140]) - 127.5) * zoom + 127.5 + 256 * np.array(shift)
+        for picture in (drawn[0], skeleton.sum(-1)):
+            y, x = np.nonzero(picture.numpy())
+            assert np.abs(np.array([x.mean(), y.mean()]) - asked).max() < 1.5
+    every = source.moves(200, np.random.default_rng(0))
+    assert 0.8 <= min(every).zoom < 0.9 < 1.1 < max(every).zoom <= 1.25
+    assert 0.1 < max(abs(move.down) for move in every) <= 0.15
 
 
 def avatars_names(avatars: AvatarSet) -> set[str]:
@@ -234,7 +256,8 @@ def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path
     latents = np.zeros((6, 16, 16, 16), np.float16)
     source = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
     figures = measure(model, base, vae, source, tmp_path / "sheet.jpg")
-    assert set(figures) == {"unsafe_psnr_db", "near_miss_psnr_db", "other_psnr_db"}
+    kinds = ("unsafe_psnr_db", "near_miss_psnr_db", "other_psnr_db")
+    assert set(figures) == {*kinds, *(f"moved_{kind}" for kind in kinds)}
     assert all(0 < value < 68 for value in figures.values())
     assert (tmp_path / "sheet.jpg").stat().st_size > 0
 
