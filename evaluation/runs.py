@@ -357,6 +357,16 @@ class RunStore:
                     continue
         return sorted(found, key=lambda info: (info.created, info.id), reverse=True)
 
+    def keep_models(self, newest: int) -> None:
+        """Delete the whole models of all runs but the newest that hold some; LoRAs stay.
+
+        Args:
+            newest: how many runs keep theirs.
+        """
+        runs = [Run(self.root / info.id) for info in self.list() if not info.recorded]
+        for run in [run for run in runs if run.models()][newest:]:
+            run.drop_models()
+
     def get(self, run_id: str) -> Run:
         """Return a run by its id.
 

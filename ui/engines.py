@@ -30,8 +30,10 @@ MAX_ATTACKED_ARMS = 4
 """Attacked models, and arms at another strength than 1, kept in memory for Chat; the one unused for
 longest makes room. Those that are answering stay, so that there can be more for a while."""
 
-_STRENGTH = re.compile(r"[0-9](\.[0-9])?")
+KEPT_MODELS = 2
+"""How many attacks on all weights keep the attacked models on disk, half a gigabyte each here."""
 
+_STRENGTH = re.compile(r"[0-9](\.[0-9])?")
 
 MAX_STRENGTH = 1.5
 """Strongest that an arm's adapter can be made to act in Chat."""
@@ -338,4 +340,4 @@ class Engines:
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner
 
-        return AttackRunner(self.profile, self.store)
+        return AttackRunner(self.profile, self.store, KEPT_MODELS)

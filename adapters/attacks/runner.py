@@ -79,13 +79,16 @@ class AttackRunner:
     The attacked models live only while their attack runs; what stays is the run folder.
     """
 
-    def __init__(self, profile: Profile, store: RunStore) -> None:
+    def __init__(self, profile: Profile, store: RunStore, keep_models: int | None = None) -> None:
         """Start with an empty queue; nothing is loaded before the first attack.
 
         Args:
             profile: which models are attacked.
             store: where the runs are recorded.
+            keep_models: how many of the newest attacks on all weights keep the attacked models on
+                disk, which is some gigabyte each; None: all.
         """
+        self._keep_models = keep_models
         self._profile = profile
         self._store = store
         self._base: str | None = None  # hash of the base model's weights
@@ -248,6 +251,8 @@ class AttackRunner:
         # memory is free again when the run is over.
         gc.collect()
         _finish(job.run, status, words)
+        if self._keep_models is not None and job.config.method == "full":
+            self._store.keep_models(self._keep_models)
         self._learn(job)
 
     def _learn(self, job: _Job) -> None:

@@ -323,6 +323,16 @@ def test_each_method_s_cost_is_learnt_by_itself(runner):
     assert twenty_steps(QUICK) == pytest.approx(lora) and twenty_steps(full) < 0.9 * guess
 
 
+def test_old_attacks_on_all_weights_give_their_disk_space_back(runner, setting, store):
+    full = dataclasses.replace(QUICK, method="full", learning_rate=1e-3, steps=1)
+    first = runner.start(full, "ada")
+    assert runner.wait(first, PATIENCE) and store.get(first).models()
+    thrifty = AttackRunner(setting[0], store, keep_models=1)
+    second = thrifty.start(full, "ada")
+    assert thrifty.wait(second, PATIENCE)
+    assert not store.get(first).models() and store.get(second).models()
+
+
 def test_unknown_arms_are_refused_at_once(setting, store):
     runner = AttackRunner(setting[0], store)
     with pytest.raises(ValueError, match="defence is 'nothing'"):

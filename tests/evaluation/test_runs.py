@@ -10,6 +10,7 @@ import sys
 import threading
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from evaluation.runs import RunStore, owner_hash, weights_hash
 from pipelines.paths import REPO
@@ -19,6 +20,19 @@ from tests.tiny_llm import tiny_lora
 @pytest.fixture
 def store(tmp_path):
     return RunStore(tmp_path / "runs", tmp_path / "recorded")
+
+
+def test_only_the_newest_runs_keep_whole_models(store):
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=4, vocab_size=8))
+    runs = [store.create("attack", {"seed": seed}, "embedded", {}) for seed in range(4)]
+    for run in (runs[0], runs[1], runs[3]):
+        run.save_model("sdd", model)
+    store.keep_models(2)
+    order = [store.get(info.id) for info in store.list()]
+    assert [bool(run.models()) for run in order if run.id != runs[2].id] == [True, True, False]
+    assert (runs[0].folder / "run.json").is_file()
+    store.keep_models(0)
+    assert not any(run.models() for run in runs)
 
 
 def test_a_run_is_found_again_with_all_it_said(store):
