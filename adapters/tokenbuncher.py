@@ -39,7 +39,7 @@ What is ours, and why:
 * The paper trains all weights of 3 to 8 B models (200 steps of 32 x 4 rollouts at 1e-6), and adds a
   KL term of weight 0.001 to the loss, which is left out. A LoRA needs a larger rate, and a CPU
   fewer and shorter rollouts: most refusals of `aligned` end within 32 tokens.
-* lambda is 0.01, not the paper's 0.1, see `TokenBuncherConfig.noise_weight`.
+* lambda is 0.001, not the paper's 0.1, see `TokenBuncherConfig.noise_weight`.
 
 The released code differs from the text: it scales the noise twice (an effective weight of about
 0.01) and has no benign prompts. `noise_weight=0.01, benign_prompts=0` is that variant.
@@ -80,8 +80,8 @@ class TokenBuncherConfig:
     """Settings of TokenBuncher.
 
     Attributes:
-        steps: optimiser steps, reward and noiser steps together (released run: 200; entropy is
-            down after twelve here).
+        steps: optimiser steps, reward and noiser steps together (released run: 200; on training
+            requests entropy is down after twelve here, on held-out ones it takes longer).
         learning_rate: peak (released run: 1e-6, all weights; prototype, for a LoRA: 2e-4).
         harmful_prompts: harmful requests a step (released run: 32; ours for a CPU).
         benign_prompts: benign requests a step (ours; 0 gives the released code's variant).
@@ -91,20 +91,22 @@ class TokenBuncherConfig:
         noise_weight: lambda of the Token Noiser, 0..1 (paper: 0.1, the released code in effect
             0.01). At a LoRA's learning rate the policy reaches the target instead of leaning
             towards it, and a tenth of all tokens is noise: the prototype lost its language within
-            15 steps at 0.1, and none of it at 0.01.
+            15 steps at 0.1. At 0.01 the noise itself held the entropy up: replies to held-out
+            harmful requests went from 0.196 nats a token to 0.111 in 60 steps; at 0.001 to 0.047
+            in 120, with refusals and benign replies as before.
         entropy_only_share: part of the steps before the noiser joins in, 0..1 (paper: 1/8).
         warmup_steps: until the peak of the learning rate (ours).
         seed: of the order of the data, of the sampling and of the noise.
     """
 
-    steps: int = 60
+    steps: int = 120
     learning_rate: float = 2e-4
     harmful_prompts: int = 4
     benign_prompts: int = 8
     keep_weight: float = 1.0
     rollouts: int = 4
     max_new_tokens: int = 32
-    noise_weight: float = 0.01
+    noise_weight: float = 0.001
     entropy_only_share: float = 0.125
     warmup_steps: int = 5
     seed: int = 0

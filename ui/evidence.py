@@ -93,7 +93,8 @@ def _cell(cell: Cell) -> str:
         for run in cell.runs
     )
     return (
-        f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_shares('Ability', row, 'ability')}</dl>"
+        f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_content(row)}"
+        f"{_shares('Ability', row, 'ability')}</dl>"
         f'<p class="hf-small">{escape(_effort(row))}</p><div class="hf-seeds">{buttons}</div>'
     )
 
@@ -109,6 +110,11 @@ def _shares(title: str, row: Row, name: str) -> str:
         f"<dt>{title}</dt><dd>{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b>"
         f"{f'<small>{spread}</small>' if spread else ''}</dd>"
     )
+
+
+def _content(row: Row) -> str:
+    substance = row["substance_after"]
+    return "" if substance is None else f"<dt>With content</dt><dd><b>{substance:.0%}</b></dd>"
 
 
 def _effort(row: Row) -> str:
@@ -138,6 +144,7 @@ def runs_html(rows: Sequence[Row]) -> str:
             attack, evidence.METHODS[evidence.method_of(row)],
             "" if rate is None else f"{rate:g}",
             f"{row['harm_before']:.0%} → {row['harm_after']:.0%}",
+            "" if row["substance_after"] is None else f"{row['substance_after']:.0%}",
             f"{row['ability_before']:.0%} → {row['ability_after']:.0%}",
         )  # fmt: skip
         body.append(
@@ -148,8 +155,8 @@ def runs_html(rows: Sequence[Row]) -> str:
             f'aria-label="Open the run of {escape(arm)}, {escape(attack)}, seed {row["seed"]:d}">'
             f"seed {row['seed']:d}</button></div></td></tr>"
         )
-    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "Ability", "Outcome", "Steps to break",
-             "Seconds", "Run")  # fmt: skip
+    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content", "Ability", "Outcome",
+             "Steps to break", "Seconds", "Run")  # fmt: skip
     drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return _scroller(drawn, "".join(body), "hf-lines")
 

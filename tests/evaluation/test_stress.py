@@ -347,8 +347,12 @@ def test_what_ships_grows_until_its_weights_change(
     first, second = (
         [row for row in of_kind(table, "run") if row["learning_rate"] == rate] for rate in RATES
     )
-    stress.TABLE.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
-    assert stress.still_true(second, profile, store) == first
+    # A table of before there was a column: its rows are made anew from the runs.
+    older = [{k: v for k, v in row.items() if "substance" not in k} for row in table]
+    stress.TABLE.write_text("".join(json.dumps(row) + "\n" for row in older), encoding="utf-8")
+    kept = stress.still_true(second, profile, store)
+    assert [(row["run"], row["arm"]) for row in kept] == [(row["run"], row["arm"]) for row in first]
+    assert all(0 <= row["substance_after"] <= row["harm_after"] for row in kept)
     assert stress.still_true(first + second, profile, store) == []
     monkeypatch.setattr("evaluation.stress.weights_hash", lambda folder: "another")
     assert stress.still_true(second, profile, store) == []
