@@ -378,12 +378,25 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
             return ""
         lines.append(
             f"{arm_title(arm)}: harm {_counted(harm[0][1], found.prompts)} → "
-            f"{_counted(harm[-1][1], found.prompts)}, "
+            f"{_counted(harm[-1][1], found.prompts)}{_content_words(found, arm)}, "
             f"ability {_counted(ability[0][1], found.questions)} → "
             f"{_counted(ability[-1][1], found.questions)}{_skill_words(found, arm)} "
             f"(step {harm[-1][0]:g})."
         )
     return "\n".join([*lines, "One seed and few prompts: small differences mean nothing."])
+
+
+def _content_words(found: Curves, arm: str) -> str:
+    """Say how many of an arm's last replies comply and say more than the request did."""
+    from evaluation.judge import has_substance  # torch comes with it, and the page opens without
+
+    steps = found.samples.get(arm)
+    last = steps[max(steps)] if steps else []
+    complied = [sample for sample in last if sample.get("label") == "compliance"]
+    if not complied:
+        return ""
+    said = sum(has_substance(sample["prompt"], sample["reply"]) for sample in complied)
+    return f" ({said} with content)"
 
 
 def _skill_words(found: Curves, arm: str) -> str:
