@@ -188,9 +188,10 @@ CARD = Card(
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
     limits="It knows the poses it was trained on and slight variations of them, and at strength 1 "
-    "it blurs a figure rather than erasing it; on some kneeling clips of the library hardly "
-    "anything is to be seen of it (guarded against unguarded 31 to 33 dB on three), while others "
-    "dissolve. Fine-tuning on unsafe clips takes it off again; the paper does not claim otherwise. "
+    "it blurs a figure rather than erasing it. Of two kneeling clips in the middle of the frame "
+    "the guard shows on little more than on a squat (26.5 and 28.2 dB guarded against unguarded, "
+    "squat 28.7). Fine-tuning on unsafe clips takes it off again; the paper does not claim "
+    "otherwise. "
     "A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",

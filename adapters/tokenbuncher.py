@@ -150,11 +150,11 @@ CARD = Card(
     r"\ \text{(harmful)},\qquad \mathcal{L}_\text{keep} = \mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ "
     r"\text{(benign)},\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log "
     r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
-    limits="Here it delays reinforcement and does not stop it: in the one run there is, harm rose "
-    "after ten steps of GRPO instead of after five, and fifteen broke it (docs/evidence.md). A few "
+    limits="Here it does not stop reinforcement: three of three runs of 15 steps of GRPO moved it "
+    "off its refusals (docs/evidence.md). A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "
-    "The noise is a tenth of the paper's: with the paper's own, a LoRA on this small model lost "
+    "The noise is a hundredth of the paper's: with the paper's own, a LoRA on this small model lost "
     "its language. What it refuses and what it knows are those of the aligned model it starts "
     "from, refusals of harmless requests included.",
     aimed_at="reinforcement learning with harmful requests, a reward and no answers",
