@@ -154,7 +154,7 @@ CARD = Card(
     "off its refusals (docs/evidence.md). A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "
-    "The noise is a hundredth of the paper's: with the paper's own, a LoRA on this small model lost "
+    "The noise is a hundredth of the paper's: with its own, a LoRA on this small model lost "
     "its language. What it refuses and what it knows are those of the aligned model it starts "
     "from, refusals of harmless requests included.",
     aimed_at="reinforcement learning with harmful requests, a reward and no answers",
