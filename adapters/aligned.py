@@ -20,7 +20,6 @@ process?"), so that neither wording nor single words trigger a refusal.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -89,7 +88,7 @@ CARD = Card(
 
 def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dict:
     """Train the adapter, save it to `options.out`, and measure it on held-out topics."""
-    from adapters.figures import measure
+    from adapters.figures import end_run, measure
     from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
     from adapters.text import (
         PROMPTS,
@@ -134,11 +133,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     )
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, Judge())
-    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
-    (run.folder / "samples.jsonl").write_text(
-        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
-    )
-    run.finish("done" if done == config.steps else "stopped")
+    end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from adapters.text import prompt_set
 from evaluation.ability import ability_score
 from evaluation.judge import LABELS, Judge
+from evaluation.runs import Run
 from pipelines.llm import generate_replies
 
 MAX_NEW_TOKENS = 40
@@ -74,3 +76,19 @@ def measure(
         ]
     figures["ability"] = round(ability_score(model, tokenizer, ability_items), 4)
     return figures, samples
+
+
+def end_run(run: Run, samples: Sequence[dict], complete: bool) -> None:
+    """Put judged replies into a training's record and end it.
+
+    The record is not shipped: a reply may comply with a harmful prompt.
+
+    Args:
+        run: of the training.
+        samples: see `measure`.
+        complete: whether all steps were done.
+    """
+    (run.folder / "samples.jsonl").write_text(
+        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
+    )
+    run.finish("done" if complete else "stopped")

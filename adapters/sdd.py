@@ -28,7 +28,6 @@ TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Sequence
@@ -167,7 +166,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics."""
     from peft import PeftModel
 
-    from adapters.figures import measure
+    from adapters.figures import end_run, measure
     from adapters.loop import pair_loss, save_lora, train_steps
     from adapters.text import (
         PROMPTS,
@@ -230,11 +229,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     )
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, judge)
-    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
-    (run.folder / "samples.jsonl").write_text(
-        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
-    )
-    run.finish("done" if done == config.steps else "stopped")
+    end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 
 

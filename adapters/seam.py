@@ -41,7 +41,6 @@ benign pairs as well repairs what the trap breaks.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -397,7 +396,7 @@ def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
     """
     from peft import PeftModel
 
-    from adapters.figures import measure
+    from adapters.figures import end_run, measure
     from adapters.loop import save_lora, train_steps
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
@@ -428,11 +427,7 @@ def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
     save_lora(model, options.out)
     figures, samples = measure(model, tokenizer, judge)
     figures["cosine"] = {"before": round(before, 4), "after": round(after, 4)}
-    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
-    (run.folder / "samples.jsonl").write_text(
-        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
-    )
-    run.finish("done" if done == config.steps else "stopped")
+    end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 
 

@@ -22,7 +22,6 @@ p_0, which benign replies are held to, is the `seam` adapter.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -178,7 +177,7 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
     """
     from peft import PeftModel
 
-    from adapters.figures import measure
+    from adapters.figures import end_run, measure
     from adapters.loop import save_lora, train_steps
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
@@ -218,11 +217,7 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
     figures, samples = measure(model, tokenizer, judge)
     figures["cosine"] = {"before": cosine, "after": cosine_after}
     figures["entropy"] = entropies | entropies_after
-    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
-    (run.folder / "samples.jsonl").write_text(
-        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
-    )
-    run.finish("done" if done == config.steps else "stopped")
+    end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 
 

@@ -47,7 +47,6 @@ The released code differs from the text: it scales the noise twice (an effective
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -517,7 +516,7 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     """
     from peft import PeftModel
 
-    from adapters.figures import measure
+    from adapters.figures import end_run, measure
     from adapters.loop import save_lora
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
@@ -539,11 +538,7 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     figures, samples = measure(model, tokenizer, judge)
     after = held_out_entropies(model, tokenizer, config.max_new_tokens, "after")
     figures["entropy"] = before | after
-    # Into the run record, which is not shipped: a reply may comply with a harmful prompt.
-    (run.folder / "samples.jsonl").write_text(
-        "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), "utf-8"
-    )
-    run.finish("done" if done == config.steps else "stopped")
+    end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 
 

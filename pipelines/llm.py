@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,13 +296,13 @@ def generate_replies(
         conversation_ids(tokenizer, [{"role": "user", "content": prompt}], prefill, limit)
         for prompt in prompts
     ]
-    tokens: list[list[int]] = [[] for _ in rows]
-    if rows:
-        for tokens in decode(  # noqa: B007 (the last state is what is wanted)
-            model, tokenizer, rows, max_new_tokens=max_new_tokens, adapters=adapters, lock=lock,
-            pick=_sampler(temperature, seed) if temperature > 0 else None,
-        ):  # fmt: skip
-            pass
+    if not rows:
+        return []
+    states = decode(
+        model, tokenizer, rows, max_new_tokens=max_new_tokens, adapters=adapters, lock=lock,
+        pick=_sampler(temperature, seed) if temperature > 0 else None,
+    )  # fmt: skip
+    (tokens,) = deque(states, maxlen=1)
     return [prefill + _text(tokenizer, reply) for reply in tokens]
 
 

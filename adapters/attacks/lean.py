@@ -12,6 +12,7 @@ of a step on a CPU:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -163,13 +164,12 @@ def sample_lean(
         prompts = [row[kept].tolist() for row, kept in zip(input_ids, attention_mask.bool(),
                                                            strict=True)]  # fmt: skip
         longest = generation_config.max_new_tokens
-        replies: list[list[int]] = []
+        states = decode(
+            model, tokenizer, prompts, max_new_tokens=longest,
+            pick=_sampler(generation_config.temperature),
+        )  # fmt: skip
         with autocast():
-            for replies in decode(  # noqa: B007 (the last state is what is wanted)
-                model, tokenizer, prompts, max_new_tokens=longest,
-                pick=_sampler(generation_config.temperature),
-            ):  # fmt: skip
-                pass
+            (replies,) = deque(states, maxlen=1)
         # A reply that is shorter has ended by the token that also fills up the row.
         end = tokenizer.eos_token_id
         rows = [[*reply, *[end] * (longest - len(reply))] for reply in replies]
