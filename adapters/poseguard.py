@@ -187,12 +187,11 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="It knows the poses it was trained on and slight variations of them, and at strength 1 "
-    "it blurs a figure rather than erasing it. Of two kneeling clips in the middle of the frame "
-    "the guard shows on little more than on a squat (26.5 and 28.2 dB guarded against unguarded, "
-    "squat 28.7). Fine-tuning on unsafe clips takes it off again; the paper does not claim "
-    "otherwise. "
-    "A pose halfway into the class may be drawn or dissolved.",
+    limits="It does not yet tell kneeling well: kneeling upright only fades at strength 1 (26 to "
+    "30 dB guarded against unguarded), a deep bow on the knees dissolves (21 dB), and so does "
+    "tying a shoe (20 dB), which it should leave alone; squatting, sitting and walking stay (30 to "
+    "33 dB). docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the "
+    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )

@@ -99,8 +99,7 @@ CARD = Card(
     r"\log p_\theta(y_t \mid x, y_{<t}),\qquad \cos(e(x), e(y)) \le 0.25",
     limits="Independent tests (TamperBench) find little effect once the attacker tunes the "
     "learning rate. Here, before any attack, it still answers one held-out harmful request in "
-    "five, and in a first small test (8 prompts, one seed) ten attack steps broke it sooner than "
-    "the plain refusal of the undefended model, with ability intact.",
+    "five, and twenty supervised steps break it with its ability intact (docs/evidence.md).",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )
