@@ -423,7 +423,7 @@ class AnimationEngine:
             "steps": steps,
             "guidance_scale": guidance,
             "guidance_interval": list(interval),
-            "sampler": "DPM-Solver++(2M), trailing",
+            "sampler": f"DPM-Solver++, order {self.spec.solver_order}, trailing",
             "size": self.spec.size,
             "frames": self.spec.frames,
             "fps": self.spec.fps,
@@ -482,7 +482,7 @@ class AnimationEngine:
 
     def _solver_for(self, steps: int) -> DPMSolverMultistepScheduler:
         """Return a fresh solver that takes so many steps."""
-        scheduler = _solver(self.pipe.scheduler)
+        scheduler = _solver(self.pipe.scheduler, self.spec.solver_order)
         scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
@@ -553,7 +553,7 @@ class AnimationEngine:
             text_encoder=self.pipe.text_encoder,
             tokenizer=self.pipe.tokenizer,
             unet=unet,
-            scheduler=_solver(self.pipe.scheduler),
+            scheduler=_solver(self.pipe.scheduler, self.spec.solver_order),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -673,17 +673,21 @@ def _load_pipeline(
     return pipe
 
 
-def _solver(scheduler: Any) -> DPMSolverMultistepScheduler:
+def _solver(scheduler: Any, order: int) -> DPMSolverMultistepScheduler:
     """Return a fresh solver on the model's own noise schedule.
 
-    DPM-Solver++ (Lu et al., arXiv 2211.01095), second order multistep, deterministic; timesteps are
-    spaced "trailing" so that sampling starts at the noisiest step that was trained (Lin et al.,
+    DPM-Solver++ (Lu et al., arXiv 2211.01095), multistep, deterministic; timesteps are spaced
+    "trailing" so that sampling starts at the noisiest step that was trained (Lin et al.,
     arXiv 2305.08891, section 3.3).
+
+    Args:
+        scheduler: the model's.
+        order: 1 or 2; see `AnimationSpec`.
     """
     return DPMSolverMultistepScheduler.from_config(
         copy.deepcopy(scheduler.config),
         algorithm_type="dpmsolver++",
-        solver_order=2,
+        solver_order=order,
         timestep_spacing="trailing",
         final_sigmas_type="zero",
         use_karras_sigmas=False,

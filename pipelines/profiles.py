@@ -29,6 +29,9 @@ class AnimationSpec:
             as parts of the training's times: 0 is clean, 1 all noise (Kynkäänniemi et al. 2024,
             arXiv 2404.07724). Steps outside it cost half. (0, 1) guides every step.
         hint: negative prompt by default.
+        solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves steps
+            on a model of noised pictures; 1 is DDIM, right for one that was trained on the states
+            that DDIM reaches.
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
     """
@@ -43,6 +46,7 @@ class AnimationSpec:
     guidance_scale: float = 2.5
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
+    solver_order: int = 2
     noise_share: float = 0.0
 
     @property

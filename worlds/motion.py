@@ -2,7 +2,8 @@
 
 Source: Guo et al. 2023, AnimateDiff (arXiv 2307.04725), section 4.2: only the motion modules are
 trained, on clips, with the image objective; their output projections start at zero, so that the
-first step leaves the frame model as it is.
+first step leaves the frame model as it is. As the frame model, half of every batch starts from
+states that the model's own sampling reaches.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ from worlds.data import FRAMES, HELD_OUT_SEED, AvatarSet, build
 from worlds.denoiser import (
     DROP,
     GRID,
+    OWN_SHARE,
     decode,
+    denoising_loss,
     encode_poses,
     encode_set,
     figure_weights,
+    own_states,
     pose_pixels,
     poses_embedded,
-    velocity_loss,
 )
 from worlds.export import read_records, save_avatar_sd, training_record, write_records
 from worlds.loop import TrainingLoop
@@ -181,15 +184,25 @@ def train(args: argparse.Namespace, work: Path) -> None:
         index = np.concatenate([np.array(c) for c in chosen])
         x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
         x = x.unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        captions = ["" if rng.random() < DROP else data.meta[c[0]]["caption"] for c in chosen]
-        has_pose = torch.from_numpy((rng.random(batch) >= DROP).astype(np.float32))
+        own = round(batch * OWN_SHARE)
+        dropped = (rng.random((2, batch)) < DROP) & (np.arange(batch) >= own)
+        captions = [
+            "" if d else data.meta[c[0]]["caption"] for c, d in zip(chosen, dropped[0], strict=True)
+        ]
+        has_pose = torch.from_numpy(~dropped[1]).float()
         noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (batch,))
-        noisy = model.scheduler.add_noise(x, noise, t)
-        with loop.accelerator.autocast(), poses_embedded(model.controlnet):
-            poses = torch.from_numpy(embedded[index].astype(np.float32))
-            predicted = model(noisy, t, model.text(captions), poses, has_pose)
+        states, text = model.scheduler.add_noise(x, noise, t), model.text(captions)
+        poses = torch.from_numpy(embedded[index].astype(np.float32))
+        with poses_embedded(model.controlnet):
+            # An autocast of its own: weights that it casts without gradients stay without them.
+            with loop.accelerator.autocast():
+                states[:own], t[:own] = own_states(
+                    model, noise[:own], text[:own], poses[: own * FRAMES]
+                )
+            with loop.accelerator.autocast():
+                predicted = model(states, t, text, poses, has_pose)
         weight = figure_weights(data, index).unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        loop.backward(velocity_loss(model.scheduler, x, predicted, noise, t, weight))
+        loop.backward(denoising_loss(model.scheduler, x, predicted, states, noise, t, weight, own))
         if step % 10 == 0:
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True

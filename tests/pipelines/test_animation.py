@@ -12,6 +12,7 @@ import torch
 from diffusers import (
     AnimateDiffControlNetPipeline,
     ControlNetModel,
+    DDIMScheduler,
     MotionAdapter,
     UNet2DConditionModel,
 )
@@ -93,13 +94,27 @@ def test_pair_streams_progress_and_ends_in_a_result(engine):
         assert frames.shape == (FRAMES, SIZE, SIZE, 3) and frames.dtype == np.uint8
 
 
+def test_a_solver_of_first_order_is_ddim(engine):
+    ddim = DDIMScheduler.from_config(engine.pipe.scheduler.config)
+    solver = _solver(engine.pipe.scheduler, 1)
+    ends = []
+    for scheduler in (ddim, solver):
+        scheduler.set_timesteps(4)
+        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        for t in scheduler.timesteps:
+            x = scheduler.step(torch.sin(x) + t / 1000, t, x).prev_sample
+        ends.append(x)
+    assert ddim.timesteps.tolist() == solver.timesteps.tolist()
+    assert torch.allclose(*ends, atol=1e-4)
+
+
 def test_the_loop_equals_the_untouched_pipeline(engine, folder):
     stock = AnimateDiffControlNetPipeline.from_pretrained(
         folder,
         controlnet=ControlNetModel.from_pretrained(folder, subfolder="controlnet"),
         motion_adapter=MotionAdapter.from_pretrained(folder, subfolder="motion_adapter"),
     )
-    stock.scheduler = _solver(stock.scheduler)
+    stock.scheduler = _solver(stock.scheduler, engine.spec.solver_order)
     stock.set_progress_bar_config(disable=True)
     for guidance in (2.0, 1.0):
         expected = stock(

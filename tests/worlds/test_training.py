@@ -12,15 +12,17 @@ from torch import nn
 from worlds.autoencoder import new_autoencoder, random_crops, reconstruction_loss
 from worlds.data import build
 from worlds.denoiser import (
+    OWN_STEPS,
     Denoiser,
+    denoising_loss,
     encode_poses,
     figure_weights,
     new_scheduler,
     new_tokenizer,
     noisy_first,
+    own_states,
     pose_pixels,
     poses_embedded,
-    velocity_loss,
 )
 from worlds.looks import CHARACTERS, caption
 from worlds.loop import TrainingLoop
@@ -96,13 +98,26 @@ def test_every_word_of_the_vocabulary_is_one_token() -> None:
         assert len(tokenizer.tokenize(text)) == len(words)
 
 
-def test_velocity_loss_is_zero_for_the_true_velocity() -> None:
-    scheduler = new_scheduler()
-    x, noise = torch.randn(2, 16, 4, 4), torch.randn(2, 16, 4, 4)
+def test_the_loss_of_noised_latents_is_that_of_the_velocity() -> None:
+    scheduler, one = new_scheduler(), torch.ones(2, 1, 1, 1)
+    x, noise = torch.randn(2, 2, 16, 4, 4)
     t = torch.tensor([10, 990])
-    target = scheduler.get_velocity(x, noise, t)
-    assert velocity_loss(scheduler, x, target, noise, t) == 0
-    assert velocity_loss(scheduler, x, target + 1, noise, t) == pytest.approx(1.0)
+    states, target = scheduler.add_noise(x, noise, t), scheduler.get_velocity(x, noise, t)
+    assert denoising_loss(scheduler, x, target, states, noise, t, one, 0) == 0
+    off = denoising_loss(scheduler, x, target + 1, states, noise, t, one, 0)
+    assert off == pytest.approx(1.0)
+
+
+def test_the_error_of_own_states_is_that_of_the_picture_at_every_time() -> None:
+    scheduler, one = new_scheduler(), torch.ones(4, 1, 1, 1)
+    x, states, noise = torch.randn(3, 4, 8, 4, 4)
+    t = torch.tensor([200, 600, 999, 300])
+    alphas = scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
+    v = (alphas.sqrt() * states - (x + 2)) / (1 - alphas).sqrt()  # two too much, from any state
+    assert denoising_loss(scheduler, x, v, states, noise, t, one, 4) == pytest.approx(4.0, rel=1e-4)
+    v[3] = scheduler.get_velocity(x, noise, t)[3] + 1
+    mixed = denoising_loss(scheduler, x, v, states, noise, t, one, 3)
+    assert mixed == pytest.approx(0.75 * 4 + 0.25 * 1, rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +150,27 @@ def test_skeletons_embedded_once_give_the_same_output(denoiser: Denoiser, tmp_pa
         again = denoiser(x, t, tokens, pictures, one)
     assert torch.allclose(direct, cached, atol=0.05)
     assert torch.equal(direct, again)
+
+
+def test_own_states_are_those_of_a_sampling(denoiser: Denoiser) -> None:
+    noise, tokens = torch.randn(2, 8, 32, 32), denoiser.tokens(["park", "beach"])
+    poses = torch.rand(2, 3, 256, 256)
+    scheduler, seen = denoiser.scheduler, set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        states, t = own_states(denoiser, noise, tokens, poses)
+        steps, start = len(scheduler.timesteps), scheduler.timesteps.tolist().index(int(t[0]))
+        assert OWN_STEPS[0] <= steps <= OWN_STEPS[1] and len(set(t.tolist())) == 1
+        seen.add((steps, start))
+        if start == 0:
+            assert torch.equal(states, noise) and t[0] == 999
+        elif start == 1:  # by hand: the clean guess from pure noise, noised by the same noise
+            with torch.no_grad():
+                clean = -denoiser(noise, torch.full((2,), 999), tokens, poses, torch.ones(2))
+            alpha = scheduler.alphas_cumprod[t[0]]
+            assert torch.allclose(states, alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
+                                  atol=1e-3)  # fmt: skip
+    assert len(seen) > 4
 
 
 def test_noisy_times_come_first_and_all_times_at_the_end() -> None:
