@@ -1,10 +1,10 @@
 """A pair through the product's engine against the stock pipeline called twice, same weights.
 
 The stock side is diffusers' `AnimateDiffControlNetPipeline` as it comes: float32, 25 steps,
-guidance on every one, the folder's own scheduler, default attention. It is called once with the
-base and once with the guard merged into the UNet, which spares it the cost of a LoRA. Both sides
-get the same held-out clips, captions and initial noise, and each is warmed up by one step that is
-not timed.
+guidance of 2.5 on every one, the folder's own scheduler, default attention. It is called once with
+the base and once with the guard merged into the UNet, which spares it the cost of a LoRA. Both
+sides get the same held-out clips, captions and initial noise, and each is warmed up by one step
+that is not timed.
 
 ================================ ===================================================================
 pair_seconds, stock_seconds      a pair of clips, mean, from pose and prompt to pictures
@@ -14,7 +14,7 @@ pck_pair, pck_stock              PCK@0.1 of the unguarded clips, read by `evalua
 peak_rss_gb                      most memory this process had held when the pairs were done, before
                                  the stock pipelines were loaded; the reader is part of it
 clips, steps, stock_steps,       what was run
-guidance_scale,
+guidance_scale, stock_guidance,
 guidance_interval, threads
 ================================ ===================================================================
 """
@@ -50,6 +50,7 @@ from pipelines.profiles import AnimationSpec, get_profile
 from worlds.data import build
 
 STOCK_STEPS = 25
+STOCK_GUIDANCE = 2.5
 MANY_STEPS = 50
 GUARD = "poseguard"
 
@@ -136,6 +137,7 @@ def compare(
         "steps": settings["steps"],
         "stock_steps": stock_steps,
         "guidance_scale": settings["guidance_scale"],
+        "stock_guidance": STOCK_GUIDANCE,
         "guidance_interval": settings["guidance_interval"],
         "threads": torch.get_num_threads(),
     }
@@ -169,7 +171,7 @@ def stock_clip(
         height=spec.size,
         width=spec.size,
         num_inference_steps=steps,
-        guidance_scale=spec.guidance_scale,
+        guidance_scale=STOCK_GUIDANCE,
         latents=mixed_noise(shape, spec.noise_share, torch.Generator().manual_seed(seed)),
         conditioning_frames=[Image.fromarray(frame) for frame in draw_clip(scene.pose, spec.size)],
         output_type="np",

@@ -53,7 +53,8 @@ def test_both_sides_run_and_are_compared(tmp_path: Path) -> None:
 
     base, guarded = (animation.stock_pipeline(engine.spec, g) for g in (None, tmp_path / "guard"))
     base.scheduler = guarded.scheduler = engine._solver_for(3)
-    *_, pair = engine.pair(pose, scene.caption, {animation.GUARD: 1.0}, 4)
+    *_, pair = engine.pair(pose, scene.caption, {animation.GUARD: 1.0}, 4,
+                           guidance_scale=animation.STOCK_GUIDANCE, guidance_interval=(0, 1))
     for pipe, clip in ((base, pair.unguarded), (guarded, pair.guarded)):
         stock = animation.stock_clip(pipe, engine.spec, scene, 4, 3)
         assert np.abs(stock.astype(int) - clip).max() <= 1, "same noise, weights and guard"
