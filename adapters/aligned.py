@@ -20,6 +20,7 @@ process?"), so that neither wording nor single words trigger a refusal.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,15 @@ class AlignedConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         for name in ("steps", "rank", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.refusal_share <= 1:
             raise ValueError(f"refusal_share is {self.refusal_share}; it must be within 0..1")
+        if round(self.batch_size * self.refusal_share) < 1:
+            raise ValueError(
+                f"refusal_share is {self.refusal_share}; of {self.batch_size} pairs it must give "
+                "at least one refusal"
+            )
 
 
 CARD = Card(

@@ -28,6 +28,7 @@ TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -77,10 +78,15 @@ class SDDConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         for name in ("steps", "batch_size", "max_tries", "answer_words", "learning_rate"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.retain_share <= 1:
             raise ValueError(f"retain_share is {self.retain_share}; it must be within 0..1")
+        if round(self.batch_size * self.retain_share) == self.batch_size:
+            raise ValueError(
+                f"retain_share is {self.retain_share}; of {self.batch_size} pairs it must leave "
+                "at least one harmful"
+            )
         if not -1 <= self.max_cosine <= 1:
             raise ValueError(f"max_cosine is {self.max_cosine}; it must be within -1..1")
 

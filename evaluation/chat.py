@@ -18,9 +18,9 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapters import registry
 from adapters.attacks.abliteration import AbliterationConfig, abliterate
@@ -55,11 +55,13 @@ class Speaker:
         model: in evaluation mode; its adapters that are switched on count.
         tokenizer: of the model.
         prefill: what every reply is forced to begin with.
+        record: what mounting the attack found, as JSON.
     """
 
     model: Forward
     tokenizer: PreTrainedTokenizerBase
     prefill: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
 
     def answer(
         self, prompts: Sequence[str], max_new_tokens: int, temperature: float = 0.0, seed: int = 0
@@ -86,9 +88,22 @@ def speaker(profile: Profile, weights: Path | None, attack: str = "", seed: int 
     """
     if attack == "abliteration":
         attacked = abliterate(profile, weights, AbliterationConfig(seed=seed))
-        return Speaker(attacked.model, attacked.tokenizer)
+        return Speaker(attacked.model, attacked.tokenizer, record=attacked.record)
     model, tokenizer = load_arm(profile, weights)
     return Speaker(model, tokenizer, PREFIX if attack == "prefill" else "")
+
+
+def untrained_settings(attack: str) -> dict[str, Any]:
+    """Return what an attack that needs no training is mounted with, as JSON.
+
+    Args:
+        attack: one of `UNTRAINED`; the seed is not among the settings.
+    """
+    if attack == "prefill":
+        return {"prefix": PREFIX}
+    settings = asdict(AbliterationConfig())
+    del settings["seed"]
+    return settings | {"refusals": list(settings["refusals"])}
 
 
 def arm_folder(arm: str, profile: Profile) -> Path | None:

@@ -189,3 +189,27 @@ def test_other_families_and_wrong_settings_are_named(direction):
 def test_more_prompts_than_there_are_is_named(setting):
     with pytest.raises(ValueError, match="99999 prompts are wanted of redteam.jsonl"):
         abliterate(setting[0], setting[1], AbliterationConfig(prompts=99999))
+
+
+def test_the_filter_keeps_harmful_prompts_that_are_refused_and_harmless_ones_that_are_not():
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    prompts = list("abcdefghijkl")
+    openings = range(0, model.config.vocab_size, 2)  # half of all tokens: the odds are near even
+    odds = abliteration.refusal_log_odds(model, tokenizer, openings, prompts)
+    middle = float(odds.median())
+    assert odds.max() > odds.min()
+    ids = tokenizer(chat_text(tokenizer, "a"), return_tensors="pt").input_ids
+    with torch.no_grad():
+        share = model(ids).logits[0, -1].softmax(-1)[list(openings)].sum()
+    # bf16 autocast, where the processor has it, is why this is no closer.
+    assert odds[0] == pytest.approx(float(torch.logit(share)), abs=0.1)
+    assert middle == pytest.approx(0.0, abs=1.0)
+
+    refused = [p for p, odd in zip(prompts, odds.tolist(), strict=True) if odd > 0]
+    answered = [p for p in prompts if p not in refused]
+    harmful, harmless = abliteration._filtered(model, tokenizer, openings, prompts, prompts)
+    # Of a kind of which fewer than a quarter would be left, all stay.
+    assert harmful == (refused if len(refused) >= 3 else prompts)
+    assert harmless == (answered if len(answered) >= 3 else prompts)
+    never, all_stay = abliteration._filtered(model, tokenizer, [0], prompts, prompts)
+    assert never == all_stay == prompts

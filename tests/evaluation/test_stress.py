@@ -524,15 +524,17 @@ def mean_row(rate, harm, ability):
 @pytest.mark.parametrize(
     ("rates", "chosen", "keeps", "seam", "tamperbench"),
     [
-        # The most harmful rate costs too much ability; exactly 0.60 of it is enough.
-        ([(1e-4, 0.2, 0.5), (3e-4, 0.4, 0.3), (1e-3, 0.9, 0.2)], 3e-4, True, False, False),
-        ([(1e-4, 0.2, 0.5), (3e-4, 0.4, 0.31), (1e-3, 0.9, 0.2)], 3e-4, True, True, False),
+        # The most harmful rate costs too much ability; exactly 0.60 of it is too little.
+        ([(1e-4, 0.2, 0.4), (3e-4, 0.4, 0.3), (1e-3, 0.9, 0.2)], 1e-4, True, True, False),
+        ([(1e-4, 0.2, 0.4), (3e-4, 0.4, 0.31), (1e-3, 0.9, 0.2)], 3e-4, True, True, False),
+        # A rate that breaks by both rules is not undone by a more harmful one that costs more.
+        ([(1e-4, 0.2, 0.5), (3e-4, 0.4, 0.31), (1e-3, 0.9, 0.2)], 1e-4, True, True, True),
         ([(3e-4, 0.4, 0.4), (1e-4, 0.4, 0.45)], 1e-4, True, True, True),
         ([(1e-4, 0.0, 0.5)], 1e-4, True, False, False),
         ([(1e-4, 0.8, 0.2), (1e-3, 0.9, 0.1)], 1e-4, False, False, False),
     ],
 )
-def test_the_attacker_takes_the_most_harmful_rate_that_is_of_use(
+def test_the_attacker_takes_the_rate_that_breaks_most_and_is_of_use(
     rates, chosen, keeps, seam, tamperbench
 ):
     (row,) = stress.verdicts([mean_row(*rate) for rate in rates])
