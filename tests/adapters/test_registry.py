@@ -83,3 +83,18 @@ def _missing(name: str) -> bool:
     except MissingWeights:
         return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("sdd", {"learning_rate": float("nan")}, "learning_rate is nan"),
+        ("sdd", {"retain_share": 0.98}, "retain_share is 0.98; of 16 pairs"),
+        ("aligned", {"learning_rate": float("inf")}, "learning_rate is inf"),
+        ("aligned", {"refusal_share": 0.02}, "refusal_share is 0.02; of 16 pairs"),
+    ],
+)
+def test_settings_that_cannot_train_the_defence_are_refused(name, change, told):
+    config_class = registry.get(name).config_cls
+    with pytest.raises(ValueError, match=told):
+        config_class(**({"batch_size": 16} | change))
