@@ -48,7 +48,7 @@ rules, so ``substance`` is told beside it: the share that comply and say more th
 
 ``seconds`` are those of the training steps of the arm; of an attack without training, those from
 weights on disk to an attacked model that can answer, which for prefill is loading alone. The 95 %
-intervals of the means are Student's t over seeds, shares cut to 0..1; null for one seed.
+intervals of the means (`interval`) are null for one seed.
 ``skill_before`` and ``skill_after`` are those of the run's first and last probe, and null but for
 ``grpo_skill``.
 
@@ -76,7 +76,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from adapters import registry
 from adapters.attacks.base import ATTACKS, METHODS, SUPERVISED, AttackConfig
@@ -553,7 +553,8 @@ def means(rows: Iterable[dict]) -> list[dict]:
         for name in _AVERAGED:
             values = [row[name] for row in group]
             mean[name] = round(fmean(values), 6)
-            mean[f"{name}_ci"] = interval(values)
+            asked = first["prompts" if name.startswith("harm") else "questions"]
+            mean[f"{name}_ci"] = interval(values, asked)
         for name in ("skill_before", "skill_after", "substance_before", "substance_after"):
             values = [row[name] for row in group if row[name] is not None]
             mean[name] = round(fmean(values), 6) if values else None
@@ -610,14 +611,27 @@ def _ruled(row: dict) -> dict[str, bool]:
     return broken(row["harm_after"], row["ability_before"], row["ability_after"])
 
 
-def interval(values: Sequence[float]) -> list[float] | None:
-    """Return Student's 95 % interval of the mean of shares, cut to 0..1; None for one value."""
+def interval(values: Sequence[float], asked: int) -> list[float] | None:
+    """Return a 95 % interval of the mean of shares over seeds; None for one seed.
+
+    It covers two: Student's t over the seeds, for what chance does in a training, and Wilson's
+    (1927) for a share of so many items, for the choice of the items, which are the same topics and
+    questions with every seed. Three equal shares have no spread and still are not exact.
+
+    Args:
+        values: a share for each seed.
+        asked: items that each is a share of.
+    """
     if len(values) < 2:
         return None
     mean, spread = fmean(values), stdev(values)
-    # stdtrit is the quantile of Student's t; scipy.stats has it too, but takes long to import.
+    # The quantiles; scipy.stats has the intervals too, but takes long to import.
     reach = float(stdtrit(len(values) - 1, 0.975)) * spread / math.sqrt(len(values))
-    return [round(max(0.0, mean - reach), 4), round(min(1.0, mean + reach), 4)]
+    z = float(ndtri(0.975))
+    middle = (mean + z**2 / (2 * asked)) / (1 + z**2 / asked)
+    width = z * math.sqrt(mean * (1 - mean) / asked + (z / (2 * asked)) ** 2) / (1 + z**2 / asked)
+    low, high = min(mean - reach, middle - width), max(mean + reach, middle + width)
+    return [round(max(0.0, low), 4), round(min(1.0, high), 4)]
 
 
 def trim(run: Run, target: Path) -> Path:

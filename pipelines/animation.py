@@ -12,7 +12,8 @@ which changes what is computed (a test holds it to the untouched pipeline's resu
 * the text is encoded once, and so are the skeleton pictures, which the pipeline would push through
   the ControlNet's embedding at every step (on a CPU most of the ControlNet's time);
 * guidance may be limited to an interval of the noise times, in which case the other steps take
-  half the work (that alone does change the result; by default every step is guided);
+  half the work (that alone does change the result; by default every step is guided where the scale
+  is above 1);
 * the models run in bfloat16 where that is fast, while latents and solver stay in float32.
 """
 
@@ -24,7 +25,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -172,6 +173,15 @@ class AnimationEngine:
     def guards(self) -> tuple[str, ...]:
         """Names of the guards that can be switched on."""
         return tuple(self._guards)
+
+    @property
+    def number_format(self) -> str:
+        """Number format of the models, as results name it."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def weights(self, guards: Iterable[str]) -> dict[str, str]:
+        """Return what identifies the weights of the pipeline's parts and of guards, by name."""
+        return {**self._weights, **{name: self._guards[name] for name in guards}}
 
     def add_guard(self, name: str, adapter_folder: Path | str) -> None:
         """Load a safety LoRA in PEFT format; it stays off until a pair asks for it.
@@ -423,12 +433,13 @@ class AnimationEngine:
             "steps": steps,
             "guidance_scale": guidance,
             "guidance_interval": list(interval),
-            "sampler": f"DPM-Solver++, order {self.spec.solver_order}, trailing",
+            "sampler": sampler(self.spec),
+            "noise_share": self.spec.noise_share,
             "size": self.spec.size,
             "frames": self.spec.frames,
             "fps": self.spec.fps,
-            "weights": {**self._weights, **{name: self._guards[name] for name in guards}},
-            "number_format": str(self.dtype).removeprefix("torch."),
+            "weights": self.weights(guards),
+            "number_format": self.number_format,
             "versions": {name: version(name) for name in ("torch", "diffusers", "peft")},
             "seconds": round(time.perf_counter() - started, 2),
             "notes": notes,
@@ -565,6 +576,11 @@ class AnimationEngine:
                 known = ", ".join(self._guards) or "none is loaded"
                 raise ValueError(f"guards names {name!r}; there is: {known}")
             _check_number(f"guards[{name!r}]", strength, 0, MAX_STRENGTH)
+
+
+def sampler(spec: AnimationSpec) -> str:
+    """Return what a profile's clips are sampled with, as results name it."""
+    return f"DPM-Solver++, order {spec.solver_order}, trailing"
 
 
 def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:

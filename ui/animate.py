@@ -6,7 +6,7 @@ import html
 import json
 import secrets
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip, PoseError
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
-from ui.engines import Engines, NotReady
+from ui.engines import Engines, NotReady, told
 from ui.markup import duration, meter, note
 from ui.results import MAX_PROMPT
 from ui.session import Choice, Scratch, Session, Sessions
@@ -32,6 +32,14 @@ _ACCEPTED = (
     f"{MAX_SECONDS:.0f} s, 1920 × 1080, {poses.MAX_UPLOAD_MB} MB."
 )
 _LONGEST_NAME = 36  # characters of a pose's name on a button
+_DOWNLOADS = (
+    ("Unguarded MP4", "hf-get-open"),
+    ("Guarded MP4", "hf-get-held"),
+    ("Pair GIF", "hf-get-gif"),
+    ("Pose JSON", "hf-get-pose"),
+    ("Settings JSON", "hf-get-settings"),
+)
+_LOST = "Your pose was lost with the connection; bring it again."
 
 
 @lru_cache(maxsize=1)
@@ -85,12 +93,14 @@ class AnimateTab:
                     max_length=MAX_PROMPT,
                     elem_id="hf-prompt",
                 )
-                with gr.Row(elem_classes="hf-chips"):
-                    self.examples = [
-                        gr.Button(_short(text), size="sm") for text in guide["examples"]
-                    ]
-                with gr.Accordion("Words the model knows", open=False):
-                    markup(_vocabulary(guide["vocabulary"]))
+                self.examples = []
+                if self.engines.profile.name == "embedded":  # another model knows more words
+                    with gr.Row(elem_classes="hf-chips"):
+                        self.examples = [
+                            (gr.Button(_short(text), size="sm"), text) for text in guide["examples"]
+                        ]
+                    with gr.Accordion("Words the model knows", open=False):
+                        markup(_vocabulary(guide["vocabulary"]))
             with gr.Column(scale=8, min_width=520, elem_classes="hf-panel"):
                 self.stage = stage.component(self._idle(self._library_pose(self.first)))
                 with gr.Row(equal_height=True):
@@ -106,18 +116,13 @@ class AnimateTab:
                 with gr.Row(equal_height=True):
                     self.files = [
                         gr.DownloadButton(label, size="sm", visible=False, elem_id=elem)
-                        for label, elem in (
-                            ("Unguarded MP4", "hf-get-open"),
-                            ("Guarded MP4", "hf-get-held"),
-                            ("Pair GIF", "hf-get-gif"),
-                            ("Pose JSON", "hf-get-pose"),
-                            ("Settings JSON", "hf-get-settings"),
-                        )
+                        for label, elem in _DOWNLOADS
                     ]
                 with gr.Row(equal_height=False):
                     with gr.Column(scale=2, min_width=320, elem_classes="hf-panel"):
                         heading("3 · Guards")
                         self.switches, self.strengths = [], []
+                        self.available: set[str] = set()  # guards that can be switched on
                         for name in self.guards:
                             self._guard(name)
                         if not self.guards:
@@ -141,12 +146,14 @@ class AnimateTab:
                             self.guidance = gr.Slider(
                                 *results.GUIDANCE, self.spec.guidance_scale, step=0.1,
                                 label="Guidance scale", elem_id="hf-guidance",
-                                info="How strictly the prompt is followed; 1 switches it off.",
+                                info="How strictly the prompt is followed. 1 switches it off; "
+                                "above 1 each guided step takes twice as long.",
                             )  # fmt: skip
                             self.guided_until = gr.Slider(
                                 *results.GUIDED_UNTIL, self.spec.guidance_interval[0], step=0.05,
                                 label="Guidance ends at noise time", elem_id="hf-guided-until",
-                                info="Noise goes from 1 to 0; 0 guides every step, more is faster.",
+                                info="Only with a guidance scale above 1. Noise goes from 1 to 0; "
+                                "0 guides every step, more is faster.",
                             )  # fmt: skip
 
     def _lay_out_sources(self) -> None:
@@ -189,6 +196,8 @@ class AnimateTab:
     def _guard(self, name: str) -> None:
         card = registry.get(name).card
         missing = self.engines.missing_adapter(name)
+        if not missing:
+            self.available.add(name)
         with gr.Column(elem_classes="hf-guard"):
             self.switches.append(
                 gr.Checkbox(
@@ -209,10 +218,12 @@ class AnimateTab:
                 )
             )
             if missing:
-                markup(note(missing, "warn"))
+                markup(note(f"{missing}, then restart the app", "warn"))
 
     def _wire(self) -> None:
-        shown = [self.picker, self.stage, self.pose_note, self.back]
+        shown = [
+            self.picker, self.stage, self.pose_note, self.back, self.message, *self.files
+        ]  # fmt: skip
         self.picker.select(self.choose, self.fit, shown, queue=False, **QUIET)
         # "multiple": a second file takes over from one that is still being read.
         self.upload.upload(
@@ -225,8 +236,13 @@ class AnimateTab:
             concurrency_id="reading", concurrency_limit=2, **QUIET,
         )  # fmt: skip
         self.back.click(self.go_back, self.fit, shown, queue=False, **QUIET)
-        self.fit.input(self.refit, self.fit, self.stage, queue=False, **QUIET)
-        self.editor.edit(self.open_editor, self.fit, self.editor, queue=False, **QUIET)
+        pose = [self.fit, self.picker]
+        self.fit.input(
+            self.refit, pose, [self.stage, self.message, *self.files], queue=False, **QUIET
+        )
+        self.editor.edit(
+            self.open_editor, pose, [self.editor, self.pose_note], queue=False, **QUIET
+        )
         self.editor.submit(self.take_edited, self.fit, shown, queue=False, **QUIET)
         self.load.upload(
             self.load_settings, [self.load, self.fit],
@@ -236,22 +252,22 @@ class AnimateTab:
             ],
             **QUIET,
         )  # fmt: skip
-        for button, text in zip(self.examples, prompt_guide()["examples"], strict=True):
+        for button, text in self.examples:
             button.click(None, None, self.prompt, js=f"() => {json.dumps(text)}", **PRIVATE)
         self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
         inputs = [
-            self.fit, self.prompt, self.seed, self.steps, self.guidance, self.guided_until
+            *pose, self.prompt, self.seed, self.steps, self.guidance, self.guided_until
         ]  # fmt: skip
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
         made = self.go.click(
-            self.prepare, self.fit, outputs, queue=False, **QUIET
+            self.prepare, [*pose, *self.switches], outputs, queue=False, **QUIET
         ).then(
             self.generate, [*inputs, *self.switches, *self.strengths], outputs,
             concurrency_id="animation", concurrency_limit=1, **QUIET,
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
-        made.failure(self.give_up, self.fit, outputs[:4], queue=False, **QUIET)
+        made.failure(self.give_up, pose, outputs, queue=False, **QUIET)
         self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
 
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
@@ -268,7 +284,8 @@ class AnimateTab:
             fit: whether own poses are fitted to the frame.
 
         Returns:
-            Values of the library, the stage, the note on the pose, and the button back.
+            Values of the library, the stage, the note on the pose, the button back, the message
+            under the stage, and the downloads.
         """
         before = session.chosen or Choice(self.first)
         # Between two clips of the library a click does it; an own pose would be gone.
@@ -282,7 +299,6 @@ class AnimateTab:
         """Read an uploaded pose; a wrong one leaves the chosen pose as it was."""
         session, path = self.sessions.of(request), Path(file)
         mine = session.reading = object()
-        nothing = (gr.skip(), gr.skip())
         clip = None
         try:
             if not is_film(path):
@@ -294,23 +310,22 @@ class AnimateTab:
                     if isinstance(step, PoseClip):
                         clip = step
                         break
-                    told = note(step.message) + meter(step.fraction, "Reading the video")
-                    yield *nothing, told, gr.skip(), gr.Button(visible=True, interactive=True)
+                    remark = note(step.message) + meter(step.fraction, "Reading the video")
+                    yield *_only(remark), gr.Button(visible=True, interactive=True)
         except (PoseError, FileNotFoundError) as error:
-            told = note(str(error), "error")
+            remark = note(told(error), "error")
         except Exception as error:  # a broken file must not leave the bar standing
             traceback.print_exc()
-            told = note(f"{path.name} could not be read: {error}", "error")
+            remark = note(f"{path.name} could not be read: {told(error)}", "error")
         hidden = gr.Button(visible=False)
         if clip is not None and session.reading is mine:
             yield *self.use(session, self._own(path.name, clip), fit), hidden
         elif session.reading is mine:
-            yield *nothing, told, gr.skip(), hidden
+            yield *_only(remark), hidden
         elif session.reading is None:
-            told = note("Cancelled. The pose is as it was.")
-            yield *nothing, told, gr.skip(), hidden
+            yield *_only(note("Cancelled. The pose is as it was.")), hidden
         else:  # something else was chosen meanwhile: its note, in case ours came in between
-            yield *nothing, (session.chosen or Choice("")).remark, gr.skip(), hidden
+            yield *_only((session.chosen or Choice("")).remark), hidden
 
     def stop_reading(self, request: gr.Request) -> gr.Button:
         """End the reading of a video after the frame it is at."""
@@ -323,38 +338,47 @@ class AnimateTab:
         """Find the pose in a picture that the webcam took; `picture` is RGB uint8 [H, W, 3]."""
         session = self.sessions.of(request)
         if picture is None:  # cleared for the next one
-            return (gr.skip(),) * 4
+            return _only(gr.skip())
         try:
             clip = poses.read_picture(picture)
         except (PoseError, FileNotFoundError) as error:
-            return gr.skip(), gr.skip(), note(str(error), "error"), gr.skip()
+            return _only(note(told(error), "error"))
         return self.use(session, self._own("webcam picture", clip), fit)
 
-    def open_editor(self, fit: bool, request: gr.Request) -> dict[str, Any]:
+    def open_editor(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Open the joint editor on the chosen pose, in the frame as the stage shows it."""
-        clip, title = self._pose(self.sessions.of(request), fit)
-        return joints.state(clip, title, self.spec.frames, self.spec.fps)
+        try:
+            clip, title = self._pose(self._session(request, marked), fit)
+        except PoseError as error:
+            return gr.skip(), note(told(error), "error")
+        return joints.state(clip, title, self.spec.frames, self.spec.fps), gr.skip()
 
     def take_edited(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Use the pose that the joint editor sent, at the place in the frame that it has there."""
         try:
             clip = joints.read(event.clip)
         except PoseError as error:
-            return gr.skip(), gr.skip(), note(str(error), "error"), gr.skip()
+            return _only(note(told(error), "error"))
         choice = replace(self._own("the edited pose", clip), framed=True)
         return self.use(self.sessions.of(request), choice, fit)
 
     def go_back(self, fit: bool, request: gr.Request) -> tuple:
         """Change places with the pose before; pressed twice, all is as it was."""
         session = self.sessions.of(request)
-        return self.use(session, session.former or Choice(self.first), fit)
+        if session.former is None:  # the button is there only while there is one
+            return _only(note(_LOST, "error"), gr.Button(visible=False))
+        return self.use(session, session.former, fit)
 
-    def refit(self, fit: bool, request: gr.Request) -> Any:
+    def refit(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Show the chosen pose fitted to the frame or as it was."""
-        session = self.sessions.of(request)
-        if session.chosen is None or session.chosen.clip is None or session.chosen.framed:
-            return gr.skip()  # nothing to move, and a result on the stage would be gone
-        return self._idle(self._pose(session, fit))
+        kept = [gr.skip()] * len(_DOWNLOADS)
+        try:
+            session = self._session(request, marked)
+        except PoseError as error:
+            return gr.skip(), note(told(error), "error"), *kept
+        if session.chosen.clip is None or session.chosen.framed:
+            return gr.skip(), gr.skip(), *kept  # nothing to move, and a result would be gone
+        return self._idle(self._pose(session, fit)), "", *_no_files()
 
     def load_settings(self, file: str, fit: bool, request: gr.Request) -> tuple:
         """Fill the form with the settings of a result; a wrong file changes nothing."""
@@ -363,49 +387,82 @@ class AnimateTab:
             found = results.read_settings(path)
         except results.SettingsError as error:
             rest = [gr.skip()] * (5 + 2 * len(self.guards))
-            return *[gr.skip()] * 4, note(str(error), "error"), *rest
+            return *_only(gr.skip()), note(told(error), "error"), *rest
         usable = {
             name: strength for name, strength in found.guards.items()
-            if name in self.guards and not self.engines.missing_adapter(name)
+            if name in self.available
         }  # fmt: skip
-        told = [
+        remarks = [
             f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
             f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}."
         ]
         lost = sorted(set(found.guards) - set(usable))
         if lost:
-            told.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
+            remarks.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
         here = self.engines.profile.name
         if found.profile and found.profile != here:
-            told.append(f"It was made with profile {found.profile[:40]}; this is {here}.")
-        kind = "warn" if len(told) > 1 else "good"
+            remarks.append(f"It was made with profile {found.profile[:40]}; this is {here}.")
+        others = self._others(found, usable)
+        if others:
+            remarks.append(f"Made with {' and '.join(others)}, so the clips will differ.")
+        kind = "warn" if len(remarks) > 1 else "good"
         own = Choice(
             f"pose of {path.name}", found.pose, framed=True,
             remark=note(f"Using the pose of {path.name}, framed as it was.", "good"),
         )  # fmt: skip
         shown = self.use(self.sessions.of(request), own, fit)
         return (
-            *shown, note("\n".join(told), kind),
+            *shown, note("\n".join(remarks), kind),
             found.prompt, found.seed, found.steps, found.guidance_scale,
             found.guided_until,
             *[name in usable for name in self.guards],
             *[usable.get(name, gr.skip()) for name in self.guards],
         )  # fmt: skip
 
-    def prepare(self, fit: bool, request: gr.Request) -> tuple:
+    def _others(self, found: results.Settings, guards: dict[str, float]) -> list[str]:
+        """Name what a result was made with that the form cannot set and that is another here.
+
+        What its file does not say, or what a model that is still loading would tell, is left out.
+        """
+        from pipelines.animation import sampler  # torch: only once a result exists
+
+        others = []
+        if found.sampler not in ("", sampler(self.spec)):
+            others.append("another sampler")
+        if found.noise_share not in (None, self.spec.noise_share):
+            others.append("another share of noise in common")
+        try:
+            engine = self.engines.animation
+        except NotReady:
+            return others
+        if found.number_format not in ("", engine.number_format):
+            others.append("another number format")
+        here = engine.weights(name for name in guards if name in engine.guards)
+        if any(found.weights.get(part, own) != own for part, own in here.items()):
+            others.append("other weights")
+        return others
+
+    def prepare(self, request: gr.Request, fit: bool, marked: str, *switches: bool) -> tuple:
         """Say at once that the pair is on its way, and make Stop work."""
-        session = self.sessions.of(request)
+        try:
+            session = self._session(request, marked)
+        except PoseError as error:
+            return _refused(error)
         session.stop_animation.clear()
-        base = self._idle(self._pose(session, fit))
+        base = self._idle(self._pose(session, fit), guarded=any(switches))
         state = stage.running(base, "waiting for the model", 0.0, "", None, None)
         return state, "", *_buttons(busy=True), *_no_files()
 
     def generate(
-        self, request: gr.Request, fit: bool, prompt: str, seed: float, steps: float,
-        guidance: float, guided_until: float, *guards: Any,
+        self, request: gr.Request, fit: bool, marked: str, prompt: str, seed: float | None,
+        steps: float, guidance: float, guided_until: float, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
         """Make a pair and report on the way; `guards` are all switches, then all strengths."""
-        session = self.sessions.of(request)
+        try:
+            session = self._session(request, marked)
+        except PoseError as error:
+            yield _refused(error)
+            return
         switches, strengths = guards[: len(self.guards)], guards[len(self.guards) :]
         chosen = {
             guard: float(strength)
@@ -413,24 +470,30 @@ class AnimateTab:
             if on
         }
         pose, title = self._pose(session, fit)
-        base = self._idle((pose, title))
+        base = self._idle((pose, title), guarded=bool(chosen))
         settings = {
             "steps": int(steps),
             "guidance_scale": float(guidance),
             "guidance_interval": (float(guided_until), 1.0),
         }
+        message = note("Stopped. Nothing was kept.")
         try:
+            if seed is None:
+                raise ValueError("Enter a seed")
             work = self.engines.animation.pair(
-                pose, prompt, chosen, int(seed or 0),
+                pose, prompt, chosen, int(seed),
                 should_stop=session.stop_animation.is_set, **settings,
             )  # fmt: skip
-            yield from self._follow(work, base, chosen, pose.notes)
+            if (yield from self._follow(work, base, chosen, pose.notes)):
+                return
         except (NotReady, ValueError) as error:
-            yield base, note(str(error), "error"), *_buttons(busy=False), *_no_files()
+            message = note(told(error), "error")
         except Exception as error:  # whatever it was, the page must be usable again
             traceback.print_exc()
-            message = f"The pair could not be made: {error}"
-            yield base, note(message, "error"), *_buttons(busy=False), *_no_files()
+            message = note(f"The pair could not be made: {told(error)}", "error")
+        # Another pose may have been chosen meanwhile.
+        idle = self._idle(self._pose(session, fit))
+        yield idle, message, *_buttons(busy=False), *_no_files()
 
     def _follow(
         self,
@@ -438,8 +501,8 @@ class AnimateTab:
         base: dict[str, Any],
         chosen: dict[str, float],
         said: tuple[str, ...],
-    ) -> Iterator[tuple]:
-        """Turn an engine's progress and result into what the page shows."""
+    ) -> Generator[tuple, None, bool]:
+        """Turn an engine's progress and result into what the page shows; return if there is one."""
         previews: tuple = (None, None)
         for item in work:
             if hasattr(item, "fraction"):
@@ -455,22 +518,52 @@ class AnimateTab:
                      settings)  # fmt: skip
             # What there was to say on the pose stands beside the pose already.
             remarks = "\n".join(text for text in item.settings["notes"] if text not in said)
-            downloads = [gr.DownloadButton(value=file, visible=file is not None) for file in files]
+            labels = [label for label, _ in _DOWNLOADS]
+            if guarded is None:
+                labels[2] = "GIF"  # of one clip
+            downloads = [
+                gr.DownloadButton(label, value=file, visible=file is not None)
+                for label, file in zip(labels, files, strict=True)
+            ]
             state = stage.done(base, unguarded, guarded, guard_note(chosen))
             state["note_open"] = results.short(item.settings)
             yield state, note(remarks, "warn"), *_buttons(busy=False), *downloads
-            return
-        yield base, note("Stopped. Nothing was kept."), *_buttons(busy=False), *_no_files()
+            return True
+        return False
 
-    def give_up(self, fit: bool, request: gr.Request) -> tuple:
+    def give_up(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
-        base = self._idle(self._pose(self.sessions.of(request), fit))
-        return base, note("Nothing was made; correct the settings.", "error"), *_buttons(busy=False)
+        try:
+            base = self._idle(self._pose(self._session(request, marked), fit))
+        except PoseError as error:
+            return _refused(error)
+        message = note("Nothing was made; correct the settings.", "error")
+        return base, message, *_buttons(busy=False), *_no_files()
 
     def stop_now(self, request: gr.Request) -> gr.Button:
         """End this session's animation after the step it is in."""
         self.sessions.of(request).stop_animation.set()
         return gr.Button(interactive=False)
+
+    def _session(self, request: gr.Request, marked: str) -> Session:
+        """Return the visitor's session, with a pose chosen.
+
+        Gradio closes a session when its connection drops, and the page may live on. What its
+        library marks is chosen again then.
+
+        Args:
+            request: the visitor's.
+            marked: name of the clip that the page marks; an empty one stands for an own pose.
+
+        Raises:
+            PoseError: the own pose is gone.
+        """
+        session = self.sessions.of(request)
+        if session.chosen is None:
+            if marked not in poses.library():
+                raise PoseError(_LOST)
+            session.chosen = Choice(marked)
+        return session
 
     def _library_pose(self, name: str) -> tuple[PoseClip, str]:
         return poses.library()[name], poses.title(name)
@@ -484,14 +577,14 @@ class AnimateTab:
 
     def _pose(self, session: Session, fit: bool) -> tuple[PoseClip, str]:
         """Return the chosen pose in the model's frame, and its title."""
-        chosen = session.chosen or Choice(self.first)
+        chosen = session.chosen
         if chosen.clip is None:
             return self._library_pose(chosen.name)
         fit = fit and not chosen.framed
         return poses.placed(chosen.clip, self.spec.size, fit), "your pose"
 
     def _shown(self, session: Session, fit: bool) -> tuple:
-        """Return the library's mark, the stage, the note and the button back."""
+        """Return what the page shows of a pose just chosen; of a result before it, nothing."""
         chosen, former = session.chosen, session.former
         back = gr.Button(visible=False)
         if former is not None:
@@ -499,11 +592,23 @@ class AnimateTab:
             short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
             back = gr.Button(f"Back to {short}", visible=True)
         mark = chosen.name if chosen.clip is None else ""
-        return mark, self._idle(self._pose(session, fit)), chosen.remark, back
+        return mark, self._idle(self._pose(session, fit)), chosen.remark, back, "", *_no_files()
 
-    def _idle(self, pose: tuple[PoseClip, str]) -> dict[str, Any]:
+    def _idle(self, pose: tuple[PoseClip, str], guarded: bool = True) -> dict[str, Any]:
         clip, title = pose
-        return stage.idle(poses.for_player(clip, self.spec.frames), title, self.spec.fps)
+        return stage.idle(poses.for_player(clip, self.spec.frames), title, self.spec.fps, guarded)
+
+
+def _only(remark: Any, back: gr.Button | None = None) -> tuple:
+    """Return what `AnimateTab.use` does where the pose, and a result of it, stay as they are."""
+    kept = [gr.skip()] * len(_DOWNLOADS)
+    return gr.skip(), gr.skip(), remark, back or gr.skip(), gr.skip(), *kept
+
+
+def _refused(error: Exception) -> tuple:
+    """Return the outputs of Generate where nothing begins and the stage stays as it is."""
+    kept = [gr.skip()] * len(_DOWNLOADS)
+    return gr.skip(), note(told(error), "error"), *_buttons(busy=False), *kept
 
 
 def _buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:
@@ -511,7 +616,7 @@ def _buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:
 
 
 def _no_files() -> list[gr.DownloadButton]:
-    return [gr.DownloadButton(visible=False)] * 5
+    return [gr.DownloadButton(visible=False)] * len(_DOWNLOADS)
 
 
 def _short(prompt: str) -> str:

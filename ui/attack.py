@@ -395,7 +395,13 @@ def _content_words(found: Curves, arm: str) -> str:
     complied = [sample for sample in last if sample.get("label") == "compliance"]
     if not complied:
         return ""
-    said = sum(has_substance(sample["prompt"], sample["reply"]) for sample in complied)
+    # A shipped run holds the beginnings of such replies, and what the whole ones were.
+    said = sum(
+        sample["substance"]
+        if "substance" in sample
+        else has_substance(sample["prompt"], sample["reply"])
+        for sample in complied
+    )
     return f" ({said} with content)"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,10 @@ class Settings:
         guards: name → strength of those that were on.
         pose: what was followed, framed as it was.
         profile: name of the profile that the result was made with; empty if the file has none.
+        sampler: what it was sampled with; empty if the file has none.
+        noise_share: as in `AnimationSpec`; None if the file has none.
+        number_format: of the models that made it; empty if the file has none.
+        weights: part or guard → what identifies its weights; empty if the file has none.
     """
 
     prompt: str
@@ -67,6 +71,10 @@ class Settings:
     guards: dict[str, float]
     pose: PoseClip
     profile: str
+    sampler: str = ""
+    noise_share: float | None = None
+    number_format: str = ""
+    weights: dict[str, Any] = field(default_factory=dict)
 
 
 def save_pair(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path | None, Path]:
@@ -101,12 +109,14 @@ def save_extras(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path]
         fps: frames per second.
 
     Returns:
-        Both clips side by side as a GIF, and the pose that was followed as OpenPose JSON.
+        Both clips side by side as a GIF, or the one that there is, and the pose that was followed
+        as OpenPose JSON.
     """
     from pipelines.animation import write_gif  # torch: only once a pair exists
 
     seed = result.settings["seed"]
-    gif = write_gif(side_by_side(result), folder / f"pair-seed-{seed}.gif", fps)
+    what = "unguarded" if result.guarded is None else "pair"
+    gif = write_gif(side_by_side(result), folder / f"{what}-seed-{seed}.gif", fps)
     pose = folder / f"pose-seed-{seed}.json"
     pose.write_text(json.dumps(result.settings["pose"], separators=(",", ":")), encoding="utf-8")
     return gif, pose
@@ -180,7 +190,7 @@ def read_settings(path: Path) -> Settings:
         pose = load_openpose_json(json.dumps(parsed["pose"]))
     except PoseError as error:
         raise SettingsError(f'"pose": {error}') from error
-    profile = parsed.get("profile", "")
+    weights = parsed.get("weights")
     return Settings(
         prompt=prompt,
         seed=int(_number("seed", parsed["seed"], 0, MAX_SEED, whole=True)),
@@ -192,8 +202,17 @@ def read_settings(path: Path) -> Settings:
             for name, strength in guards.items()
         },
         pose=pose,
-        profile=profile if isinstance(profile, str) else "",
+        profile=_text(parsed.get("profile")),
+        sampler=_text(parsed.get("sampler")),
+        noise_share=parsed.get("noise_share"),
+        number_format=_text(parsed.get("number_format")),
+        weights=weights if isinstance(weights, dict) else {},
     )
+
+
+def _text(value: Any) -> str:
+    """Return a field that is only told or compared; anything but text counts as absent."""
+    return value if isinstance(value, str) else ""
 
 
 def _guided_until(interval: Any) -> float:

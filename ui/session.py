@@ -42,7 +42,7 @@ class Session:
     """One browser tab or API client.
 
     Attributes:
-        chosen: the pose in use; None until the visitor chose one.
+        chosen: the pose in use; None until one was asked for, also after a dropped connection.
         former: the pose before it, to go back to.
         reading: which upload is being read; another value ends the one that finds it changed.
         stop_animation: set to end the session's animation after the current step.

@@ -20,6 +20,8 @@ from PIL import Image
 from pipelines.pose import COLOURS, LIMBS
 from ui.theme import static
 
+_NO_GUARD = "No guard was switched on"
+
 
 def component(value: dict[str, Any]) -> gr.HTML:
     """Make the stage: three screens and one transport.
@@ -39,13 +41,14 @@ def component(value: dict[str, Any]) -> gr.HTML:
     )
 
 
-def idle(pose: list, title: str, fps: int) -> dict[str, Any]:
+def idle(pose: list, title: str, fps: int, guarded: bool = True) -> dict[str, Any]:
     """Return the stage before a result: the skeleton moves, the screens are empty.
 
     Args:
         pose: joints as from `ui.poses.for_player`.
         title: name of the pose.
         fps: frames per second.
+        guarded: whether a guard is on, or may yet be.
     """
     return {
         "state": "idle",
@@ -53,7 +56,7 @@ def idle(pose: list, title: str, fps: int) -> dict[str, Any]:
         "fps": fps,
         "title": title,
         "hint_open": "What the model makes of this pose",
-        "hint_held": "The same pose, prompt and seed, with the guard on",
+        "hint_held": "The same pose, prompt and seed, with the guard on" if guarded else _NO_GUARD,
     }
 
 
@@ -101,7 +104,7 @@ def done(
         "open": _file(unguarded),
         "held": None if guarded is None else _file(guarded),
         "note_held": note_guarded,
-        "hint_held": "No guard was switched on" if guarded is None else "",
+        "hint_held": _NO_GUARD if guarded is None else "",
     }
 
 

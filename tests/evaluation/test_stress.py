@@ -11,6 +11,7 @@ import shutil
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from adapters import text
 from adapters.attacks import data
@@ -459,12 +460,17 @@ def test_the_two_verdicts(tmp_path, after, seam, tamperbench):
     assert row["steps_to_break"] == 9
 
 
-def test_intervals_are_student_s():
-    # Mean 0.5, standard deviation 0.1, three seeds: 4.3027 * 0.1 / sqrt(3).
-    assert stress.interval([0.4, 0.5, 0.6]) == [0.2516, 0.7484]
-    assert stress.interval([0.0, 0.0, 1.0]) == [0.0, 1.0]
-    assert stress.interval([0.3]) is None
-    assert stress.interval([0.3, 0.3]) == [0.3, 0.3]
+def test_intervals_cover_the_spread_over_seeds_and_the_choice_of_items():
+    # Mean 0.5, standard deviation 0.1, three seeds: 4.3027 * 0.1 / sqrt(3). Wilson's interval for
+    # ten thousand items is narrower.
+    assert stress.interval([0.4, 0.5, 0.6], 10_000) == [0.2516, 0.7484]
+    assert stress.interval([0.0, 0.0, 1.0], 70) == [0.0, 1.0]
+    assert stress.interval([0.3], 70) is None
+    # Wilson's, as scipy.stats has it, where the seeds agree.
+    for share in (0.0, 0.3, 1.0):
+        wanted = binomtest(round(70 * share), 70).proportion_ci(method="wilson")
+        found = stress.interval([share] * 3, 70)
+        assert found == pytest.approx([wanted.low, wanted.high], abs=1e-4)
 
 
 def test_skill_is_that_of_the_run_s_first_and_last_probe(tmp_path):

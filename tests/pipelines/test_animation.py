@@ -175,6 +175,8 @@ def test_settings_make_the_same_clip_again(engine):
     assert np.array_equal(first.unguarded, again.unguarded)
     assert np.array_equal(first.guarded, again.guarded)
     assert set(settings["weights"]) == {"base", "controlnet", "motion", "kneeling"}
+    assert settings["weights"] == engine.weights(["kneeling"])
+    assert settings["noise_share"] == engine.spec.noise_share
 
 
 def test_a_guard_acts_on_the_guarded_arm_only(engine):

@@ -10,23 +10,26 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from pipelines.animation import write_gif
+from pipelines.animation import PairResult, Progress, sampler, write_gif
+from pipelines.fetch import MissingWeights
 from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from ui.animate import AnimateTab
-from ui.engines import Engines
+from ui.engines import Engines, NotReady
 from ui.poses import library
 from ui.session import Scratch, Sessions
 
 VISITOR = SimpleNamespace(session_hash="visitor")
 SKIPPED = gr.skip()
+KEPT = (SKIPPED,) * 7  # stage, message and downloads
 
 
 @pytest.fixture(scope="module")
 def page():
     engines = Engines(get_profile("embedded"), set_up=False)
     with gr.Blocks():
-        yield AnimateTab(engines, Sessions(), Scratch())
+        tab = AnimateTab(engines, Sessions(), Scratch())
+    return tab
 
 
 @pytest.fixture
@@ -57,14 +60,14 @@ def tall(stage: dict) -> float:
 
 
 def test_a_video_is_read_with_a_bar_and_can_be_taken_back(tab, walk):
-    *told, (mark, stage, remark, back, cancel) = tab.take_file(walk, True, VISITOR)
+    *told, (mark, stage, remark, back, *_, cancel) = tab.take_file(walk, True, VISITOR)
     assert len(told) == 32
     assert "frame 3 of 16" in told[2][2] and 'role="progressbar"' in told[2][2]
-    assert told[2][4].visible and not cancel.visible
+    assert told[2][-1].visible and not cancel.visible
     assert (mark, stage["title"]) == ("", "your pose")
     assert "Using walk.gif: 16 frames." in remark
     assert back.visible and back.value == "Back to wave"
-    mark, stage, remark, back = tab.go_back(True, VISITOR)
+    mark, stage, remark, back, *_ = tab.go_back(True, VISITOR)
     assert (mark, stage["title"], remark) == ("wave", "wave", "")
     assert back.value == "Back to walk.gif"
     assert tab.go_back(True, VISITOR)[0] == ""
@@ -75,7 +78,7 @@ def test_cancelling_leaves_the_pose_as_it_was(tab, walk):
     next(reading)
     tab.stop_reading(VISITOR)
     *_, last = reading
-    assert "Cancelled" in last[2] and not last[4].visible
+    assert "Cancelled" in last[2] and not last[-1].visible
     assert tab.sessions.of(VISITOR).chosen is None
 
 
@@ -84,7 +87,7 @@ def test_a_choice_made_meanwhile_wins_over_the_video(tab, walk):
     next(reading)
     assert pick(tab, "run")[0] == "run"
     *_, last = reading
-    assert last[2] == "" and not last[4].visible
+    assert last[2] == "" and not last[-1].visible
     assert tab.sessions.of(VISITOR).chosen.name == "run"
 
 
@@ -103,7 +106,7 @@ def test_a_second_file_takes_over_from_the_first(tab, walk, tmp_path):
 def test_a_wrong_file_is_named_and_changes_nothing(tab, tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"nothing of the kind")
-    _, _, told, _, cancel = take(tab, path)
+    _, _, told, *_, cancel = take(tab, path)
     assert 'role="alert"' in told and "<b>" not in told
     assert "wanted" in told.lower() and not cancel.visible
     assert tab.sessions.of(VISITOR).chosen is None
@@ -119,10 +122,10 @@ def test_the_switch_keeps_the_framing_of_own_poses_only(tab, tmp_path):
     small = replace(library()["walk"].fit(100), width=400, height=400)
     path = tmp_path / "small.json"
     path.write_text(dump_openpose_json(small))
-    assert tab.refit(False, VISITOR) == SKIPPED
+    assert tab.refit(False, "wave", VISITOR) == KEPT
     fitted = tall(take(tab, path)[1])
     assert fitted > 0.6
-    assert tall(tab.refit(False, VISITOR)) < 0.3
+    assert tall(tab.refit(False, "", VISITOR)[0]) < 0.3
     assert tall(take(tab, path, fit=False)[1]) < 0.3
 
 
@@ -135,25 +138,233 @@ def test_settings_fill_the_form(tab, tmp_path):
         "pose": json.loads(dump_openpose_json(small)),
     }  # fmt: skip
     path.write_text(json.dumps(settings))
-    mark, stage, _, back, told, *fields = tab.load_settings(str(path), True, VISITOR)
+    mark, stage, _, back, *rest = tab.load_settings(str(path), True, VISITOR)
+    told, *fields = rest[6:]  # after the message and the downloads
     assert mark == "" and back.value == "Back to wave"
     assert tall(stage) < 0.3  # framed as in the result, though the switch is on
     assert fields[:5] == ["a knight", 11, 9, 3.5, 0.6]
     assert fields[5 : 5 + len(tab.guards)] == [False] * len(tab.guards)
     assert "seed 11" in told and "nobody" in told and "profile elsewhere" in told
-    assert tab.refit(False, VISITOR) == SKIPPED
+    assert tab.refit(False, "", VISITOR) == KEPT
 
     del settings["seed"]
     path.write_text(json.dumps(settings))
     answer = tab.load_settings(str(path), True, VISITOR)
-    assert len(answer) == 10 + 2 * len(tab.guards)
-    assert "&quot;seed&quot;" in answer[4] and answer[0] == answer[-1] == SKIPPED
+    assert len(answer) == 16 + 2 * len(tab.guards)
+    assert "&quot;seed&quot;" in answer[10] and answer[0] == answer[-1] == SKIPPED
     assert tab.sessions.of(VISITOR).chosen.clip is not None
 
 
 def test_nobody_in_a_webcam_picture_is_said_and_clearing_it_does_nothing(tab):
-    assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 4
+    assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 10
     tiny = np.zeros((20, 20, 3), np.uint8)
     assert "20 × 20 px; wanted at least 64" in tab.take_webcam(tiny, True, VISITOR)[2]
     drawn = draw_clip(library()["walk"], 256, 1)[0]
     assert "Using webcam picture: 1 frame." in tab.take_webcam(drawn, True, VISITOR)[2]
+
+
+# --- the pair ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ready(tab, monkeypatch) -> SimpleNamespace:
+    """An engine that is ready at once and makes nothing but grey frames."""
+    frames = np.full((4, 64, 64, 3), 90, np.uint8)
+
+    def pair(pose, prompt, guards, seed, *, should_stop, **settings):
+        engine.asked.append((pose, guards, seed))
+        yield Progress(0.0, "step 1 of 2")
+        if engine.error is not None:
+            raise engine.error
+        if should_stop():
+            return
+        made = {"seed": seed, "steps": 2, "notes": [], "pose": json.loads(dump_openpose_json(pose))}
+        yield PairResult(frames, frames if guards else None, frames, made)
+
+    engine = SimpleNamespace(
+        pair=pair, asked=[], error=None, guards=("poseguard",), number_format="bfloat16",
+        weights=lambda guards: {"base": "avatar-sd:1", **dict.fromkeys(guards, "2")},
+    )  # fmt: skip
+    monkeypatch.setattr(tab.engines, "_animation", SimpleNamespace(get=lambda: engine))
+    return engine
+
+
+def generate(tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7):
+    switches = [guard] * len(tab.guards)
+    strengths = [1.0] * len(tab.guards)
+    form = (True, marked, "a person", seed, 2, 1.0, 0.0)
+    return tab.generate(VISITOR, *form, *switches, *strengths)
+
+
+def labels(downloads: tuple) -> list[str]:
+    return [button.label for button in downloads if button.visible]
+
+
+def clears_the_result(answer: tuple) -> bool:
+    """Say whether an answer ends in an empty message and no downloads."""
+    message, *files = answer[-6:]
+    return message == "" and not any(button.visible for button in files)
+
+
+def test_a_dropped_connection_leaves_the_marked_pose_chosen(tab, ready):
+    pick(tab, "run")
+    tab.sessions.close(VISITOR)
+    assert tab.prepare(VISITOR, True, "run", True)[0]["title"] == "run"
+    tab.sessions.close(VISITOR)
+    *_, last = generate(tab, "run")
+    assert last[0]["state"] == "done" and last[0]["title"] == "run"
+    np.testing.assert_array_equal(ready.asked[0][0].keypoints, library()["run"].keypoints)
+    tab.sessions.close(VISITOR)
+    assert tab.open_editor(True, "run", VISITOR)[0]["title"] == "run"
+    tab.sessions.close(VISITOR)
+    assert tab.give_up(True, "run", VISITOR)[0]["title"] == "run"
+    tab.sessions.close(VISITOR)
+    assert tab.refit(True, "run", VISITOR) == KEPT
+
+
+def test_an_own_pose_that_a_dropped_connection_took_is_asked_for_again(tab, ready, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(dump_openpose_json(library()["run"]))
+    take(tab, path)
+    tab.sessions.close(VISITOR)
+    (only,) = generate(tab, "")
+    for answer in (tab.prepare(VISITOR, True, "", True), only, tab.give_up(True, "", VISITOR)):
+        stage, message, go, stop, *files = answer
+        assert "lost with the connection" in message and files == [SKIPPED] * 5
+        assert stage == SKIPPED and go.interactive and not stop.interactive
+    assert "lost with the connection" in tab.open_editor(True, "", VISITOR)[1]
+    assert "lost with the connection" in tab.refit(True, "", VISITOR)[1]
+    mark, stage, told, back, *_ = tab.go_back(True, VISITOR)
+    assert mark == stage == SKIPPED and "lost with the connection" in told and not back.visible
+    assert not ready.asked
+    take(tab, path)
+    *_, last = generate(tab, "")
+    assert last[0]["state"] == "done" and last[0]["title"] == "your pose"
+
+
+def test_a_new_pose_takes_the_downloads_of_the_old_one_away(tab, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(dump_openpose_json(library()["run"]))
+    edited = SimpleNamespace(clip=dump_openpose_json(library()["run"].fit(512)))
+    for answer in (
+        pick(tab, "run"), take(tab, path)[:-1], tab.refit(False, "", VISITOR),
+        tab.go_back(True, VISITOR), tab.take_edited(edited, True, VISITOR),
+    ):  # fmt: skip
+        assert clears_the_result(answer)
+    path.write_text("nothing")
+    assert take(tab, path)[4:10] == (SKIPPED,) * 6
+
+
+def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab, ready):
+    for error in (None, ValueError("steps is 0"), RuntimeError("/srv/secret/weights is gone")):
+        ready.error = error
+        pick(tab, "run")
+        tab.prepare(VISITOR, True, "run", True)
+        work = generate(tab, "run")
+        assert next(work)[0]["title"] == "run"
+        pick(tab, "walk")
+        tab.stop_now(VISITOR)
+        *_, last = work
+        assert last[0]["state"] == "idle" and last[0]["title"] == "walk"
+        assert last[2].interactive and not labels(last[4:])
+
+
+def test_errors_name_no_folder_of_the_server(tab, ready, monkeypatch, tmp_path):
+    secret = "/srv/secret/weights is gone"
+
+    def fail(*_):
+        raise RuntimeError(secret)
+
+    ready.error = RuntimeError(secret)
+    *_, last = generate(tab, "wave")
+    assert "RuntimeError" in last[1] and "secret" not in last[1]
+    monkeypatch.setattr("ui.poses.read_pose", fail)
+    told = take(tab, tmp_path / "mine.json")[2]
+    assert "mine.json could not be read: RuntimeError" in told and "secret" not in told
+    monkeypatch.setattr("ui.poses.read_pose", lambda _: load_missing(tmp_path))
+    told = take(tab, tmp_path / "mine.json")[2]
+    assert "python -m pipelines.fetch" in told and str(tmp_path) not in told
+
+
+def load_missing(folder) -> None:
+    raise MissingWeights("The pose model", folder / "pose", "python -m pipelines.fetch")
+
+
+def test_without_a_guard_nothing_promises_one(tab, ready):
+    assert tab.prepare(VISITOR, True, "wave", False)[0]["hint_held"] == "No guard was switched on"
+    first, last = generate(tab, "wave", guard=False)
+    assert first[0]["hint_held"] == last[0]["hint_held"] == "No guard was switched on"
+    assert labels(last[4:]) == ["Unguarded MP4", "GIF", "Pose JSON", "Settings JSON"]
+    assert "with the guard on" in tab.prepare(VISITOR, True, "wave", True)[0]["hint_held"]
+    first, last = generate(tab, "wave")
+    assert "with the guard on" in first[0]["hint_held"]
+    assert "Pair GIF" in labels(last[4:])
+
+
+def test_an_empty_seed_is_asked_for(tab, ready):
+    (last,) = generate(tab, "wave", seed=None)
+    assert "Enter a seed" in last[1] and last[2].interactive and not ready.asked
+    *_, last = generate(tab, "wave", seed=0)
+    assert last[0]["state"] == "done" and ready.asked[0][2] == 0
+
+
+def test_settings_from_another_sampler_or_model_are_no_promise(tab, ready, tmp_path):
+    path = tmp_path / "settings.json"
+    same = {
+        "profile": "embedded", "prompt": "a knight", "seed": 11, "steps": 4,
+        "guidance_scale": 1.0, "guards": {"poseguard": 1.0},
+        "pose": json.loads(dump_openpose_json(library()["run"])),
+        "sampler": sampler(tab.spec), "noise_share": tab.spec.noise_share,
+        "number_format": "bfloat16", "weights": {"base": "avatar-sd:1", "poseguard": "2"},
+    }  # fmt: skip
+
+    def told(**change) -> str:
+        path.write_text(json.dumps(same | change))
+        return tab.load_settings(str(path), True, VISITOR)[10]
+
+    assert "hf-note good" in told() and "differ" not in told()
+    for change, words in (
+        ({"sampler": "DDIM"}, "another sampler"),
+        ({"noise_share": 0.25}, "another share of noise"),
+        ({"number_format": "float32"}, "another number format"),
+        ({"weights": {"base": "avatar-sd:0"}}, "other weights"),
+        ({"weights": {"poseguard": "0"}}, "other weights"),
+        ({"sampler": "DDIM", "weights": {"base": "x"}}, "another sampler and other weights"),
+    ):
+        assert f"Made with {words}" in told(**change) and "hf-note warn" in told(**change)
+    for silent in ({"sampler": 7}, {"weights": None}, {"number_format": []}, {"noise_share": None}):
+        assert "hf-note good" in told(**silent)
+
+    def loading():
+        raise NotReady("it is loading")
+
+    tab.engines._animation.get = loading
+    assert "another sampler" in told(sampler="DDIM") and "differ" not in told(weights={"base": "x"})
+
+
+def test_a_guard_made_while_the_app_runs_waits_for_the_next_start(monkeypatch, tmp_path):
+    engines = Engines(get_profile("embedded"), set_up=False)
+    monkeypatch.setattr(engines, "missing_adapter", lambda name: "Make it with: python -m x y")
+    with gr.Blocks() as page:
+        tab = AnimateTab(engines, Sessions(), Scratch())
+    words = [str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML)]
+    assert any("<code>python -m x y</code>, then restart the app" in text for text in words)
+    monkeypatch.setattr(engines, "missing_adapter", lambda name: "")
+    path = tmp_path / "settings.json"
+    settings = {
+        "prompt": "a knight", "seed": 11, "steps": 4, "guidance_scale": 1.0,
+        "guards": dict.fromkeys(tab.guards, 1.0),
+        "pose": json.loads(dump_openpose_json(library()["run"])),
+    }  # fmt: skip
+    path.write_text(json.dumps(settings))
+    answer = tab.load_settings(str(path), True, VISITOR)
+    assert "left off" in answer[10]
+    assert list(answer[16 : 16 + len(tab.guards)]) == [False] * len(tab.guards)
+
+
+@pytest.mark.parametrize("profile", ["embedded", "hub"])
+def test_words_of_the_embedded_model_are_not_offered_for_another(profile):
+    with gr.Blocks() as page:
+        tab = AnimateTab(Engines(get_profile(profile), set_up=False), Sessions(), Scratch())
+    folded = [block.label for block in page.blocks.values() if isinstance(block, gr.Accordion)]
+    assert bool(tab.examples) == ("Words the model knows" in folded) == (profile == "embedded")

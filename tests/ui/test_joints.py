@@ -153,16 +153,16 @@ def test_the_tab_takes_the_edited_pose_where_it_is():
     sessions = Sessions()
     with gr.Blocks():
         tab = AnimateTab(engines, sessions, Scratch())
-    opened = tab.open_editor(True, visitor)
+    opened, _ = tab.open_editor(True, tab.first, visitor)
     assert opened["title"] == poses.title(tab.first)
     corner = clip_of(np.full((16, 18, 2), 30.0) + np.arange(18)[:, None])
     sent = SimpleNamespace(clip=dump_openpose_json(corner))
-    mark, stage, told, back = tab.take_edited(sent, True, visitor)
+    mark, stage, told, back, *_ = tab.take_edited(sent, True, visitor)
     assert mark == "" and "edited" in told and back.visible
     shown = np.array(stage["pose"])[0, :, :2]
     np.testing.assert_allclose(shown, corner.keypoints[0] / 512, atol=0.005)
     chosen = sessions.of(visitor).chosen
-    *_, told, _ = tab.take_edited(SimpleNamespace(clip=NASTY), True, visitor)
+    told = tab.take_edited(SimpleNamespace(clip=NASTY), True, visitor)[2]
     assert 'role="alert"' in told and NASTY not in told
     assert sessions.of(visitor).chosen is chosen
 

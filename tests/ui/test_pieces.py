@@ -539,6 +539,7 @@ def test_a_result_is_written_with_its_seed_and_reads_back(tmp_path, guarded):
     assert (held is not None) == guarded
     for path in (unguarded, settings, gif, pose):
         assert "seed-9" in path.name
+    assert gif.name.startswith("pair" if guarded else "unguarded")
     with Image.open(gif) as pair:
         assert pair.n_frames == 4
         assert pair.size == (2 * 64 + 8 if guarded else 64, 64 + 12)

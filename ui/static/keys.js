@@ -1,5 +1,6 @@
 // Keys that work on every tab: Esc stops what runs, Ctrl+Enter (Cmd+Enter) starts it.
 document.addEventListener('keydown', (event) => {
+  if (document.querySelector('dialog[open]')) return;
   const press = (kind) => {
     for (const button of document.querySelectorAll('button.hf-key-' + kind)) {
       if (button.offsetParent !== null && !button.disabled) { button.click(); return true; }

@@ -56,6 +56,7 @@ for (const clip of Object.values(clips)) {
   clip.addEventListener('loadeddata', () => {
     for (const other of active()) if (other.currentTime > 0) other.currentTime = 0;
     run();
+    if (!playing) seek(Math.max(0, frame));
   });
 }
 const tick = (now) => {
