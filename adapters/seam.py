@@ -125,9 +125,9 @@ CARD = Card(
     "defender trained against. Later steps leave it, and an attacker who adds harmless pairs "
     "repairs what it breaks. Here the trap is set (the cosine is -0.97 on held-out pairs, 0.06 "
     "before), and Adam walks out of it: twenty supervised steps break the model with its ability "
-    "intact, though most of what it then agrees to has no content (docs/evidence.md). It refuses "
-    "more harmless requests than the model it starts from. "
-    "The paper trains all weights of models fifty times as large.",
+    "intact, though most of what it then agrees to has no content (docs/evidence.md). A forced "
+    "opening of the reply goes around it without any training. It refuses more harmless requests "
+    "than the model it starts from. The paper trains all weights of models fifty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -152,6 +152,7 @@ CARD = Card(
     limits="Here it does not stop reinforcement: three of three runs of 15 steps of GRPO moved it "
     "off its refusals (docs/evidence.md). A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
+    "A forced opening of the reply goes around it without any training. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "
     "The noise is a hundredth of the paper's: with its own, a LoRA on this small model lost "
     "its language. What it refuses and what it knows are those of the aligned model it starts "
