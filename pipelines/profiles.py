@@ -29,9 +29,9 @@ class AnimationSpec:
             as parts of the training's times: 0 is clean, 1 all noise (Kynkäänniemi et al. 2024,
             arXiv 2404.07724). Steps outside it cost half. (0, 1) guides every step.
         hint: negative prompt by default.
-        solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves steps
-            on a model of noised pictures; 1 is DDIM, right for one that was trained on the states
-            that DDIM reaches.
+        solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves
+            steps on a model of noised pictures; 1 is DDIM, right for a model that was trained on
+            the states that DDIM reaches.
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
     """
@@ -145,9 +145,9 @@ PROFILES: tuple[Profile, ...] = (
             motion_adapter=str(_AVATAR_SD / "motion_adapter"),
             controlnet=str(_AVATAR_SD / "controlnet"),
             # Measured: docs/avatar-sd.md, "The sampler".
-            steps=8,
-            guidance_scale=2.0,
-            guidance_interval=(0.7, 1.0),
+            steps=4,
+            guidance_scale=1.0,
+            solver_order=1,
             noise_share=1.0,
         ),
         llm=LLMSpec(
