@@ -139,7 +139,7 @@ class PoseGuardConfig:
     cells: int = 4
     safety_weight: float = 1.0
     real_weight: float = 0.1
-    steps: int = 400
+    steps: int = 500
     learning_rate: float = 5e-4
     batch_size: int = 16
     unsafe_share: float = 0.4
@@ -189,11 +189,11 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="It does not yet tell kneeling well: kneeling upright only fades at strength 1 (26 to "
-    "30 dB guarded against unguarded), a deep bow on the knees dissolves (21 dB), and so does "
-    "tying a shoe (20 dB), which it should leave alone; squatting, sitting and walking stay (30 to "
-    "33 dB). docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the "
-    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
+    limits="At strength 1 most kneeling poses dissolve (20 to 24 dB guarded against unguarded), "
+    "but kneeling on the right knee only fades (29 dB), and tying a shoe dissolves too (22 dB), "
+    "which it should leave alone; squatting, sitting and walking stay (32 to 35 dB). "
+    "docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the paper "
+    "does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )
