@@ -104,6 +104,8 @@ def build(
     if (folder / "meta.jsonl").exists() and len(AvatarSet(folder)) >= total:
         return AvatarSet(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # Written last: a set without it is not complete, and a former set's does not fit this one.
+    (folder / "meta.jsonl").unlink(missing_ok=True)
 
     def array(name: str, dtype: type, *shape: int) -> np.ndarray:
         return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (total, *shape))

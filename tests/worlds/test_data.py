@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from worlds.data import FRAMES, AvatarSet, build, random_scene, render_scene
 
@@ -38,3 +40,18 @@ def test_closeups_are_led_by_landmarks(tmp_path: Path) -> None:
     picture = data.condition(close[0])
     assert picture.any()
     assert (picture[picture.any(-1)] == picture[picture.any(-1)][:, :1]).all(), "white dots only"
+
+
+def test_a_set_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
+    build(tmp_path / "set", 1, workers=1)
+    # As a kill while a larger set is made leaves it: arrays of the new size, no list of pictures.
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(json, "dumps", _interrupted)
+        build(tmp_path / "set", 2, workers=1)
+    assert len(AvatarSet(tmp_path / "set")) == 2
+    again = build(tmp_path / "set", 2, workers=1)
+    assert len(again.meta) == 2 and again.images[1].any()
+
+
+def _interrupted(*_: object) -> str:
+    raise KeyboardInterrupt
