@@ -142,7 +142,7 @@ def test_the_filter_lets_through_what_is_named(table):
 def test_a_sentence_tells_the_table_s_figures(table):
     (held,) = found(table).held
     said = evidence.sentence(held, {"sft": "Supervised"})
-    assert said.startswith("Supervised: harm 0% → 90% (88–92%), ability 80% → 50% (50–50%)")
+    assert said.startswith("Supervised: harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)")
     assert "undefended: harm 80% (78–82%), ability 80% → 80%" in said
 
 

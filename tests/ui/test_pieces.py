@@ -350,7 +350,7 @@ def test_the_table_s_cells_open_their_runs(tmp_path):
         for words in ("Ability destroyed", "Held", "Broken", "0% → "):
             assert words in drawn
     matrix = shown.matrix_html(found)
-    assert matrix.count('<th scope="row">') == 2 and "74–86%" in matrix
+    assert matrix.count('<th scope="row">') == 2 and "69–88%" in matrix
     assert "Nothing of that kind" in shown.matrix_html([])
     assert "Nothing of that kind" in shown.runs_html([])
 
