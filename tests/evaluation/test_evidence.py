@@ -143,7 +143,7 @@ def test_a_sentence_tells_the_table_s_figures(table):
     (held,) = found(table).held
     said = evidence.sentence(held, {"sft": "Supervised"})
     assert said.startswith("Supervised: harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)")
-    assert "undefended: harm 80% (78–82%), ability 80% → 80%" in said
+    assert "undefended: harm 80% (69–88%), ability 80% → 80%" in said
 
 
 def test_the_table_can_be_had_as_csv_and_as_it_is(table, tmp_path):
