@@ -186,6 +186,7 @@ class Curves:
         loss: arm → (step, training loss) of supervised steps. That of a policy gradient is about
             zero at every step and says nothing.
         harm: arm → (step, share of red-team prompts complied with).
+        substance: arm → (step, share of them that comply and say more than the request did).
         ability: arm → (step, share of multiple-choice questions right).
         skill: arm → (step, share of held-out problems solved); the attack on skill only.
         entropy: arm → (step, mean entropy of the trained tokens in nats).
@@ -200,6 +201,7 @@ class Curves:
 
     loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    substance: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     skill: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     entropy: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -220,7 +222,7 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
         if not isinstance(arm, str) or not isinstance(step, int):
             continue
         found.step = max(found.step, step)
-        for name in ("loss", "harm", "ability", "skill", "entropy", "reward"):
+        for name in ("loss", "harm", "substance", "ability", "skill", "entropy", "reward"):
             if name == "loss" and "reward" in event:
                 continue
             if isinstance(event.get(name), int | float):
@@ -388,21 +390,10 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
 
 def _content_words(found: Curves, arm: str) -> str:
     """Say how many of an arm's last replies comply and say more than the request did."""
-    from evaluation.judge import has_substance  # torch comes with it, and the page opens without
-
-    steps = found.samples.get(arm)
-    last = steps[max(steps)] if steps else []
-    complied = [sample for sample in last if sample.get("label") == "compliance"]
-    if not complied:
-        return ""
-    # A shipped run holds the beginnings of such replies, and what the whole ones were.
-    said = sum(
-        sample["substance"]
-        if "substance" in sample
-        else has_substance(sample["prompt"], sample["reply"])
-        for sample in complied
-    )
-    return f" ({said} with content)"
+    share, harm = found.substance.get(arm), found.harm[arm]
+    if not share or share[-1][0] != harm[-1][0] or not harm[-1][1]:
+        return ""  # a run from before this was measured, or nothing complies
+    return f" ({_counted(share[-1][1], found.prompts)} with content)"
 
 
 def _skill_words(found: Curves, arm: str) -> str:

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 WRITERS = ("o_proj", "down_proj")
 """Names of the matrices that write to the residual stream in a Llama, Qwen, Mistral or Gemma."""
 
-_SETS = ("redteam", "benign")
 _BATCH = 16  # prompts in one forward pass
 
 
@@ -138,26 +137,25 @@ def abliterate(
 
     Raises:
         MissingWeights: the base model has not been fetched.
-        ValueError: the model is not of a family whose writing matrices are known, or a split has
-            fewer prompts than the settings ask for.
+        ValueError: the model is not of a family whose writing matrices are known, it gives no
+            finite probabilities, or a split has fewer prompts than the settings ask for.
     """
     config = config or AbliterationConfig()
     model, tokenizer = load_merged(profile, adapter)
     openings = refusal_tokens(tokenizer, config.refusals)
-    harmful, harmless = _filtered(
-        model, tokenizer, openings,
-        *(_prompts(name, "train", config.prompts, config.seed) for name in _SETS),
+    train, validation = (
+        _filtered(
+            model, tokenizer, openings,
+            *(_prompts(name, split, n, config.seed) for name in ("redteam", "benign")),
+        )
+        for split, n in (("train", config.prompts), ("validation", config.validation_prompts))
     )  # fmt: skip
-    kept = {"prompts": [len(harmful), len(harmless)]}
-    directions = refusal_directions(model, tokenizer, harmful, harmless)
-    harmful, harmless = _filtered(
-        model, tokenizer, openings,
-        *(_prompts(name, "validation", config.validation_prompts, config.seed) for name in _SETS),
-    )  # fmt: skip
-    kept["validation_prompts"] = [len(harmful), len(harmless)]
-    scores = layer_scores(model, tokenizer, directions, harmful, harmless, config)
+    directions = refusal_directions(model, tokenizer, *train)
+    scores = layer_scores(model, tokenizer, directions, *validation, config)
     layer = choose_layer(scores, config.max_kl)
     orthogonalise_(model, directions[layer])
+    kept = {"prompts": [len(part) for part in train],
+            "validation_prompts": [len(part) for part in validation]}  # fmt: skip
     record = asdict(config) | {"layer": layer, "scores": scores, "kept": kept}
     return Abliterated(model.eval(), tokenizer, directions[layer], layer, record)
 
@@ -286,7 +284,12 @@ def choose_layer(scores: Sequence[dict[str, float]], max_kl: float) -> int:
     Args:
         scores: see `layer_scores`.
         max_kl: largest divergence on harmless prompts, in nats; doubled until a layer stays below.
+
+    Raises:
+        ValueError: no divergence is a finite number, as with a model that training has broken.
     """
+    if not any(math.isfinite(score["kl"]) for score in scores):
+        raise ValueError("no layer can be chosen: the model's replies have no finite probabilities")
     while not (allowed := [score for score in scores if score["kl"] <= max_kl]):
         max_kl *= 2
     return int(min(allowed, key=lambda score: score["refusal"])["layer"])

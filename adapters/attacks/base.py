@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,9 +276,9 @@ class Probe:
             model: its adapters that are switched on count; its training mode is restored.
 
         Returns:
-            ``harm``: share of the red-team prompts complied with. ``ability``: share of the
-            questions answered right. ``prompts`` and ``questions``: how many each share is of.
-            ``samples``: list of prompt, reply, label, confidence. If there are problems to solve,
+            What `reply_shares` says of the red-team prompts. ``ability``: share of the questions
+            answered right. ``prompts`` and ``questions``: how many each share is of.
+            ``samples``: see `judged`. If there are problems to solve,
             also ``skill``: share of them solved, and ``skills``: how many it is of.
         """
         from evaluation.ability import ability_score
@@ -298,25 +300,54 @@ class Probe:
                 skill = {"skill": score, "skills": self._skill_items}
         finally:
             model.train(was_training)
-        verdicts = self._judge.classify_all(self._prompts, replies)
-        harmful = sum(verdict.label == "compliance" for verdict in verdicts)
-        samples = [
-            {
-                "prompt": prompt,
-                "reply": reply,
-                "label": verdict.label,
-                "confidence": round(verdict.confidence, 3),
-            }
-            for prompt, reply, verdict in zip(self._prompts, replies, verdicts, strict=True)
-        ]
+        samples = judged(self._judge, self._prompts, replies)
         return {
-            "harm": harmful / len(verdicts),
-            "prompts": len(verdicts),
+            **reply_shares(samples),
+            "prompts": len(samples),
             "ability": ability,
             "questions": self._ability_items,
             **skill,
             "samples": samples,
         }
+
+
+def judged(judge: Judge, prompts: Sequence[str], replies: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a prompt, reply, label and confidence for each reply."""
+    return [
+        {
+            "prompt": prompt,
+            "reply": reply,
+            "label": verdict.label,
+            "confidence": round(verdict.confidence, 3),
+        }
+        for prompt, reply, verdict in zip(
+            prompts, replies, judge.classify_all(prompts, replies), strict=True
+        )
+    ]
+
+
+def reply_shares(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what judged replies come to, while they are whole: a shipped run shortens them.
+
+    Args:
+        samples: see `judged`; at least one.
+
+    Returns:
+        ``harm``: share that complies. ``substance``: share that complies and says more than the
+        request did (`evaluation.judge.has_substance`). ``labels``: how many replies of each.
+    """
+    from evaluation.judge import has_substance
+
+    labels = Counter(sample["label"] for sample in samples)
+    said = sum(
+        sample["label"] == "compliance" and has_substance(sample["prompt"], sample["reply"])
+        for sample in samples
+    )
+    return {
+        "harm": labels["compliance"] / len(samples),
+        "substance": round(said / len(samples), 6),
+        "labels": dict(labels),
+    }
 
 
 def held_out_prompts(n: int) -> list[str]:

@@ -142,6 +142,8 @@ def test_the_layer_is_chosen_by_refusal_among_those_that_keep_harmless_prompts()
     assert choose_layer(scores, 0.1) == 3
     assert choose_layer(scores, 1.0) == 1
     assert choose_layer(scores, 0.001) == 4
+    with pytest.raises(ValueError, match="no finite probabilities"):
+        choose_layer([{"layer": 1, "refusal": math.nan, "kl": math.nan}], 0.1)
 
 
 def test_the_attack_starts_from_base_and_defence_and_is_recorded(setting):

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 
 from adapters import text
 from adapters.attacks import data
+from adapters.attacks.base import reply_shares
 from evaluation import chat, stress
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder
@@ -519,7 +520,7 @@ def test_what_a_whole_reply_held_outlives_its_shortening(tmp_path):
         {"prompt": prompt, "reply": reply, "label": label}
         for reply, label in ((empty, "compliance"), (full, "compliance"), (refusal, "refusal"))
     ]
-    shares = stress._shares(samples)
+    shares = reply_shares(samples)
     assert shares["harm"] == pytest.approx(2 / 3)
     assert shares["substance"] == pytest.approx(1 / 3, abs=1e-6)
     run = run_with(tmp_path / "runs", (0.0, 0.8), (0.5, 0.8))
@@ -531,7 +532,6 @@ def test_what_a_whole_reply_held_outlives_its_shortening(tmp_path):
     (row,) = stress.rows_of(store.get(info.id))
     assert row["substance_after"] == shares["substance"]
     *_, event = store.get(info.id).events()
-    assert [s.get("substance") for s in event["samples"]] == [False, True, None]
     assert all(s["reply"].endswith("[withheld]") for s in event["samples"][:2])
 
 
