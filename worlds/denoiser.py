@@ -408,6 +408,25 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> np.ndarray:
         return to_images(vae.decode(latents / vae.config.scaling_factor).sample)
 
 
+def write_sheet(denoiser: Denoiser, vae: AutoencoderKL, held_out: AvatarSet, path: Path) -> None:
+    """Write six held-out figures and two close-ups: as rendered, and below them as drawn."""
+    near = [bool(row["closeup"]) for row in held_out.meta[:64]]
+    show = [i for i, closeup in enumerate(near) if not closeup][:6]
+    show += [i for i, closeup in enumerate(near) if closeup][:2]
+    captions = [held_out.meta[i]["caption"] for i in show]
+    poses = np.stack([held_out.condition(i) for i in show])
+    drawn = decode(vae, sample(denoiser, captions, poses, steps=4, guidance=1.0))
+    rows = [np.concatenate([held_out.images[i] for i in show], 1), np.concatenate(list(drawn), 1)]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+
+
+def load_weights(denoiser: Denoiser, folder: Path) -> None:
+    """Give a denoiser the weights of an export."""
+    for name in ("unet", "controlnet", "text_encoder"):
+        part = getattr(denoiser, name)
+        part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
+
+
 def train(args: argparse.Namespace, work: Path) -> None:
     """Train for ``args.max_minutes`` and export to ``assets/avatar-sd``.
 
@@ -428,9 +447,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
     if args.from_export:
         if (folder / "motion_adapter").exists():  # where `motion --from-export` goes on from
             motion = MotionAdapter.from_pretrained(folder / "motion_adapter")
-        for name in ("unet", "controlnet", "text_encoder"):
-            part = getattr(denoiser, name)
-            part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
+        load_weights(denoiser, folder)
         records += [r for r in read_records(folder) if r["stage"] != "vae"]
     embedded = None
     if args.freeze_poses:
@@ -440,8 +457,6 @@ def train(args: argparse.Namespace, work: Path) -> None:
         denoiser, work / "frames", args.max_minutes, args.learning_rate or 8e-4, args.resume
     )
     batch = args.batch or 32
-    show = [i for i in range(64) if not held_out.meta[i]["closeup"]][:6]
-    show += [i for i in range(64) if held_out.meta[i]["closeup"]][:2]
     for step in loop:
         index = rng.integers(len(data), size=batch)
         x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
@@ -474,18 +489,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
             )
         if step and step % 400 == 0:
             with loop.averaged():
-                shown = decode(
-                    vae,
-                    sample(
-                        denoiser,
-                        [held_out.meta[i]["caption"] for i in show],
-                        np.stack([held_out.condition(i) for i in show]),
-                    ),
-                )
-            sheet = np.concatenate(
-                [np.concatenate([held_out.images[i] for i in show], 1), np.concatenate(shown, 1)]
-            )
-            cv2.imwrite(str(loop.folder / f"sheet-{step}.png"), sheet[..., ::-1])
+                write_sheet(denoiser, vae, held_out, loop.folder / f"sheet-{step}.png")
     with loop.averaged():
         save_avatar_sd(
             folder,
