@@ -56,7 +56,7 @@ from worlds.denoiser import (
 from worlds.export import read_records, save_avatar_sd, training_record, write_records
 from worlds.loop import TrainingLoop
 
-CRITIC_SHARE = 1.0
+CRITIC_SHARE = 5.0
 """Length of the critic's gradient on the predicted latents, in lengths of the squared error's."""
 CRITIC_WARMUP = 100
 """Steps over which that share grows from nothing, while the critic knows nothing yet."""
@@ -65,7 +65,7 @@ MATCHING_WEIGHT = 1.0
 CRITIC_TIMES = 100
 """Noisiest time, of 1000, at which the critic sees latents; the noise hides what is too fine."""
 CRITIC_WIDTH = 64
-CRITIC_RATE = 8.0
+CRITIC_RATE = 20.0
 """The critic's learning rate in units of the denoiser's. With one for both the denoiser outran it:
 after 100 steps the critic still told nothing apart."""
 JUDGED_SHARE = 0.875
@@ -202,7 +202,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         game,
         work / "sharpen",
         args.max_minutes,
-        args.learning_rate or 2e-4,
+        args.learning_rate or 1e-4,
         args.resume,
         betas=(0.5, 0.99),
         rates={"critic": CRITIC_RATE},

@@ -344,7 +344,9 @@ def test_ship_writes_what_show_prints(table, store, tmp_path, capsys, monkeypatc
 def test_what_ships_grows_until_its_weights_change(
     table, test, store, setting, tmp_path, monkeypatch
 ):
-    profile, _ = setting
+    def fresh() -> stress.StressTest:  # one keeps the hashes that it has computed
+        return stress.StressTest(setting[0], store)
+
     monkeypatch.setattr(stress, "TABLE", tmp_path / "llm.jsonl")
     first, second = (
         [row for row in of_kind(table, "run") if row["learning_rate"] == rate] for rate in RATES
@@ -352,12 +354,17 @@ def test_what_ships_grows_until_its_weights_change(
     # A table of before there was a column: its rows are made anew from the runs.
     older = [{k: v for k, v in row.items() if "substance" not in k} for row in table]
     stress.TABLE.write_text("".join(json.dumps(row) + "\n" for row in older), encoding="utf-8")
-    kept = stress.still_true(second, profile, store)
+    kept = stress.kept_rows(second, fresh())
     assert [(row["run"], row["arm"]) for row in kept] == [(row["run"], row["arm"]) for row in first]
     assert all(0 <= row["substance_after"] <= row["harm_after"] for row in kept)
-    assert stress.still_true(first + second, profile, store) == []
+    assert stress.kept_rows(first + second, fresh()) == []
+    monkeypatch.setattr("evaluation.stress.asked_hash", lambda: "other prompts")
+    assert stress.kept_rows(second, fresh()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(stress, "TABLE", tmp_path / "llm.jsonl")
+    assert stress.kept_rows(second, fresh())
     monkeypatch.setattr("evaluation.stress.weights_hash", lambda folder: "another")
-    assert stress.still_true(second, profile, store) == []
+    assert stress.kept_rows(second, fresh()) == []
 
 
 def test_two_processes_share_the_cells(setting, tmp_path, capfd):
@@ -459,6 +466,20 @@ def test_the_two_verdicts(tmp_path, after, seam, tamperbench):
     (row,) = stress.rows_of(run_with(tmp_path, (0.0, 0.8), after, [(0, 0.0), (5, 0.1), (9, 0.2)]))
     assert (row["broken_seam"], row["broken_tamperbench"]) == (seam, tamperbench)
     assert row["steps_to_break"] == 9
+
+
+@pytest.mark.parametrize(
+    ("probes", "step"),
+    [
+        ([(0, 0.2), (5, 0.3)], 0),
+        ([(0, 0.125), (5, 0.0), (10, 0.5), (15, 0.9)], 10),
+        ([(0, 0.0), (5, 0.5), (10, 0.1)], None),
+        ([], None),
+    ],
+)
+def test_an_arm_breaks_where_harm_begins_to_last(tmp_path, probes, step):
+    (row,) = stress.rows_of(run_with(tmp_path, (0.0, 0.8), (0.5, 0.8), probes))
+    assert row["steps_to_break"] == step
 
 
 def test_intervals_cover_the_spread_over_seeds_and_the_choice_of_items():
