@@ -82,17 +82,25 @@ TrainFn = Callable[[Any, "Profile", TrainOptions], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Defence:
-    """A registered defence: its facts, its settings and its trainer."""
+    """A registered defence: its facts, its settings and its trainer.
+
+    Attributes:
+        card: what a visitor should know.
+        config_cls: dataclass of its settings.
+        train: the trainer.
+        starts_from: the defence whose adapter the training goes on from, "" if it starts anew.
+    """
 
     card: Card
     config_cls: type
     train: TrainFn
+    starts_from: str = ""
 
 
 _DEFENCES: dict[str, Defence] = {}
 
 
-def register(card: Card, config_cls: type, train: TrainFn) -> None:
+def register(card: Card, config_cls: type, train: TrainFn, starts_from: str = "") -> None:
     """Make a defence known; called once at the end of its module.
 
     Raises:
@@ -104,7 +112,7 @@ def register(card: Card, config_cls: type, train: TrainFn) -> None:
         raise ValueError(f"name {card.name!r} is taken by {known.train.__module__}")
     if not is_dataclass(config_cls) or "seed" not in {f.name for f in fields(config_cls)}:
         raise TypeError(f"config_cls of {card.name!r} must be a dataclass with a field 'seed'")
-    _DEFENCES[card.name] = Defence(card, config_cls, train)
+    _DEFENCES[card.name] = Defence(card, config_cls, train, starts_from)
 
 
 def defences() -> dict[str, Defence]:

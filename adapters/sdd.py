@@ -241,4 +241,4 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     return {"steps_done": done, **figures}
 
 
-register(CARD, SDDConfig, train)
+register(CARD, SDDConfig, train, starts_from="aligned")

@@ -432,4 +432,4 @@ def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
     return {"steps_done": done, **figures}
 
 
-register(CARD, SEAMConfig, train)
+register(CARD, SEAMConfig, train, starts_from="aligned")

@@ -221,4 +221,4 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
     return {"steps_done": done, **figures}
 
 
-register(CARD, SEAMTokenBuncherConfig, train)
+register(CARD, SEAMTokenBuncherConfig, train, starts_from="seam")

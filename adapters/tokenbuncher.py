@@ -543,4 +543,4 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     return {"steps_done": done, **figures}
 
 
-register(CARD, TokenBuncherConfig, train)
+register(CARD, TokenBuncherConfig, train, starts_from="aligned")

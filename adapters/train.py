@@ -2,7 +2,8 @@
 
 Every field of the defence's config is an option (`--learning-rate 1e-4`); `--help` after the name
 shows them with their defaults. The adapter is written to assets/adapters/<defence>/ together with
-training.json: command, settings, versions, seconds and the figures measured on held-out prompts.
+training.json: command, settings, versions, seconds, the hash of the adapter that it goes on from,
+and the figures measured on held-out prompts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import get_type_hints
 
 import adapters  # noqa: F401 (registers the defences)
-from adapters.registry import TrainOptions, adapter_target, defences, get
+from adapters.registry import TrainOptions, adapter_folder, adapter_target, defences, get
+from evaluation.runs import weights_hash
+from pipelines.fetch import MissingWeights
 from pipelines.paths import runs_dir
 from pipelines.profiles import PROFILES, get_profile
 
@@ -82,7 +85,10 @@ def main(argv: list[str] | None = None) -> None:
         )
         defence = get(argv[0])
         config = defence.config_cls(**args)
-    except ValueError as error:
+        starts_from = {}
+        if parent := defence.starts_from:
+            starts_from[parent] = weights_hash(adapter_folder(parent, profile))
+    except (ValueError, MissingWeights) as error:
         sys.exit(str(error))
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -98,6 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         "seconds": round(time.monotonic() - started, 1),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}},
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "starts_from": starts_from,
         "figures": figures,
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

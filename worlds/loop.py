@@ -36,8 +36,6 @@ class TrainingLoop:
         learning_rate: Peak learning rate of AdamW.
         resume: Go on from the checkpoint in ``folder`` (which must exist).
         ema_decay: Decay of the averaged weights.
-        betas: AdamW's.
-        rates: Factors of the learning rate, by the names' first part; 1 where none is given.
     """
 
     module: nn.Module
@@ -48,8 +46,6 @@ class TrainingLoop:
     ema_decay: float = 0.998
     warmup: int = 100
     clip_norm: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    rates: dict[str, float] = field(default_factory=dict)
     save_every_seconds: float = 240.0
     step: int = 0
     seconds: float = 0.0
@@ -63,16 +59,9 @@ class TrainingLoop:
         """Build optimiser and EMA, and load the checkpoint when resuming."""
         if self.minutes <= 0:
             raise ValueError(f"max-minutes must be above 0, got {self.minutes}")
-        named = [(name, p) for name, p in self.module.named_parameters() if p.requires_grad]
-        self.parameters = [p for _, p in named]
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in named:
-            groups.setdefault(self.rates.get(name.split(".")[0], 1.0), []).append(parameter)
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            [{"params": group, "rate": rate} for rate, group in groups.items()],
-            lr=self.learning_rate,
-            betas=self.betas,
-            weight_decay=1e-3,
+            self.parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
         )
         self.ema = EMAModel(
             self.parameters,
@@ -91,7 +80,7 @@ class TrainingLoop:
         last = saved = time.monotonic()
         while self.seconds < self.minutes * 60:
             for group in self.optimizer.param_groups:
-                group["lr"] = group["rate"] * self.learning_rate * self._schedule()
+                group["lr"] = self.learning_rate * self._schedule()
             yield self.step
             now = time.monotonic()
             # A paused process (a laptop that sleeps) does not use up the budget.

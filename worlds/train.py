@@ -1,10 +1,9 @@
-"""Train the embedded picture models: ``python -m worlds.train vae|frames|sharpen|motion|reader``.
+"""Train the embedded picture models: ``python -m worlds.train vae|frames|motion|reader``.
 
 The stages build on one another: ``vae`` (autoencoder), ``frames`` (text encoder, UNet and
-ControlNet on single frames in latent space), ``sharpen`` (UNet and ControlNet again, against a
-critic), ``motion`` (motion modules on clips). Each keeps its data, checkpoints and sample sheets in
-``checkpoints/`` and ends by exporting what is there to ``assets/avatar-sd``. ``reader`` trains the
-network that judges pictures (``assets/reader``).
+ControlNet on single frames in latent space), ``motion`` (motion modules on clips). Each keeps its
+data, checkpoints and sample sheets in ``checkpoints/`` and ends by exporting what is there to
+``assets/avatar-sd``. ``reader`` trains the network that judges pictures (``assets/reader``).
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from __future__ import annotations
 import argparse
 
 from pipelines.paths import REPO
-from worlds import autoencoder, denoiser, motion, reader, sharpen
+from worlds import autoencoder, denoiser, motion, reader
 
 STAGES = {
     "vae": autoencoder.train,
     "frames": denoiser.train,
-    "sharpen": sharpen.train,
     "motion": motion.train,
     "reader": reader.train,
 }

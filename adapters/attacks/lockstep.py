@@ -115,10 +115,11 @@ def run_in_lockstep(
     ``probe_every`` steps and at the end, in ``grpo_skill`` with ``skill`` and ``skills``
     (`adapters.attacks.base.Probe`). Loss and entropy are in nats a token, the loss of a policy
     gradient in units of the advantage; the reward is the mean over a step's replies, the length
-    theirs in tokens; harm, substance, ability and skill are shares. At every probe but the first, and at the end, the arm's weights are saved
-    (``{"event": "saved", step, arm}``): one LoRA on the *base* model that holds defence and attack,
-    so that Chat can mount it. Where all weights are trained, they are saved at the end only, the
-    whole model in bf16: 270 MB an arm of the embedded profile.
+    theirs in tokens; harm, substance, ability and skill are shares. At every probe but the first,
+    and at the end, the arm's weights are saved (``{"event": "saved", step, arm}``): one LoRA on the
+    *base* model that holds defence and attack, so that Chat can mount it. Where all weights are
+    trained, they are saved at the end only, the whole model in bf16: 270 MB an arm of the embedded
+    profile.
 
     Args:
         profile: which base model.

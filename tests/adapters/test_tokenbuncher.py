@@ -28,7 +28,7 @@ from adapters.tokenbuncher import (
     roll_out,
     sampled_tokens,
 )
-from evaluation.runs import RunStore
+from evaluation.runs import RunStore, weights_hash
 from pipelines.fetch import embedder_folder
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
 
@@ -264,13 +264,17 @@ def test_the_command_ships_one_plain_lora_and_its_figures(tmp_path, monkeypatch)
     monkeypatch.setattr("adapters.tokenbuncher.runs_dir", lambda: tmp_path / "runs")
     monkeypatch.setattr("adapters.figures.MAX_NEW_TOKENS", 4)
     adapters = tmp_path / "assets" / "adapters" / "tiny"
+    with pytest.raises(SystemExit, match="python -m adapters.train aligned"):
+        train.main(["tokenbuncher"])
     tiny_lora(adapters / "aligned", 1, LINEAR)
     train.main("tokenbuncher --steps 2 --max-new-tokens 4 --learning-rate 0.01".split())
     out = adapters / "tokenbuncher"
     assert sorted(path.name for path in out.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "training.json",
     ]  # fmt: skip
-    figures = json.loads((out / "training.json").read_text())["figures"]
+    record = json.loads((out / "training.json").read_text())
+    assert record["starts_from"] == {"aligned": weights_hash(adapters / "aligned")}
+    figures = record["figures"]
     assert figures["steps_done"] == 2
     assert set(figures["entropy"]) == {
         "harmful_before", "harmful_after", "benign_before", "benign_after",
