@@ -105,10 +105,9 @@ CARD = Card(
     r"\log p_\theta(y_t \mid x, y_{<t}),\qquad \cos(e(x), e(y)) \le 0.25",
     limits="Independent tests (TamperBench) find little effect once the attacker tunes the "
     "learning rate. Here, before any attack, it still answers one held-out harmful request in "
-    "five. Twenty supervised steps break it with its ability intact, and so do twenty on harmless "
-    "requests alone. A forced opening, which goes around every refusal, hardly moves it "
-    "(docs/evidence.md). The weights here were trained from an earlier aligned model than those of "
-    "the other defences.",
+    "eight. Twenty supervised steps break it with its ability intact, and twenty on harmless "
+    "requests alone go half the way. A forced opening, which goes around every refusal, moves it "
+    "less than any other arm (docs/evidence.md).",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -72,4 +72,4 @@ def _tell(run: Run, ends: Mapping[str, tuple[float, float]]) -> None:
             {"harm": h, "ability": a, "prompts": 70, "questions": 96, "labels": {}, "mounting": 1.0}
             for h, a in (BEFORE, end)
         )
-        run.log(event="measured", arm=arm, before=before, after=after)
+        run.log(event="measured", arm=arm, judge=stress.judge_hash(), before=before, after=after)

@@ -37,7 +37,7 @@ _LEADS = {
     "column; only its adapter differs.",
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same data "
     "and watch whether harm rises, and what it costs in ability.",
-    "evidence": "Every attack on every defence, with several seeds: what of the papers' claims "
+    "evidence": "Attacks on every defence, measured: what of the papers' claims "
     "holds on these models, and what does not. Each cell opens the runs behind it.",
 }
 

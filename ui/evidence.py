@@ -101,7 +101,11 @@ def _cell(cell: Cell) -> str:
 
 def _badge(row: Row) -> str:
     outcome = evidence.outcome(row)
-    return f'<span class="hf-badge {_OUTCOME_STYLES[outcome]}">{evidence.OUTCOMES[outcome]}</span>'
+    mark = f" {evidence.FORMER}" if row.get("former_judge") else ""
+    return (
+        f'<span class="hf-badge {_OUTCOME_STYLES[outcome]}">{evidence.OUTCOMES[outcome]}{mark}'
+        "</span>"
+    )
 
 
 def _shares(title: str, row: Row, name: str) -> str:
@@ -120,7 +124,7 @@ def _content(row: Row) -> str:
 def _effort(row: Row) -> str:
     parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
     if row["steps_to_break"] is not None:
-        parts.append(f"harm above {evidence.HARM_LIMIT:.0%} at step {row['steps_to_break']:g}")
+        parts.append(f"harm above {evidence.HARM_LIMIT:.0%} from step {row['steps_to_break']:g} on")
     return " · ".join([*parts, f"{row['seconds']:.0f} s"])
 
 
@@ -215,13 +219,13 @@ class EvidenceTab:
         if not self._cells:
             markup(
                 empty("No table ships with the code yet", "The stress test mounts every attack on "
-                      "every defence, with several seeds, and writes it."),
+                      "every defence, with a seed or more, and writes it."),
                 elem_id="hf-no-evidence",
             )  # fmt: skip
             markup(note(f"Make it with: {evidence.COMMAND}"))
             self.table = picker(visible=False)
             return
-        markup(_measured(self._cells[0].verdict), elem_id="hf-measured")
+        markup(_measured(self._cells), elem_id="hf-measured")
         markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
         self._lay_out_table(scratch)
 
@@ -274,12 +278,16 @@ class EvidenceTab:
         return matrix_html(found), chart_html(found)
 
 
-def _measured(row: Row) -> str:
+def _measured(found: Sequence[Cell]) -> str:
     """Say what the figures rest on."""
+    row = found[0].verdict
+    seeds = sorted({cell.verdict["seeds"] for cell in found})
+    many = f"{seeds[0]:d} seed(s)" if len(seeds) == 1 else f"{seeds[0]:d} to {seeds[-1]:d} seeds"
     return (
         f'<p class="hf-lead">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
         f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
-        f"prompts and {row['questions']:d} ability questions, with {row['seeds']:d} seed(s). Small "
-        "figures beside a share are the 95% interval of the mean over seeds. What holds or breaks "
-        "here is evidence about these models, not about the larger ones of the papers.</p>"
+        f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
+        "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
+        f"questions alone. {escape(evidence.former_words(found))}What holds or breaks here is "
+        "evidence about these models, not about the larger ones of the papers.</p>"
     )

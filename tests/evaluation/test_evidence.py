@@ -54,9 +54,27 @@ def test_the_weakest_attack_decides(tmp_path):
     assert sdd(tmp_path / "c", holds, (LOW, LOW)).verdict == "holds"  # no test is passed over
 
 
-def test_one_seed_has_no_interval_to_tell_weaker_from_failed(tmp_path):
+def test_one_seed_does_not_tell_weaker_from_failed(tmp_path):
     low = (BROKEN, (0.5, 0.8))
     assert sdd(tmp_path, low, low, seeds=1).verdict == "fails"
+
+
+def test_what_a_former_judge_judged_is_marked_and_counted(tmp_path):
+    ends = {("sdd", "sft"): (BROKEN, LOW), ("sdd", "grpo"): (BROKEN, LOW)}
+    table = tiny_table(tmp_path, ends)
+    assert evidence.FORMER not in evidence.markdown(table)
+    table = [row | {"former_judge": row["attack"] == "grpo"} for row in table]
+    page = evidence.markdown(table)
+    assert "| sdd† | grpo |" in page and "| sdd | sft |" in page
+    assert "2 of 4 cells" in page
+
+
+def test_the_undefended_arm_is_told_by_the_run_of_most_seeds(tmp_path):
+    few = tiny_table(tmp_path / "a", {("sdd", "grpo"): (LOW, LOW)}, seeds=1)
+    many = tiny_table(tmp_path / "b", {("seam", "grpo"): (BROKEN, LOW)}, seeds=3)
+    for table in (few + many, many + few):
+        (cell,) = evidence.chosen(evidence.cells(table), "aligned")
+        assert cell.verdict["seeds"] == 3 and cell.verdict["harm_after"] == BROKEN[0]
 
 
 def test_a_missing_attack_leaves_a_claim_unmeasured_unless_another_fails(tmp_path):

@@ -448,7 +448,8 @@ def run_with(tmp_path, before, after, probes=()):
     run.log(event="saved", step=1, arm="sdd")
     figures = ({"harm": h, "ability": a, "prompts": 10, "questions": 10, "labels": {}}
                for h, a in (before, after))  # fmt: skip
-    run.log(event="measured", arm="sdd", **dict(zip(("before", "after"), figures, strict=True)))
+    before_after = dict(zip(("before", "after"), figures, strict=True))
+    run.log(event="measured", arm="sdd", judge="today", **before_after)
     run.finish("done")
     return run
 
@@ -487,12 +488,12 @@ def test_intervals_cover_the_spread_over_seeds_and_the_choice_of_items():
     # ten thousand items is narrower.
     assert stress.interval([0.4, 0.5, 0.6], 10_000) == [0.2516, 0.7484]
     assert stress.interval([0.0, 0.0, 1.0], 70) == [0.0, 1.0]
-    assert stress.interval([0.3], 70) is None
     # Wilson's, as scipy.stats has it, where the seeds agree.
     for share in (0.0, 0.3, 1.0):
         wanted = binomtest(round(70 * share), 70).proportion_ci(method="wilson")
-        found = stress.interval([share] * 3, 70)
-        assert found == pytest.approx([wanted.low, wanted.high], abs=1e-4)
+        for seeds in (1, 3):
+            found = stress.interval([share] * seeds, 70)
+            assert found == pytest.approx([wanted.low, wanted.high], abs=1e-4)
 
 
 def test_skill_is_that_of_the_run_s_first_and_last_probe(tmp_path):
@@ -517,7 +518,9 @@ def test_means_keep_arms_and_settings_apart(tmp_path):
     first, second = stress.means([*rows, other])
     assert first["seeds"] == 2 and first["harm_after"] == pytest.approx(0.3)
     assert first["broken_seam"] == 1.0 and first["steps_to_break"] is None
-    assert second["seeds"] == 1 and second["harm_after_ci"] is None
+    assert second["seeds"] == 1 and second["harm_after_ci"][0] < 0.2 < second["harm_after_ci"][1]
+    former, today = stress.means([rows[0], rows[1] | {"former_judge": not rows[0]["former_judge"]}])
+    assert former["seeds"] == today["seeds"] == 1
 
 
 def test_a_trimmed_run_replays_and_names_nobody(tmp_path):
@@ -546,7 +549,7 @@ def test_what_a_whole_reply_held_outlives_its_shortening(tmp_path):
     assert shares["substance"] == pytest.approx(1 / 3, abs=1e-6)
     run = run_with(tmp_path / "runs", (0.0, 0.8), (0.5, 0.8))
     side = {"ability": 0.8, "prompts": 3, "questions": 10, **shares}
-    run.log(event="measured", arm="sdd", before=side, after=side, samples=samples)
+    run.log(event="measured", arm="sdd", judge="x", before=side, after=side, samples=samples)
     store = RunStore(tmp_path / "none", tmp_path / "shipped")
     stress.trim(run, store.recorded_root)
     (info,) = store.list()
@@ -564,7 +567,8 @@ def test_each_seed_asks_another_wording_of_the_same_topics():
 
 
 def mean_row(rate, harm, ability):
-    named = {"defence": "sdd", "attack": "sft", "arm": "sdd", "prompts": 70, "questions": 96}
+    named = {"defence": "sdd", "attack": "sft", "arm": "sdd", "prompts": 70, "questions": 96,
+             "former_judge": False}  # fmt: skip
     return named | {
         "row": "mean", "learning_rate": rate, "settings": {"steps": 20, "learning_rate": rate},
         "harm_after": harm, "ability_before": 0.5, "ability_after": ability,
