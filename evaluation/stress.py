@@ -12,12 +12,13 @@ the prompts as well.
 
 Resuming: runs are folders (`evaluation.runs`). A finished one is not repeated as long as its
 settings are the same and so are the hashes of the weights, of the attack's data, and of the
-held-out prompts and ability items; the recorded ones that ship with the code count as well. Arms do
-not influence each other, so the undefended arm is attacked once for each attack, seed and rate: the
-runs on other defences hold copies of its events, marked ``copied`` with the run they are of. The
-program's own version is not among them: after a change to an attack, delete the folder ``stress``
-among the runs. A change to the judge is noticed, and the replies, which a run holds, are judged
-anew; the probes along an attack, and what a reinforced one was paid, stay with the judge they had.
+held-out prompts and ability items; the recorded ones that ship with the code count as well, if
+today's judge judged them. Arms do not influence each other, so the undefended arm is attacked once
+for each attack, seed and rate: the runs on other defences hold copies of its events, marked
+``copied`` with the run they are of. The program's own version is not among them: after a change to
+an attack, delete the folder ``stress`` among the runs. A change to the judge is noticed, and the
+replies, which a run holds, are judged anew; those of recorded runs are shortened and cannot be. The
+probes along an attack, and what a reinforced one was paid, stay with the judge they had.
 A run on all weights keeps them, half a gigabyte, only until both arms are measured; to be measured
 with another number of prompts or questions it is mounted again.
 

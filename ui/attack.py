@@ -390,10 +390,13 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
 
 def _content_words(found: Curves, arm: str) -> str:
     """Say how many of an arm's last replies comply and say more than the request did."""
-    share, harm = found.substance.get(arm), found.harm[arm]
-    if not share or share[-1][0] != harm[-1][0] or not harm[-1][1]:
-        return ""  # a run from before this was measured, or nothing complies
-    return f" ({_counted(share[-1][1], found.prompts)} with content)"
+    last = {name: dict(found.substance.get(name, ())).get(harm[-1][0])
+            for name, harm in found.harm.items() if harm[-1][1]}  # fmt: skip
+    # Of a run from before this was measured it may be known of one arm alone: told of one of two,
+    # the other's harm would look the worse for it.
+    if arm not in last or None in last.values():
+        return ""
+    return f" ({_counted(last[arm], found.prompts)} with content)"
 
 
 def _skill_words(found: Curves, arm: str) -> str:

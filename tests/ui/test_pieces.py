@@ -146,6 +146,9 @@ def test_agreement_without_content_is_counted_apart():
     # Of an earlier version's probe nothing is known, whatever an earlier probe said.
     later = {key: value for key, value in event.items() if key != "substance"} | {"step": 5}
     assert "with content" not in said([event, later])
+    other = event | {"arm": "aligned"}
+    assert said([event, other]).count("with content") == 1  # the conclusion is asked of one arm
+    assert "with content" not in said([event, other, later | {"arm": "aligned"}])
 
 
 def test_a_run_of_an_earlier_version_has_no_count_of_questions():
