@@ -136,7 +136,11 @@ CARD = Card(
     r"\mathcal{L}_{2k+1} = \mathcal{L}_\text{reward}\ \text{or}\ \mathcal{L}_\text{noise}",
     limits="It can be no better than its parts: an attacker who adds harmless pairs repairs what "
     "SEAM breaks, and role-play is TokenBuncher's known gap. Neither paper tested the combination, "
-    "and two aims in one small LoRA weaken each other.",
+    "and two aims in one small LoRA weaken each other. Here supervised steps bring its agreement "
+    "back, though little that is said with it; reinforcement by RLOO, or after supervised steps, "
+    "brings both back. It declines one harmless request in seven and three borderline ones in "
+    "eight. Abliteration leaves it as it is, but that is the attack's own limit on damage: the "
+    "layers whose directions would undo its refusals were past it (docs/evidence.md).",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",
 )
