@@ -26,6 +26,7 @@ from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options
+from ui.chat import MAX_ARMS
 from ui.engines import Engines
 from ui.poses import library
 
@@ -398,9 +399,11 @@ def test_8d_a_strength_is_set_for_an_arm(visitor):
     tab(page, "Chat")
     page.get_by_role("button", name="Clear").click()
     arms = page.locator("#hf-arms label")
+    defended = [arm for arm in arms.all() if "Defended" in arm.inner_text()
+                and "after attack" not in arm.inner_text()][:MAX_ARMS]  # fmt: skip
+    chosen = [arm.inner_text() for arm in defended]
     for arm in arms.all():
-        arm.locator("input").set_checked("Defended" in arm.inner_text()
-                                         and "after attack" not in arm.inner_text())  # fmt: skip
+        arm.locator("input").set_checked(arm.inner_text() in chosen)
     page.get_by_role("button", name="Strengths").click()
     sync_api.expect(page.locator("[id^=hf-strength]:visible")).to_have_count(
         arms.filter(has=page.locator("input:checked")).count()
