@@ -37,6 +37,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.device import plain_attention
 from pipelines.paths import ASSETS
+from pipelines.profiles import get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder, to_images, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import read_records, save_avatar_sd, training_record, write_records
@@ -409,13 +410,17 @@ def decode(vae: AutoencoderKL, latents: torch.Tensor) -> np.ndarray:
 
 
 def write_sheet(denoiser: Denoiser, vae: AutoencoderKL, held_out: AvatarSet, path: Path) -> None:
-    """Write six held-out figures and two close-ups: as rendered, and below them as drawn."""
+    """Write six held-out figures and two close-ups: as rendered, and below as the product draws."""
+    product = get_profile("embedded").animation
     near = [bool(row["closeup"]) for row in held_out.meta[:64]]
     show = [i for i, closeup in enumerate(near) if not closeup][:6]
     show += [i for i, closeup in enumerate(near) if closeup][:2]
     captions = [held_out.meta[i]["caption"] for i in show]
     poses = np.stack([held_out.condition(i) for i in show])
-    drawn = decode(vae, sample(denoiser, captions, poses, steps=4, guidance=1.0))
+    latents = sample(
+        denoiser, captions, poses, steps=product.steps, guidance=product.guidance_scale
+    )
+    drawn = decode(vae, latents)
     rows = [np.concatenate([held_out.images[i] for i in show], 1), np.concatenate(list(drawn), 1)]
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
 
