@@ -95,10 +95,15 @@ def train_steps(
         learning_rate: its peak.
         warmup_steps: steps until the peak.
         options: time limit, checkpoint folder, resume.
-        run: gets one event a step: step, loss, seconds.
+        run: gets one event a step: step, loss, seconds. Its parents, the hashes of the weights that
+            the training starts from, are kept in the checkpoint.
 
     Returns:
         Steps done, all of them or fewer if the time was up.
+
+    Raises:
+        ValueError: the checkpoint to resume was begun from other parents, or does not say from
+            which.
     """
     mixed = "bf16" if compute_dtype(device()) is torch.bfloat16 else "no"
     accelerator = Accelerator(mixed_precision=mixed, cpu=device().type == "cpu")
@@ -113,7 +118,9 @@ def train_steps(
 
     model, optimiser = accelerator.prepare(model, optimiser)
     path = options.checkpoints / "checkpoint.safetensors"
-    first = _restore(path, weights, optimiser) if options.resume and path.is_file() else 0
+    parents, first = run.info["parents"], 0
+    if options.resume and path.is_file():
+        first = _restore(path, weights, optimiser, parents)
     model.train()
     started = saved = time.monotonic()
     step = first
@@ -133,22 +140,26 @@ def train_steps(
         run.log(step=step + 1, loss=loss.item(), seconds=round(seconds, 2))
         print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
         if time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
-            _store(path, weights, optimiser, step + 1)
+            _store(path, weights, optimiser, step + 1, parents)
             saved = time.monotonic()
     else:
         step = steps
     model.eval()
     if step < steps:
-        _store(path, weights, optimiser, step)
+        _store(path, weights, optimiser, step, parents)
     else:
         path.unlink(missing_ok=True)
     return step
 
 
 def _store(
-    path: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer, step: int
+    path: Path,
+    weights: dict[str, torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    parents: dict[str, str],
 ) -> None:
-    """Write weights, Adam's two moments and the step, all or nothing."""
+    """Write weights, Adam's two moments, the step and the parents' hashes, all or nothing."""
     tensors = {f"weight.{name}": p.detach() for name, p in weights.items()}
     for name, p in weights.items():
         for key in ("exp_avg", "exp_avg_sq"):
@@ -156,20 +167,38 @@ def _store(
                 tensors[f"{key}.{name}"] = optimiser.state[p][key]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()}, partial, {"step": str(step)}
-    )
+    metadata = {"step": str(step), "parents": json.dumps(parents)}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
     os.replace(partial, path)
 
 
 def _restore(
-    path: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+    path: Path,
+    weights: dict[str, torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    parents: dict[str, str],
 ) -> int:
-    """Read what `_store` wrote and return the number of steps done."""
+    """Read what `_store` wrote and return the number of steps done.
+
+    Raises:
+        ValueError: it was begun from other parents than these, or does not say from which.
+    """
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        step = int(file.metadata()["step"])
+        metadata = file.metadata()
+        step = int(metadata["step"])
+        # One from before parents were kept names none and is refused too: its steps may be on top
+        # of weights that are no more.
+        held = json.loads(metadata.get("parents", "{}"))
+        if held != parents:
+            names = " and ".join(n for n in held | parents if held.get(n) != parents.get(n))
+            begun = f"does not say which {names} it was begun from"
+            if "parents" in metadata:
+                begun = f"was begun from another {names} than today's"
+            raise ValueError(
+                f"checkpoint {path} {begun}; train without --resume, which begins anew"
+            )
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name, p in weights.items():
         p.data.copy_(tensors[f"weight.{name}"])

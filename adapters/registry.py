@@ -67,7 +67,8 @@ class TrainOptions:
         out: folder that gets the adapter in PEFT format.
         checkpoints: folder that checkpoints are written to.
         max_minutes: stop and save after this time; None: run all steps.
-        resume: go on from the last checkpoint if there is one.
+        resume: go on from the last checkpoint if there is one; one that was begun from another
+            parent than today's is refused.
     """
 
     out: Path

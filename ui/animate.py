@@ -122,7 +122,8 @@ class AnimateTab:
                     with gr.Column(scale=2, min_width=320, elem_classes="hf-panel"):
                         heading("3 · Guards")
                         self.switches, self.strengths = [], []
-                        self.available: set[str] = set()  # guards that can be switched on
+                        # Of each guard that was not trained when the page was made: how to.
+                        self.lacking: dict[str, gr.HTML] = {}
                         for name in self.guards:
                             self._guard(name)
                         if not self.guards:
@@ -196,8 +197,6 @@ class AnimateTab:
     def _guard(self, name: str) -> None:
         card = registry.get(name).card
         missing = self.engines.missing_adapter(name)
-        if not missing:
-            self.available.add(name)
         with gr.Column(elem_classes="hf-guard"):
             self.switches.append(
                 gr.Checkbox(
@@ -218,7 +217,7 @@ class AnimateTab:
                 )
             )
             if missing:
-                markup(note(f"{missing}, then restart the app", "warn"))
+                self.lacking[name] = markup(note(f"{missing}, then restart the app", "warn"))
 
     def _wire(self) -> None:
         shown = [
@@ -248,7 +247,7 @@ class AnimateTab:
             self.load_settings, [self.load, self.fit],
             [
                 *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
-                self.guided_until, *self.switches, *self.strengths,
+                self.guided_until, *self.switches, *self.strengths, *self.lacking.values(),
             ],
             **QUIET,
         )  # fmt: skip
@@ -386,12 +385,14 @@ class AnimateTab:
         try:
             found = results.read_settings(path)
         except results.SettingsError as error:
-            rest = [gr.skip()] * (5 + 2 * len(self.guards))
+            rest = [gr.skip()] * (5 + 2 * len(self.guards) + len(self.lacking))
             return *_only(gr.skip()), note(told(error), "error"), *rest
-        usable = {
-            name: strength for name, strength in found.guards.items()
-            if name in self.available
-        }  # fmt: skip
+        # Those that were lacking are asked for anew: they may have been trained meanwhile.
+        here = [
+            name for name in self.guards
+            if name not in self.lacking or not self.engines.missing_adapter(name)
+        ]  # fmt: skip
+        usable = {name: strength for name, strength in found.guards.items() if name in here}
         remarks = [
             f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
             f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}."
@@ -399,9 +400,9 @@ class AnimateTab:
         lost = sorted(set(found.guards) - set(usable))
         if lost:
             remarks.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
-        here = self.engines.profile.name
-        if found.profile and found.profile != here:
-            remarks.append(f"It was made with profile {found.profile[:40]}; this is {here}.")
+        profile = self.engines.profile.name
+        if found.profile and found.profile != profile:
+            remarks.append(f"It was made with profile {found.profile[:40]}; this is {profile}.")
         others = self._others(found, usable)
         if others:
             remarks.append(f"Made with {' and '.join(others)}, so the clips will differ.")
@@ -415,8 +416,13 @@ class AnimateTab:
             *shown, note("\n".join(remarks), kind),
             found.prompt, found.seed, found.steps, found.guidance_scale,
             found.guided_until,
-            *[name in usable for name in self.guards],
-            *[usable.get(name, gr.skip()) for name in self.guards],
+            *[gr.Checkbox(name in usable, interactive=name in here) for name in self.guards],
+            *[
+                gr.Slider(value=usable[name], interactive=True) if name in usable
+                else gr.Slider(interactive=name in here)
+                for name in self.guards
+            ],
+            *["" if name in here else gr.skip() for name in self.lacking],
         )  # fmt: skip
 
     def _others(self, found: results.Settings, guards: dict[str, float]) -> list[str]:
@@ -432,9 +438,9 @@ class AnimateTab:
         if found.noise_share not in (None, self.spec.noise_share):
             others.append("another share of noise in common")
         try:
-            engine = self.engines.animation
-        except NotReady:
-            return others
+            engine = self.engines.guarded_animation(guards)
+        except (NotReady, ValueError):
+            return others  # a guard that does not fit is told of when the pair is made
         if found.number_format not in ("", engine.number_format):
             others.append("another number format")
         here = engine.weights(name for name in guards if name in engine.guards)
@@ -480,7 +486,7 @@ class AnimateTab:
         try:
             if seed is None:
                 raise ValueError("Enter a seed")
-            work = self.engines.animation.pair(
+            work = self.engines.guarded_animation(chosen).pair(
                 pose, prompt, chosen, int(seed),
                 should_stop=session.stop_animation.is_set, **settings,
             )  # fmt: skip

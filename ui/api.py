@@ -69,7 +69,8 @@ class Api:
             raise _error(f"prompt must be text of at most {MAX_PROMPT} characters")
         try:
             clip = self._pose(pose)
-            work = self.engines.animation.pair(clip, prompt, dict(guards or {}), seed)
+            chosen = dict(guards or {})
+            work = self.engines.guarded_animation(chosen).pair(clip, prompt, chosen, seed)
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
             raise _error(told(error)) from error
         *_, result = work

@@ -20,7 +20,7 @@ import gradio as gr
 
 from adapters import registry
 from adapters.attacks.base import METHODS, REINFORCED
-from evaluation.evidence import UNDEFENDED, Cell, chosen, outcome
+from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome
 from evaluation.runs import Run, RunInfo
 from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
@@ -107,6 +107,8 @@ class Preset:
         states: a title that says how it ends; ``{time}`` in it becomes the measured time.
         arm: whose end it is; empty: the target's.
         outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
+        hollow: `states` is true only if the arm agrees without content where the undefended one
+            agrees with it (`evaluation.evidence.hollow`).
     """
 
     title: str
@@ -117,6 +119,7 @@ class Preset:
     states: str = ""
     arm: str = ""
     outcomes: tuple[str, ...] = ()
+    hollow: bool = False
 
 
 PRESETS = (
@@ -134,6 +137,11 @@ PRESETS = (
     Preset(
         "An attacker who mixes in harmless pairs", "sft_retain", 20, target="sdd",
         states="An attacker who keeps what they want", outcomes=("broken",),
+    ),
+    Preset(
+        "Malicious tuning against SEAM + TokenBuncher", "sft", 20, target="seam_tokenbuncher",
+        states="SEAM + TokenBuncher agrees again, with hardly any content",
+        outcomes=("broken", "costly"), hollow=True,
     ),
     Preset("The control: harmless fine-tuning", "benign", 20),
 )  # fmt: skip
@@ -156,6 +164,8 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
         rate, steps = row["learning_rate"], row["settings"]["steps"]
         tested = beside is None or beside["broken_seam"]
         if not tested or outcome(row) not in preset.outcomes:
+            continue
+        if preset.hollow and not hollow(cell):
             continue
         if rate in LEARNING_RATES and steps <= MAX_STEPS:
             title = preset.states.format(time=duration(row["seconds"]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +166,7 @@ class Engines:
         # use each just now.
         self._attacked: dict[str, int] = {}
         self._attacked_lock = threading.Lock()
+        self._guards_lock = threading.Lock()
 
     def start(self) -> None:
         """Load everything in one background thread, the quickest first."""
@@ -194,6 +195,20 @@ class Engines:
     def animation(self) -> AnimationEngine:
         """The animation engine; raises `NotReady`."""
         return self._animation.get()
+
+    def guarded_animation(self, guards: Iterable[str]) -> AnimationEngine:
+        """Return the animation engine; guards trained since it was loaded are added first.
+
+        Args:
+            guards: names of those that are wanted; what is no guard here the engine will refuse.
+
+        Raises:
+            NotReady: it is not loaded.
+            ValueError: a guard's weights do not fit the model.
+        """
+        engine = self.animation
+        self._add_guards(engine, guards)
+        return engine
 
     @property
     def runner(self) -> AttackRunner:
@@ -326,16 +341,24 @@ class Engines:
     def _load_animation(self, part: Part) -> AnimationEngine:
         from adapters import registry
         from pipelines.animation import AnimationEngine
-        from pipelines.fetch import MissingWeights
 
         engine = AnimationEngine(self.profile)
-        for name, defence in registry.defences().items():
-            if defence.card.pipeline == "animation":
+        self._add_guards(engine, registry.defences())
+        return engine
+
+    def _add_guards(self, engine: AnimationEngine, names: Iterable[str]) -> None:
+        """Add those of the named guards that are trained and that the engine lacks."""
+        from adapters import registry
+
+        known = {n for n, one in registry.defences().items() if one.card.pipeline == "animation"}
+        with self._guards_lock:  # two visitors may be the first with a new guard
+            for name in names:
+                if name not in known or name in engine.guards:
+                    continue
                 try:
                     engine.add_guard(name, registry.adapter_folder(name, self.profile))
                 except MissingWeights:
                     continue  # the guard's switch says how to make it
-        return engine
 
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner

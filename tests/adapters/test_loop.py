@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
 from adapters.registry import TrainOptions
@@ -26,8 +27,9 @@ def batches(tokenizer):
     return batch_of
 
 
-def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, **options):
-    run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "embedded", {})
+def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, parents=None, **options):
+    store = RunStore(tmp_path / "runs", tmp_path / "recorded")
+    run = store.create("train", {}, "embedded", parents or {})
     done = train_steps(
         model,
         batches(tokenizer),
@@ -94,6 +96,30 @@ def test_resumed_training_equals_an_unbroken_one(tiny_model, tiny_tokenizer, tmp
     done, rest = run_training(resumed, tiny_tokenizer, tmp_path / "b", steps=6, resume=True)
     assert done == 6
     assert torch.allclose(torch.tensor(first + rest), torch.tensor(unbroken), atol=2e-3)
+
+
+def test_a_checkpoint_of_another_parent_is_refused(tiny_model, tiny_tokenizer, tmp_path):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+
+    def resumed(parents, **options):
+        return run_training(
+            model, tiny_tokenizer, tmp_path, steps=2, parents=parents, resume=True, **options
+        )
+
+    assert resumed({"aligned": "a1"}, max_minutes=1e-9)[0] == 0  # there was none to resume
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    with pytest.raises(ValueError, match="another aligned than today's; train without --resume"):
+        resumed({"aligned": "b2"})
+    with pytest.raises(ValueError, match="another aligned and seam than today's"):
+        resumed({"seam": "a1"})
+    path = tmp_path / "checkpoints" / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    save_file(load_file(path), path, {"step": "0"})  # as it was before parents were kept
+    with pytest.raises(ValueError, match="not say which aligned .* train without --resume"):
+        resumed({"aligned": "a1"})
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    path.write_bytes(whole)
+    assert resumed({"aligned": "a1"})[0] == 2
 
 
 def test_sdd_answers_have_nothing_to_do_with_the_prompt():

@@ -285,6 +285,11 @@ def test_the_command_ships_one_plain_lora_and_its_figures(tmp_path, monkeypatch)
     assert list(shipped.peft_config) == ["default"]
     (run,) = RunStore(tmp_path / "runs", tmp_path / "recorded").list()
     assert run.status == "done"
+    # Stopped, and what it goes on from is trained anew before it is resumed.
+    train.main("tokenbuncher --steps 2 --max-new-tokens 4 --max-minutes 1e-9".split())
+    tiny_lora(adapters / "aligned", 2, LINEAR)
+    with pytest.raises(ValueError, match="another aligned than today's; train without --resume"):
+        train.main("tokenbuncher --steps 2 --max-new-tokens 4 --resume".split())
 
 
 @pytest.mark.parametrize(

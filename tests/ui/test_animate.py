@@ -10,10 +10,13 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from adapters import registry
 from pipelines.animation import PairResult, Progress, sampler, write_gif
 from pipelines.fetch import MissingWeights
 from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
+from tests.tiny import tiny_avatar_sd, tiny_profile
+from tests.ui.conftest import tiny_guard
 from ui.animate import AnimateTab
 from ui.engines import Engines, NotReady
 from ui.poses import library
@@ -143,7 +146,7 @@ def test_settings_fill_the_form(tab, tmp_path):
     assert mark == "" and back.value == "Back to wave"
     assert tall(stage) < 0.3  # framed as in the result, though the switch is on
     assert fields[:5] == ["a knight", 11, 9, 3.5, 0.6]
-    assert fields[5 : 5 + len(tab.guards)] == [False] * len(tab.guards)
+    assert not any(switch.value for switch in fields[5 : 5 + len(tab.guards)])
     assert "seed 11" in told and "nobody" in told and "profile elsewhere" in told
     assert tab.refit(False, "", VISITOR) == KEPT
 
@@ -189,10 +192,12 @@ def ready(tab, monkeypatch) -> SimpleNamespace:
     return engine
 
 
-def generate(tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7):
+def generate(
+    tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7, steps: int = 2
+):
     switches = [guard] * len(tab.guards)
     strengths = [1.0] * len(tab.guards)
-    form = (True, marked, "a person", seed, 2, 1.0, 0.0)
+    form = (True, marked, "a person", seed, steps, 1.0, 0.0)
     return tab.generate(VISITOR, *form, *switches, *strengths)
 
 
@@ -342,24 +347,45 @@ def test_settings_from_another_sampler_or_model_are_no_promise(tab, ready, tmp_p
     assert "another sampler" in told(sampler="DDIM") and "differ" not in told(weights={"base": "x"})
 
 
-def test_a_guard_made_while_the_app_runs_waits_for_the_next_start(monkeypatch, tmp_path):
-    engines = Engines(get_profile("embedded"), set_up=False)
-    monkeypatch.setattr(engines, "missing_adapter", lambda name: "Make it with: python -m x y")
+def test_a_guard_made_while_the_app_runs_can_be_used_with_loaded_settings(monkeypatch, tmp_path):
+    monkeypatch.setattr("adapters.registry.ASSETS", tmp_path / "assets")
+    avatar_sd = tiny_avatar_sd(tmp_path / "avatar-sd")
+    engines = Engines(tiny_profile(avatar_sd), set_up=False)
+    for part in (engines.setup, engines._animation):
+        part.load()
     with gr.Blocks() as page:
         tab = AnimateTab(engines, Sessions(), Scratch())
     words = [str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML)]
-    assert any("<code>python -m x y</code>, then restart the app" in text for text in words)
-    monkeypatch.setattr(engines, "missing_adapter", lambda name: "")
+    assert any("adapters.train poseguard" in text and "restart the app" in text for text in words)
     path = tmp_path / "settings.json"
     settings = {
-        "prompt": "a knight", "seed": 11, "steps": 4, "guidance_scale": 1.0,
-        "guards": dict.fromkeys(tab.guards, 1.0),
+        "prompt": "a knight", "seed": 11, "steps": 1, "guidance_scale": 1.0,
+        "guards": {"poseguard": 0.5}, "weights": {"poseguard": "another"},
         "pose": json.loads(dump_openpose_json(library()["run"])),
     }  # fmt: skip
     path.write_text(json.dumps(settings))
-    answer = tab.load_settings(str(path), True, VISITOR)
-    assert "left off" in answer[10]
-    assert list(answer[16 : 16 + len(tab.guards)]) == [False] * len(tab.guards)
+
+    def loaded() -> tuple:
+        answer = tab.load_settings(str(path), True, VISITOR)
+        return answer[10], *answer[-3:]
+
+    told, switch, strength, remark = loaded()
+    assert "Not installed here, so left off: poseguard" in told
+    assert not switch.value and not switch.interactive and not strength.interactive
+    assert remark == SKIPPED
+    tiny_guard(avatar_sd, registry.adapter_target("poseguard", engines.profile))
+    told, switch, strength, remark = loaded()
+    assert "left off" not in told and "Made with other weights" in told
+    assert switch.value and switch.interactive
+    assert strength.constructor_args == {"value": 0.5, "interactive": True}  # its ends stay
+    assert remark == ""  # how to make it is no longer to be said
+    *_, last = generate(tab, "", steps=1)
+    assert last[0]["state"] == "done" and "Guarded MP4" in labels(last[4:])
+    assert engines.animation.guards == ("poseguard",)
+    settings["guards"] = {}  # of those that are installed all can be switched on
+    path.write_text(json.dumps(settings))
+    told, switch, strength, _ = loaded()
+    assert not switch.value and switch.interactive and strength.interactive
 
 
 @pytest.mark.parametrize("profile", ["embedded", "hub"])

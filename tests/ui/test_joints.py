@@ -329,6 +329,27 @@ def test_mirror_reset_and_download(page, editor):
     sync_api.expect(undo).to_have_attribute("aria-disabled", "true")
 
 
+def test_a_press_beside_the_editor_closes_it_and_one_on_its_scrollbar_scrolls(editor):
+    # Playwright hides scrollbars; a visitor's browser does not.
+    browser = editor.browser.browser_type.launch(
+        executable_path=CHROMIUM, args=FLAGS, ignore_default_args=["--hide-scrollbars"]
+    )
+    page = browser.new_page(viewport={"width": 1200, "height": 420})
+    page.goto(editor.url, wait_until="domcontentloaded")
+    page.locator(".hf-joints-open").click()
+    dialog = page.locator("dialog")
+    sync_api.expect(dialog).to_be_visible()
+    box, width = dialog.bounding_box(), dialog.evaluate("(dialog) => dialog.clientWidth")
+    assert box["width"] - width > 5  # there is a scrollbar
+    x, y = box["x"] + (box["width"] + width) / 2, box["y"] + box["height"] - 40
+    page.mouse.click(x, y)
+    sync_api.expect(dialog).to_be_visible()
+    page.wait_for_function("document.querySelector('dialog').scrollTop > 0")
+    page.mouse.click(box["x"] / 2, y)
+    sync_api.expect(dialog).to_be_hidden()
+    browser.close()
+
+
 @pytest.mark.parametrize(
     "page",
     [{"viewport": {"width": 360, "height": 740}, "has_touch": True, "reduced_motion": "reduce"}],

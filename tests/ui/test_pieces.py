@@ -314,6 +314,29 @@ def test_a_preset_says_how_it_ends_only_where_the_table_does(tmp_path, ends, tit
             )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ((0.7, 0.05), True),
+        ((0.7, 0.4), False),  # it has something to say
+        ((0.05, 0.05), False),  # so has the undefended arm not
+        ((0.7, None), False),
+        ((None, 0.05), False),
+    ],
+)
+def test_a_preset_says_that_agreement_is_empty_only_where_content_was_measured(
+    tmp_path, content, said
+):
+    pair = "seam_tokenbuncher"
+    table = tiny_table(tmp_path, {(pair, "sft"): (BROKEN, BROKEN)})
+    for row in table:
+        row["substance_after"] = dict(zip(("aligned", pair), content, strict=True))[row["arm"]]
+    (preset,) = (preset for preset in attack.PRESETS if preset.target == pair)
+    offered = attack.settled(preset, cells(table))
+    assert ("hardly any content" in offered.title) == said
+    assert offered.title == (preset.states if said else preset.title)
+
+
 def test_a_preset_does_not_say_what_was_measured_at_settings_that_cannot_be_chosen(tmp_path):
     table = tiny_table(tmp_path, {("tokenbuncher", "grpo"): (BROKEN, HELD)})
     for row in table:

@@ -286,7 +286,14 @@ root.addEventListener('click', (event) => {
   if (!pressed) return;
   if (pressed.dataset.key) go(Number(pressed.dataset.key)); else ACTIONS[pressed.dataset.do]();
 });
-root.addEventListener('pointerdown', (event) => { if (event.target === root) root.close(); });
+// The dialog is the target of a press on its backdrop, and of one on its own scrollbar too.
+const beside = ({ clientX: x, clientY: y }) => {
+  const box = root.getBoundingClientRect();
+  return x < box.left || x > box.right || y < box.top || y > box.bottom;
+};
+root.addEventListener('pointerdown', (event) => {
+  if (event.target === root && beside(event)) root.close();
+});
 root.addEventListener('close', () => drop(false));
 find('.hf-joints-open').addEventListener('click', () => trigger('edit'));
 find('input[data-do=zoom]').addEventListener('change', look);
