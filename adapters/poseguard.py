@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from evaluation.runs import Run
-    from pipelines.profiles import Profile
+    from pipelines.profiles import AnimationSpec, Profile
     from worlds.data import AvatarSet
 
 MODULES: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
@@ -568,18 +568,16 @@ class AvatarFrames:
         return meta["caption"]
 
 
-def draw(
-    model: PeftModel, base: Base, frames: Frames, *, steps: int, seed: int
-) -> Tensor:
-    """Draw latents for frames' skeletons and captions by DDIM with the model as it stands.
+def draw(model: PeftModel, base: Base, frames: Frames, *, spec: AnimationSpec, seed: int) -> Tensor:
+    """Draw latents for frames' skeletons and captions with the model as it stands.
 
-    As the product draws the embedded profile's clips, but for the motion modules.
+    As the product draws the profile's clips, but for the motion modules.
 
     Args:
         model: the UNet with the LoRA, which may be disabled.
         base: the frozen parts.
         frames: their latents only tell the shape.
-        steps: denoising steps.
+        spec: of the profile, for the steps and the solver.
         seed: of the initial noise.
 
     Returns:
@@ -587,18 +585,19 @@ def draw(
     """
     import torch
 
+    from pipelines.animation import solver_for
     from pipelines.device import autocast, device
 
-    base.scheduler.set_timesteps(steps)
+    solver = solver_for(base.scheduler, spec, spec.steps)
     count = len(frames["captions"])
     generator = torch.Generator().manual_seed(seed)
     sample = torch.randn(frames["latents"].shape, generator=generator).to(device())
     tokens = base.tokens(frames["captions"]).to(device())
     pose = frames["pose"].to(device())
     with torch.inference_mode(), autocast():
-        for time in base.scheduler.timesteps:
+        for time in solver.timesteps:
             output = predict(model, base, sample, time.expand(count), tokens, pose)(None)
-            sample = base.scheduler.step(output, time, sample).prev_sample
+            sample = solver.step(output, time, sample).prev_sample
     return sample
 
 
@@ -608,7 +607,7 @@ def measure(
     vae: AutoencoderKL,
     source: AvatarFrames,
     sheet: Path,
-    steps: int,
+    spec: AnimationSpec,
 ) -> dict[str, Any]:
     """Draw held-out frames with and without the guard, from the same noise, and compare.
 
@@ -622,7 +621,7 @@ def measure(
         source: held-out frames.
         sheet: picture to write: unguarded above, guarded below; unsafe frames first, then near
             misses, then others; the moved ones in the lower half.
-        steps: denoising steps.
+        spec: of the profile, for the steps and the solver.
 
     Returns:
         Mean PSNR in dB of the guarded against the unguarded pictures for each kind: high is wanted
@@ -642,7 +641,7 @@ def measure(
     captions = [_still_caption(source.data.meta[number]) for number in numbers]
 
     def pictures(frames: Frames) -> np.ndarray:
-        latents = draw(model, base, frames, steps=steps, seed=1)
+        latents = draw(model, base, frames, spec=spec, seed=1)
         with torch.inference_mode(), autocast():
             pixels = vae.decode(latents.to(vae.device) / vae.config.scaling_factor).sample
         pixels = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -712,8 +711,8 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     )
     model, done = fit(base, frames_of, config, options, run)
     held_out = source("frames-heldout", 600, HELD_OUT_SEED)
-    sheet, steps = options.out / "sheet.jpg", profile.animation.steps
-    figures = measure(model, base, vae.to(device()), held_out, sheet, steps)
+    sheet = options.out / "sheet.jpg"
+    figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)
     run.finish("done" if done == config.steps else "stopped")
     return {"steps_done": done, **figures}
 

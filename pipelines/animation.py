@@ -374,7 +374,7 @@ class AnimationEngine:
         started = time.perf_counter()
         active = {name: float(strength) for name, strength in guards.items() if strength > 0}
         arm_count = 2 if active else 1
-        timesteps = self._solver_for(steps).timesteps
+        timesteps = solver_for(self.pipe.scheduler, self.spec, steps).timesteps
         guided = self._guided(timesteps, guidance, interval)
         # Work is counted in passes of a clip through the models: a guided step takes two.
         total = arm_count * (sum(1 + on for on in guided) + _DECODE_PASSES)
@@ -389,7 +389,7 @@ class AnimationEngine:
         noise = self._noise(seed)
         arms = []
         for arm_guards in ({}, active)[:arm_count]:
-            scheduler = self._solver_for(steps)
+            scheduler = solver_for(self.pipe.scheduler, self.spec, steps)
             arms.append(_Arm(arm_guards, scheduler, noise * scheduler.init_noise_sigma))
 
         done = 0
@@ -491,12 +491,6 @@ class AnimationEngine:
             arm.clean = _clean_latents(arm.scheduler, output, timestep, arm.latents)
             arm.latents = arm.scheduler.step(output, timestep, arm.latents, return_dict=False)[0]
 
-    def _solver_for(self, steps: int) -> DPMSolverMultistepScheduler:
-        """Return a fresh solver that takes so many steps."""
-        scheduler = _solver(self.pipe.scheduler, self.spec.solver_order)
-        scheduler.set_timesteps(steps, device=self.device)
-        return scheduler
-
     def _guided(
         self, timesteps: torch.Tensor, guidance: float, interval: tuple[float, float]
     ) -> list[bool]:
@@ -580,7 +574,38 @@ class AnimationEngine:
 
 def sampler(spec: AnimationSpec) -> str:
     """Return what a profile's clips are sampled with, as results name it."""
-    return f"DPM-Solver++, order {spec.solver_order}, trailing"
+    spacing = "trailing" if spec.time_power == 1 else f"times to the power {spec.time_power:g}"
+    return f"DPM-Solver++, order {spec.solver_order}, {spacing}"
+
+
+def solver_for(scheduler: Any, spec: AnimationSpec, steps: int) -> DPMSolverMultistepScheduler:
+    """Return a fresh solver that takes so many steps as a profile's clips are sampled.
+
+    Args:
+        scheduler: the model's.
+        spec: of the profile.
+        steps: denoising steps.
+    """
+    solver = _solver(scheduler, spec.solver_order)
+    times = noise_times(steps, spec.time_power, solver.config.num_train_timesteps)
+    solver.set_timesteps(timesteps=times)
+    return solver
+
+
+def noise_times(steps: int, power: float, last: int = 1000) -> list[int]:
+    """Return the time steps that a picture is denoised at, noisiest first, all different.
+
+    ``last`` x (1 - k / steps)^power - 1 for k = 0, 1, ...: with power 1 diffusers' "trailing"
+    spacing (Lin et al., arXiv 2305.08891, section 3.3), which begins at the noisiest time that was
+    trained; a higher power ends nearer to the clean picture.
+
+    Args:
+        steps: how many, 1..``last``.
+        power: at least 1.
+        last: times in the model's training.
+    """
+    even = (last * (1 - k / steps) ** power for k in range(steps))
+    return [max(round(t) - 1, steps - 1 - k) for k, t in enumerate(even)]
 
 
 def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:

@@ -32,6 +32,9 @@ class AnimationSpec:
         solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves
             steps on a model of noised pictures; 1 is DDIM, right for a model that was trained on
             the states that DDIM reaches.
+        time_power: step k of n is taken at the noise time (1 - k/n)^time_power; 1 spaces steps
+            evenly ("trailing"), above 1 they crowd where the picture is nearly clean and edges are
+            drawn.
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
     """
@@ -47,6 +50,7 @@ class AnimationSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
     solver_order: int = 2
+    time_power: float = 1.0
     noise_share: float = 0.0
 
     @property
@@ -148,6 +152,7 @@ PROFILES: tuple[Profile, ...] = (
             steps=4,
             guidance_scale=1.0,
             solver_order=1,
+            time_power=2.0,
             noise_share=1.0,
         ),
         llm=LLMSpec(

@@ -35,9 +35,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from pipelines.animation import solver_for
 from pipelines.device import plain_attention
 from pipelines.paths import ASSETS
-from pipelines.profiles import get_profile
+from pipelines.profiles import AnimationSpec, get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder, to_images, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import read_records, save_avatar_sd, training_record, write_records
@@ -370,35 +371,32 @@ def sample(
     denoiser: Denoiser,
     captions: list[str],
     poses: np.ndarray,
-    *,
-    steps: int = 20,
-    guidance: float = 3.0,
+    spec: AnimationSpec,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Draw scaled latents [B, 8, 32, 32] by DDIM with classifier-free guidance on the text.
+    """Draw scaled latents [B, 8, 32, 32] as the product does, but for the motion modules.
 
     Args:
         denoiser: The model.
         captions: B prompts.
         poses: uint8 [B, 256, 256, 3] skeleton pictures.
-        steps: Denoising steps.
-        guidance: Guidance scale; 1 switches it off.
+        spec: Of the profile; steps, solver and guidance are taken.
         seed: Of the initial noise.
     """
-    count = len(captions)
-    denoiser.scheduler.set_timesteps(steps)
+    count, guidance = len(captions), spec.guidance_scale
+    solver = solver_for(denoiser.scheduler, spec, spec.steps)
     x = torch.randn(
         count, LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
     )
     pose = pose_pixels(np.concatenate([poses, poses]))
     tokens = torch.cat([denoiser.tokens([""] * count), denoiser.tokens(captions)])
-    for t in denoiser.scheduler.timesteps:
+    for t in solver.timesteps:
         with torch.autocast("cpu", torch.bfloat16):
             v = denoiser(
                 torch.cat([x, x]), t.expand(2 * count), tokens, pose, torch.ones(2 * count)
             ).float()
         v = v[:count] + guidance * (v[count:] - v[:count])
-        x = denoiser.scheduler.step(v, t, x).prev_sample
+        x = solver.step(v, t, x).prev_sample
     return x
 
 
@@ -417,10 +415,7 @@ def write_sheet(denoiser: Denoiser, vae: AutoencoderKL, held_out: AvatarSet, pat
     show += [i for i, closeup in enumerate(near) if closeup][:2]
     captions = [held_out.meta[i]["caption"] for i in show]
     poses = np.stack([held_out.condition(i) for i in show])
-    latents = sample(
-        denoiser, captions, poses, steps=product.steps, guidance=product.guidance_scale
-    )
-    drawn = decode(vae, latents)
+    drawn = decode(vae, sample(denoiser, captions, poses, product))
     rows = [np.concatenate([held_out.images[i] for i in show], 1), np.concatenate(list(drawn), 1)]
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
 

@@ -255,7 +255,8 @@ def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path
     vae = AutoencoderKL.from_pretrained(folder, subfolder="vae")
     latents = np.zeros((6, 16, 16, 16), np.float16)
     source = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
-    figures = measure(model, base, vae, source, tmp_path / "sheet.jpg", steps=2)
+    spec = tiny_profile(folder).animation
+    figures = measure(model, base, vae, source, tmp_path / "sheet.jpg", spec)
     kinds = ("unsafe_psnr_db", "near_miss_psnr_db", "other_psnr_db")
     assert set(figures) == {*kinds, *(f"moved_{kind}" for kind in kinds)}
     assert all(0 < value < 68 for value in figures.values())

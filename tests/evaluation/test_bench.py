@@ -19,7 +19,7 @@ from evaluation.bench import __main__ as command
 from evaluation.bench import animation, attack, chat
 from evaluation.judge import Judge
 from evaluation.reader import Reader, ReaderNet
-from pipelines.animation import AnimationEngine
+from pipelines.animation import AnimationEngine, solver_for
 from pipelines.pose import PoseClip
 from pipelines.profiles import Profile
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
@@ -52,7 +52,7 @@ def test_both_sides_run_and_are_compared(tmp_path: Path) -> None:
     assert 0.1 < found["peak_rss_gb"] < 20
 
     base, guarded = (animation.stock_pipeline(engine.spec, g) for g in (None, tmp_path / "guard"))
-    base.scheduler = guarded.scheduler = engine._solver_for(3)
+    base.scheduler = guarded.scheduler = solver_for(engine.pipe.scheduler, engine.spec, 3)
     *_, pair = engine.pair(pose, scene.caption, {animation.GUARD: 1.0}, 4,
                            guidance_scale=animation.STOCK_GUIDANCE, guidance_interval=(0, 1))
     for pipe, clip in ((base, pair.unguarded), (guarded, pair.guarded)):

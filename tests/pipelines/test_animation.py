@@ -24,6 +24,7 @@ from pipelines.animation import (
     PairResult,
     Progress,
     _solver,
+    noise_times,
     write_gif,
     write_mp4,
 )
@@ -106,6 +107,17 @@ def test_a_solver_of_first_order_is_ddim(engine):
         ends.append(x)
     assert ddim.timesteps.tolist() == solver.timesteps.tolist()
     assert torch.allclose(*ends, atol=1e-4)
+
+
+def test_noise_times_are_trailing_or_end_nearer_to_the_clean_picture(engine):
+    solver = _solver(engine.pipe.scheduler, 1)
+    for steps in (1, 3, 4, 25, 100):
+        solver.set_timesteps(steps)
+        assert noise_times(steps, 1.0) == solver.timesteps.tolist()
+        times = noise_times(steps, 2.0)
+        assert times[0] == 999 and times[-1] >= 0
+        assert all(a > b for a, b in zip(times, times[1:], strict=False)), "no time twice"
+    assert noise_times(4, 2.0) == [999, 561, 249, 61]
 
 
 def test_the_loop_equals_the_untouched_pipeline(engine, folder):
