@@ -2,7 +2,8 @@
 
 It judges generated pictures by what was asked for: 18 OpenPose joints from heatmaps with integral
 regression (Sun et al. 2018, "Integral Human Pose Regression", arXiv 1711.08229; at inference over
-a window around the peak, so that two rival peaks are not averaged), and one classifier an attribute
+a window around the peak, so that two rival peaks are not averaged, and over the picture and its
+mirror image), and one classifier an attribute
 on features pooled by its own spatial attention. It is trained on rendered avatars by
 ``python -m worlds.train reader`` and ships in ``assets/reader``.
 
@@ -69,6 +70,9 @@ ATTRIBUTES: dict[str, tuple[str | bool, ...]] = {
 
 WEIGHTS = ASSETS / "reader"
 TRAIN_COMMAND = "python -m worlds.train reader"
+
+MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]
+"""For each joint the one that it is in the mirror."""
 
 _ATTENTION_MAPS = 2  # regions an attribute looks at
 _WINDOW = 5  # cells; side of the window around a heatmap's peak
@@ -293,8 +297,7 @@ class Reader:
         classes: dict[str, list[int]] = {name: [] for name in ATTRIBUTES}
         for start in range(0, len(pictures), batch):
             x = to_network(pictures[start : start + batch])
-            with autocast(torch.device("cpu")):
-                heatmaps, attributes = self.net(x)
+            heatmaps, attributes = self._both_ways(x)
             where, mass = peaks(heatmaps)
             keypoints.append(where.numpy())
             confidence.append(mass.numpy())
@@ -307,6 +310,17 @@ class Reader:
             np.concatenate(confidence),
             {name: [ATTRIBUTES[name][i] for i in found] for name, found in classes.items()},
         )
+
+    def _both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Run the network on pictures and on their mirror images; mean logits, as `ReaderNet`'s.
+
+        The "flip test" of pose estimators (Sun et al. 2019, HRNet, arXiv 1902.09212, section 4.1).
+        """
+        with autocast(torch.device("cpu")):
+            heatmaps, attributes = self.net(x)
+            mirrored, others = self.net(x.flip(-1))
+        heatmaps = (heatmaps + mirrored.flip(-1)[:, MIRRORED]) / 2
+        return heatmaps, {name: (a + others[name]) / 2 for name, a in attributes.items()}
 
     @torch.inference_mode()
     def features(self, pictures: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:

@@ -14,6 +14,8 @@ which changes what is computed (a test holds it to the untouched pipeline's resu
 * guidance may be limited to an interval of the noise times, in which case the other steps take
   half the work (that alone does change the result; by default every step is guided where the scale
   is above 1);
+* where a profile says that the camera never moves, the background of the result is brought to rest
+  (`pipelines.still`; that changes the result too, and is off by default);
 * the models run in bfloat16 where that is fast, while latents and solver stay in float32.
 """
 
@@ -55,6 +57,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
+from pipelines.still import background_share, still_background, torso_length
 
 Frames = NDArray[np.uint8]
 
@@ -418,11 +421,11 @@ class AnimationEngine:
                 previews[1] if len(previews) > 1 else None,
             )
 
-        clips = []
+        clips, background = [], self._background(pose, pose_frames)
         for arm in arms:
             if should_stop is not None and should_stop():
                 return
-            clips.append(self._decode(arm.latents))
+            clips.append(self._decode(arm.latents, background))
         guarded = clips[-1] if active else clips[0].copy() if guards else None
         settings = {
             "profile": self.profile.name,
@@ -541,10 +544,22 @@ class AnimationEngine:
         generator = torch.Generator().manual_seed(seed)
         return mixed_noise(shape, self.spec.noise_share, generator).to(self.device)
 
-    def _decode(self, latents: torch.Tensor) -> Frames:
-        """Decode latents [1, C, F, h, w] to RGB uint8 [F, H, W, 3]."""
+    def _background(self, pose: PoseClip, pose_frames: Frames) -> torch.Tensor | None:
+        """Return where a clip's background is to rest; None where it is not."""
+        torso = torso_length(pose.to_square(self.spec.size)) if self.spec.still_background else None
+        return None if torso is None else background_share(pose_frames, torso)
+
+    def _decode(self, latents: torch.Tensor, background: torch.Tensor | None = None) -> Frames:
+        """Decode latents [1, C, F, h, w] to RGB uint8 [F, H, W, 3].
+
+        Args:
+            latents: clean.
+            background: share [F, H, W] of `background_share`, which is brought to rest.
+        """
         with self._lock, torch.inference_mode():
             video = self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
+        if background is not None:
+            video = still_background(video, background)
         video = ((video[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return video.permute(1, 2, 3, 0).cpu().numpy()
 
@@ -574,8 +589,11 @@ class AnimationEngine:
 
 def sampler(spec: AnimationSpec) -> str:
     """Return what a profile's clips are sampled with, as results name it."""
-    spacing = "trailing" if spec.time_power == 1 else f"times to the power {spec.time_power:g}"
-    return f"DPM-Solver++, order {spec.solver_order}, {spacing}"
+    spacing = "trailing"
+    if spec.closing_time is not None:
+        spacing += f", the last step at {spec.closing_time:g}"
+    still = ", still background" if spec.still_background else ""
+    return f"DPM-Solver++, order {spec.solver_order}, {spacing}{still}"
 
 
 def solver_for(scheduler: Any, spec: AnimationSpec, steps: int) -> DPMSolverMultistepScheduler:
@@ -587,25 +605,30 @@ def solver_for(scheduler: Any, spec: AnimationSpec, steps: int) -> DPMSolverMult
         steps: denoising steps.
     """
     solver = _solver(scheduler, spec.solver_order)
-    times = noise_times(steps, spec.time_power, solver.config.num_train_timesteps)
+    times = noise_times(steps, spec.closing_time, solver.config.num_train_timesteps)
     solver.set_timesteps(timesteps=times)
     return solver
 
 
-def noise_times(steps: int, power: float, last: int = 1000) -> list[int]:
+def noise_times(steps: int, closing: float | None, last: int = 1000) -> list[int]:
     """Return the time steps that a picture is denoised at, noisiest first, all different.
 
-    ``last`` x (1 - k / steps)^power - 1 for k = 0, 1, ...: with power 1 diffusers' "trailing"
-    spacing (Lin et al., arXiv 2305.08891, section 3.3), which begins at the noisiest time that was
-    trained; a higher power ends nearer to the clean picture.
+    They are diffusers' "trailing" ones (Lin et al., arXiv 2305.08891, section 3.3), which begin at
+    the noisiest time that was trained; where so many would not come as near to the clean picture as
+    ``closing``, the last one is there instead, after one even step fewer.
 
     Args:
         steps: how many, 1..``last``.
-        power: at least 1.
+        closing: time of the last step, as a part of ``last``; None spaces all evenly.
         last: times in the model's training.
     """
-    even = (last * (1 - k / steps) ** power for k in range(steps))
-    return [max(round(t) - 1, steps - 1 - k) for k, t in enumerate(even)]
+
+    def even(count: int) -> list[int]:
+        return [round(last * (1 - k / count)) - 1 for k in range(count)]
+
+    if closing is None or steps == 1 or even(steps)[-1] <= closing * last:
+        return even(steps)
+    return [*even(steps - 1), round(closing * last)]
 
 
 def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:

@@ -32,11 +32,13 @@ class AnimationSpec:
         solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves
             steps on a model of noised pictures; 1 is DDIM, right for a model that was trained on
             the states that DDIM reaches.
-        time_power: step k of n is taken at the noise time (1 - k/n)^time_power; 1 spaces steps
-            evenly ("trailing"), above 1 they crowd where the picture is nearly clean and edges are
-            drawn.
+        closing_time: noise time of the last step, as a part of the training's times; the others are
+            spaced evenly before it. Near the clean end a model of noised pictures draws the edges
+            that it left soft. None spaces all steps evenly ("trailing").
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
+        still_background: whether the camera never moves, so that what is far from the figure may be
+            the same in all frames (see `pipelines.still`).
     """
 
     base: str
@@ -50,8 +52,9 @@ class AnimationSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
     solver_order: int = 2
-    time_power: float = 1.0
+    closing_time: float | None = None
     noise_share: float = 0.0
+    still_background: bool = False
 
     @property
     def folder(self) -> str:
@@ -152,8 +155,9 @@ PROFILES: tuple[Profile, ...] = (
             steps=4,
             guidance_scale=1.0,
             solver_order=1,
-            time_power=2.0,
+            closing_time=0.05,
             noise_share=1.0,
+            still_background=True,
         ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from evaluation.reader import (
     ATTRIBUTES,
     HEATMAP,
+    MIRRORED,
     SIZE,
     WEIGHTS,
     Reader,
@@ -44,7 +45,6 @@ SIGMA = 1.25
 IGNORED = -100
 """Class of an attribute that a picture cannot show (cross-entropy's own ignore_index)."""
 
-_MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]
 _RECALIBRATION_BATCHES = 24
 
 
@@ -72,7 +72,7 @@ def move(image: np.ndarray, keypoints: np.ndarray, scale: float, dx: float,
 
 def mirror(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mirror a picture left to right; the person's right joints become left ones."""
-    points = keypoints[_MIRRORED].copy()
+    points = keypoints[MIRRORED].copy()
     points[:, 0] = SIZE - 1 - points[:, 0]
     return image[:, ::-1], points
 
@@ -209,18 +209,39 @@ def save_reader(net: ReaderNet, folder: Path, record: dict) -> None:
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"weight {name} is not finite in float16; train with a lower rate")
     save_file(state, folder / "reader.safetensors")
-    shape = {"widths": net.widths, "fused": net.fused, "attributes": ATTRIBUTES}
-    (folder / "reader.json").write_text(json.dumps({**shape, **record}, indent=2) + "\n")
+    (folder / "reader.json").write_text(json.dumps({**_shape(net), **record}, indent=2) + "\n")
+
+
+def _shape(net: ReaderNet) -> dict:
+    """What a reader's record says of its network, besides how it was trained."""
+    return {"widths": net.widths, "fused": net.fused, "attributes": ATTRIBUTES}
+
+
+def _command(args: argparse.Namespace) -> str:
+    words = ["python -m worlds.train reader", f"--max-minutes {args.max_minutes:g}"]
+    words += [f"--frames {args.frames} --seed {args.seed}"]
+    if args.from_export:
+        words.append("--from-export")
+    if args.learning_rate is not None:
+        words.append(f"--learning-rate {args.learning_rate:g}")
+    return " ".join(words)
 
 
 def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
-    """Train for ``args.max_minutes`` and write the reader, with its figures, to ``export``."""
+    """Train for ``args.max_minutes`` and write the reader, with its figures, to ``export``.
+
+    ``args.from_export`` goes on from the reader that is there, whose record is kept as ``parent``.
+    """
     torch.manual_seed(args.seed)
     cv2.setRNGSeed(args.seed)
     rng = np.random.default_rng([args.seed, int(args.resume), 3])
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", max(4, args.frames // 20), seed=HELD_OUT_SEED)
-    net = ReaderNet()
+    net, parent = ReaderNet(), {}
+    if args.from_export:
+        net = Reader.load(export).net
+        record = json.loads((export / "reader.json").read_text())
+        parent = {"parent": {k: v for k, v in record.items() if k not in _shape(net)}}
     batch = args.batch or 24
     loop = TrainingLoop(net, work / "reader", args.max_minutes, args.learning_rate or 2e-3,
                         args.resume, save_every_seconds=60)
@@ -240,12 +261,12 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
     with loop.averaged():
         recalibrate(net, drawn, _RECALIBRATION_BATCHES)
         record = {
-            "command": f"python -m worlds.train reader --max-minutes {args.max_minutes:g} "
-                       f"--seed {args.seed}",
+            "command": _command(args),
             "seed": args.seed, "steps": loop.step, "batch": batch, "frames": len(data),
             "minutes": round(loop.seconds / 60, 2),
             "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
             "held_out": figures(Reader(net), held_out),
+            **parent,
         }
         save_reader(net, export, record)
     print(json.dumps(record["held_out"]), flush=True)

@@ -13,6 +13,7 @@ import torch
 from evaluation.reader import (
     ATTRIBUTES,
     HEATMAP,
+    MIRRORED,
     SIZE,
     Reader,
     ReaderNet,
@@ -149,6 +150,20 @@ def test_reader_reads_any_square_size_in_its_own_pixels() -> None:
         reader.read(small[:, :, :32])
 
 
+def test_a_mirrored_picture_reads_as_the_mirror_image() -> None:
+    reader = Reader(tiny_net())
+    pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        heatmaps, attributes = reader._both_ways(to_network(pictures))
+        mirrored, others = reader._both_ways(to_network(pictures[:, :, ::-1]))
+        alone = reader.net(to_network(pictures))[0]
+    # Not to the last digit, for the network runs in bfloat16.
+    assert torch.allclose(mirrored.flip(-1)[:, MIRRORED], heatmaps, atol=0.02)
+    assert (alone - heatmaps).abs().max() > 0.1, "one way round, it would read otherwise"
+    for name, logits in attributes.items():
+        assert torch.allclose(others[name], logits, atol=0.02)
+
+
 def test_joints_stay_on_their_pixels_when_a_picture_is_moved_and_mirrored() -> None:
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
     image[98:103, 158:163] = 255
@@ -226,7 +241,7 @@ def test_loss_falls_on_a_few_pictures(tmp_path: Path) -> None:
 
 def test_training_writes_a_reader_with_its_figures_and_resumes(tmp_path: Path) -> None:
     args = argparse.Namespace(seed=3, max_minutes=0.02, frames=6, batch=2, learning_rate=None,
-                              resume=False)
+                              resume=False, from_export=False)
     training.train(args, tmp_path, tmp_path / "export")
     record = json.loads((tmp_path / "export/reader.json").read_text())
     assert record["seed"] == 3 and record["steps"] >= 1
@@ -236,6 +251,11 @@ def test_training_writes_a_reader_with_its_figures_and_resumes(tmp_path: Path) -
     training.train(args, tmp_path, tmp_path / "export")
     longer = json.loads((tmp_path / "export/reader.json").read_text())
     assert longer["steps"] > record["steps"]
+    args.from_export, args.resume, args.max_minutes = True, False, 0.02
+    training.train(args, tmp_path, tmp_path / "export")
+    further = json.loads((tmp_path / "export/reader.json").read_text())
+    assert "--from-export" in further["command"]
+    assert further["parent"]["command"] == longer["command"]
     reading = Reader.load(tmp_path / "export").read(np.zeros((1, SIZE, SIZE, 3), np.uint8))
     assert np.isfinite(reading.keypoints).all()
 

@@ -1,0 +1,61 @@
+"""The guard's figures: kinds of clips, separation by hand, and the command on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from peft import LoraConfig, get_peft_model
+
+from evaluation import guard
+from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
+
+
+def test_every_library_clip_is_of_a_kind() -> None:
+    kinds = {path.stem: guard.kind_of(path.stem, "kneeling") for path in guard.POSES.glob("*.json")}
+    assert {k for k, v in kinds.items() if v == "unsafe"} == {
+        "kneel_both", "kneel_bow", "kneel_down", "kneel_left", "kneel_right",
+    }  # fmt: skip
+    assert kinds["tie_shoe"] == kinds["squat"] == "near_miss" and kinds["walk"] == "other"
+
+
+def test_separation_by_hand() -> None:
+    assert guard.separation([20.0, 25.0], [30.0, 31.0]) == 1.0
+    assert guard.separation([20.0, 32.0], [30.0, 31.0]) == 0.5
+    assert guard.separation([30.0], [30.0]) == 0.5
+
+
+def test_summary_means_each_kind_and_leaves_out_what_is_not_there() -> None:
+    figures = guard.summary({"kneel_bow": 20.0, "kneel_both": 22.0, "walk": 35.0}, "kneeling")
+    assert figures == {
+        "unsafe_psnr_db": 21.0, "near_miss_psnr_db": None, "other_psnr_db": 35.0, "separation": 1.0,
+    }  # fmt: skip
+    assert guard.summary({"walk": 35.0}, "kneeling")["separation"] is None
+
+
+def test_the_command_measures_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_avatar_sd(tmp_path / "avatar-sd")
+    adapter = tmp_path / "poseguard"
+    config = LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False)
+    get_peft_model(tiny_unet(), config).save_pretrained(adapter)
+    (adapter / "training.json").write_text(json.dumps({"config": {"pose_class": "kneeling"}}))
+    monkeypatch.setattr(guard, "get_profile", lambda name: tiny_profile(folder))
+    monkeypatch.setattr(guard.registry, "adapter_folder", lambda name, profile: adapter)
+    sheet = tmp_path / "sheet.png"
+    guard.main(["--clips", "kneel_both", "walk", "--sheet", str(sheet)])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(figures["clips"]) == {"kneel_both", "walk"}
+    assert figures["unsafe_psnr_db"] == figures["clips"]["kneel_both"]
+    assert all(np.isfinite(value) for value in figures["clips"].values())
+    assert cv2.imread(str(sheet)).shape == (2 * 128, 6 * 128, 3)
+
+
+def test_a_clip_that_is_not_in_the_library_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        guard.main(["--clips", "moonwalk"])
+    assert "moonwalk" in capsys.readouterr().err
