@@ -141,7 +141,9 @@ def test_the_layer_is_chosen_by_refusal_among_those_that_keep_harmless_prompts()
     ]
     assert choose_layer(scores, 0.1) == 3
     assert choose_layer(scores, 1.0) == 1
-    assert choose_layer(scores, 0.001) == 4
+    assert choose_layer(scores, 0.01) == 2, "layer 4 passes, but does not undo refusal"
+    assert choose_layer(scores, 0.05) == 3, "doubled once, to 0.1"
+    assert choose_layer([scores[3], {"layer": 5, "refusal": 0.5, "kl": 9.0}], 0.1) == 5
     with pytest.raises(ValueError, match="no finite probabilities"):
         choose_layer([{"layer": 1, "refusal": math.nan, "kl": math.nan}], 0.1)
 
