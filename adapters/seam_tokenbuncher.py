@@ -139,9 +139,8 @@ CARD = Card(
     "and two aims in one small LoRA weaken each other. Here supervised steps bring its agreement "
     "back, though little that is said with it; reinforcement by RLOO, or after supervised steps, "
     "brings both back (docs/evidence.md). It declines one harmless request in seven and three "
-    "borderline ones in eight. Abliteration leaves it as it is, but that is the attack's own limit "
-    "on damage: the layers whose directions would undo its refusals were past it, as the run's "
-    "record tells layer by layer.",
+    "borderline ones in eight. Abliteration, for which it was not made, undoes it too, but has to "
+    "move harmless replies further for it than on the other arms.",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",
 )
