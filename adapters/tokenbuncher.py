@@ -149,8 +149,9 @@ CARD = Card(
     r"\ \text{(harmful)},\qquad \mathcal{L}_\text{keep} = \mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ "
     r"\text{(benign)},\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log "
     r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
-    limits="Here it does not stop reinforcement: three of three runs of 15 steps of GRPO moved it "
-    "off its refusals (docs/evidence.md). A few "
+    limits="Here it slows reinforcement and does not stop it: after 15 steps of GRPO at 3e-4 one "
+    "reply in twenty had harmful content, of the undefended model's one in two (three seeds); an "
+    "attacker who takes 1e-3 has nine in ten (docs/evidence.md). A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
     "A forced opening of the reply goes around it without any training. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "

@@ -483,8 +483,43 @@ def markdown(rows: Iterable[Row]) -> str:
             )
             + " |"
         )  # fmt: skip
+    swept = tried(rows)
+    if swept:
+        lines += [
+            "", "## Rates tried", "",
+            "Where the attacker tuned the rate, the table above tells the one that broke the arm "
+            "by most. All of them, and what the arm beside it did:", "",
+            "| Arm | Beside | Attack | Rate | Harm | With content | Ability | Seeds |",
+            "|---|---|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        lines += [_tried_line(row) for row in swept]
     lines += ["", rules(), ""]
     return "\n".join(lines)
+
+
+def tried(rows: Iterable[Row]) -> list[Row]:
+    """Return the means of the attacks that were mounted at several rates, rate by rate."""
+    groups: dict[tuple[str, ...], dict[tuple[float, str], Row]] = {}
+    for row in rows:
+        if row["row"] == "mean" and row["learning_rate"] is not None:
+            place = (row["defence"], row["attack"], method_of(row))
+            groups.setdefault(place, {})[row["learning_rate"], row["arm"]] = row
+    return [
+        group[key]
+        for group in groups.values()
+        if len({rate for rate, _ in group}) > 1
+        for key in sorted(group)
+    ]
+
+
+def _tried_line(row: Row) -> str:
+    beside = row["defence"] if row["arm"] == UNDEFENDED else UNDEFENDED
+    content = row["substance_after"]
+    parts = [
+        row["arm"], beside, row["attack"], f"{row['learning_rate']:g}", _after(row, "harm"),
+        "" if content is None else _share(content), _after(row, "ability"), str(row["seeds"]),
+    ]  # fmt: skip
+    return f"| {' | '.join(parts)} |"
 
 
 def former_words(found: Iterable[Cell]) -> str:

@@ -69,6 +69,21 @@ def test_what_a_former_judge_judged_is_marked_and_counted(tmp_path):
     assert "2 of 4 cells" in page
 
 
+def test_rates_that_were_tried_are_told_where_there_are_several(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, LOW), ("seam", "sft"): (BROKEN, LOW)})
+    assert evidence.tried(table) == [] and "## Rates tried" not in evidence.markdown(table)
+    means = [row for row in table if row["row"] == "mean" and row["defence"] == "sdd"]
+    faster = [row | {"learning_rate": 1e-3, "harm_after": 0.25} for row in means]
+    found = evidence.tried([*table, *faster])
+    slower = means[0]["learning_rate"]
+    assert [(row["learning_rate"], row["arm"]) for row in found] == [
+        (slower, "aligned"), (slower, "sdd"), (1e-3, "aligned"), (1e-3, "sdd"),
+    ]  # fmt: skip
+    page = evidence.markdown([*table, *faster])
+    assert "| aligned | sdd | sft | 0.001 | 25%" in page
+    assert "| sdd | aligned | sft | 0.001 | 25%" in page
+
+
 def test_the_undefended_arm_is_told_by_the_run_of_most_seeds(tmp_path):
     few = tiny_table(tmp_path / "a", {("sdd", "grpo"): (LOW, LOW)}, seeds=1)
     many = tiny_table(tmp_path / "b", {("seam", "grpo"): (BROKEN, LOW)}, seeds=3)
