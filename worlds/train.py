@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--from-export",
         action="store_true",
-        help="start from the weights in assets/avatar-sd instead of from nothing",
+        help="start from the weights in assets/ instead of from nothing",
     )
     p.add_argument(
         "--decoder-only",
