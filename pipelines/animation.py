@@ -377,7 +377,7 @@ class AnimationEngine:
         started = time.perf_counter()
         active = {name: float(strength) for name, strength in guards.items() if strength > 0}
         arm_count = 2 if active else 1
-        timesteps = solver_for(self.pipe.scheduler, self.spec, steps).timesteps
+        timesteps = solver_for(self.pipe.scheduler, self.spec, steps, self.device).timesteps
         guided = self._guided(timesteps, guidance, interval)
         # Work is counted in passes of a clip through the models: a guided step takes two.
         total = arm_count * (sum(1 + on for on in guided) + _DECODE_PASSES)
@@ -392,7 +392,7 @@ class AnimationEngine:
         noise = self._noise(seed)
         arms = []
         for arm_guards in ({}, active)[:arm_count]:
-            scheduler = solver_for(self.pipe.scheduler, self.spec, steps)
+            scheduler = solver_for(self.pipe.scheduler, self.spec, steps, self.device)
             arms.append(_Arm(arm_guards, scheduler, noise * scheduler.init_noise_sigma))
 
         done = 0
@@ -596,17 +596,20 @@ def sampler(spec: AnimationSpec) -> str:
     return f"DPM-Solver++, order {spec.solver_order}, {spacing}{still}"
 
 
-def solver_for(scheduler: Any, spec: AnimationSpec, steps: int) -> DPMSolverMultistepScheduler:
+def solver_for(
+    scheduler: Any, spec: AnimationSpec, steps: int, on: torch.device | None = None
+) -> DPMSolverMultistepScheduler:
     """Return a fresh solver that takes so many steps as a profile's clips are sampled.
 
     Args:
         scheduler: the model's.
         spec: of the profile.
         steps: denoising steps.
+        on: device of its time steps; None leaves them on the CPU.
     """
     solver = _solver(scheduler, spec.solver_order)
     times = noise_times(steps, spec.closing_time, solver.config.num_train_timesteps)
-    solver.set_timesteps(timesteps=times)
+    solver.set_timesteps(timesteps=times, device=on)
     return solver
 
 

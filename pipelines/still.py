@@ -4,7 +4,8 @@ The camera of the avatars' world never moves within a clip, but a frame model, r
 after another, lets the background shimmer with the figure's movement. What lies far from the
 skeleton in a frame is replaced by its mean over the frames in which it lies far. Done on pixels:
 with the same latents there, the decoder still shimmers by a quarter of a grey level, because its
-group normalisation takes in the whole frame. The model and its steps are untouched.
+group normalisation takes in the whole frame. The model and its steps are untouched. A clip that
+shows no whole torso (a bust, a face) has no measure of far, and is left as it is.
 """
 
 from __future__ import annotations

@@ -291,9 +291,9 @@ def choose_layer(scores: Sequence[dict[str, float]], max_kl: float) -> int:
     Raises:
         ValueError: no divergence is a finite number, as with a model that training has broken.
     """
-    if not any(math.isfinite(score["kl"]) for score in scores):
-        raise ValueError("no layer can be chosen: the model's replies have no finite probabilities")
     finite = [score for score in scores if math.isfinite(score["kl"])]
+    if not finite:
+        raise ValueError("no layer can be chosen: the model's replies have no finite probabilities")
     while not any(score["kl"] <= max_kl and score["refusal"] < 0 for score in finite):
         if all(score["kl"] <= max_kl for score in finite):
             break

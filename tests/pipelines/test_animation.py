@@ -146,6 +146,28 @@ def test_the_loop_equals_the_untouched_pipeline(engine, folder):
         assert np.abs(made / 255 - expected).max() < 1.01 / 255
 
 
+def test_the_background_rests_only_where_the_profile_says_so(folder):
+    # A figure in the upper left corner, so that a tiny frame has a background at all.
+    pose = PoseClip(clip().keypoints / 8, np.ones((FRAMES, 18)), None, SIZE, SIZE)
+    moving, resting = (
+        AnimationEngine(tiny_profile(folder, still_background=rests), torch.float32)
+        for rests in (False, True)
+    )
+    before, after = (result_of(e.pair(pose, PROMPT, {}, 7)) for e in (moving, resting))
+    corner = np.s_[:, SIZE - 8 :, SIZE - 8 :]
+    assert np.ptp(before.unguarded[corner].astype(int), axis=0).max() > 0
+    assert np.ptp(after.unguarded[corner].astype(int), axis=0).max() == 0
+    assert "still background" in after.settings["sampler"]
+    assert "still background" not in before.settings["sampler"]
+
+
+def test_the_last_step_is_taken_at_the_closing_time(folder, engine):
+    closing = AnimationEngine(tiny_profile(folder, closing_time=0.05), torch.float32)
+    made, even = (result_of(e.pair(clip(), PROMPT, {}, 7)) for e in (closing, engine))
+    assert not np.array_equal(made.unguarded, even.unguarded)
+    assert "last step at 0.05" in made.settings["sampler"]
+
+
 def test_guidance_acts_within_its_interval_only(engine):
     def made(scale: float, interval: tuple[float, float]) -> np.ndarray:
         items = engine.pair(
