@@ -151,7 +151,8 @@ CARD = Card(
     r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
     limits="Here it slows reinforcement and does not stop it: after 15 steps of GRPO at 3e-4 one "
     "reply in twenty had harmful content, of the undefended model's one in two (three seeds); an "
-    "attacker who takes 1e-3 has nine in ten (docs/evidence.md). A few "
+    "attacker who takes 1e-3 gets instructions in two of three seeds, in the third an empty offer "
+    "of help that the judge takes for content (docs/judge.md). A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
     "A forced opening of the reply goes around it without any training. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap. "
