@@ -757,9 +757,19 @@ class AttackTab:
         return (event.pick, "") if self._run(event.pick) else (gr.skip(), note("That run is gone."))
 
     def tick(self, run_id: str, browser: dict[str, str], seen: tuple) -> tuple | Any:
-        """Refresh if anything has happened since the last look."""
+        """Refresh if anything has happened since the last look; stop looking when nothing will.
+
+        A run that is over is drawn once more before the timer stops: two drawings that reach the
+        page at nearly the same time can leave the former one there, and "Running" would stay.
+        """
         run = self._run(run_id)
-        return gr.skip() if self._mark(run) == tuple(seen) else self.refresh(run_id, browser)
+        if self._mark(run) != tuple(seen):
+            return self.refresh(run_id, browser)
+        if run is not None and run.info["status"] == "running":
+            return gr.skip()
+        view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser)
+        # A replay that was started meanwhile goes on.
+        return view, listed, stop, try_it, gr.Timer(active=False), mark, *[gr.skip() for _ in play]
 
     def refresh(self, run_id: str, browser: dict[str, str]) -> tuple:
         """Read the shown run and the list of runs anew."""
@@ -793,7 +803,7 @@ class AttackTab:
             listed,
             gr.Button(interactive=live and own),
             gr.Button(visible=not live and bool(run.adapters())),
-            gr.Timer(active=live),
+            gr.Timer(active=True),  # `tick` stops it
             mark,
             *_not_playing(not live and len(played(events, 1.0)) > 1),
         )

@@ -21,6 +21,9 @@ from torch import nn
 
 from pipelines.device import compute_dtype
 
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+"""What the optimisers remember of a parameter."""
+
 
 @dataclass
 class TrainingLoop:
@@ -33,7 +36,9 @@ class TrainingLoop:
         module: What is trained (parameters with requires_grad).
         folder: Where checkpoints go; resumed from there when ``resume``.
         minutes: Time budget, including the time of earlier sessions of the same run.
-        learning_rate: Peak learning rate of AdamW.
+        learning_rate: Peak learning rate.
+        muon: Train the matrices and convolutions by Muon (Jordan et al. 2024), scaled to updates of
+            AdamW's size (Liu et al. 2025, arXiv 2502.16982), and AdamW trains the rest.
         resume: Go on from the checkpoint in ``folder`` (which must exist).
         ema_decay: Decay of the averaged weights.
     """
@@ -43,6 +48,7 @@ class TrainingLoop:
     minutes: float
     learning_rate: float = 1e-3
     resume: bool = False
+    muon: bool = False
     ema_decay: float = 0.998
     warmup: int = 100
     clip_norm: float = 1.0
@@ -60,9 +66,7 @@ class TrainingLoop:
         if self.minutes <= 0:
             raise ValueError(f"max-minutes must be above 0, got {self.minutes}")
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
-        )
+        self._build_optimizers()
         self.ema = EMAModel(
             self.parameters,
             decay=self.ema_decay,
@@ -79,8 +83,9 @@ class TrainingLoop:
         """Yield step numbers until the time is up, saving on the way and at the end."""
         last = saved = time.monotonic()
         while self.seconds < self.minutes * 60:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate * self._schedule()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.learning_rate * self._schedule()
             yield self.step
             now = time.monotonic()
             # A paused process (a laptop that sleeps) does not use up the budget.
@@ -96,8 +101,14 @@ class TrainingLoop:
         """Take one optimiser step down ``loss``."""
         self.accelerator.backward(loss)
         nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter, (_, seen) in zip(self.parameters, self._seen, strict=True):
+            if seen is not parameter and parameter.grad is not None:
+                seen.grad = parameter.grad.view_as(seen)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         self.ema.step(self.parameters)
         self.history.append((self.step, float(loss.detach())))
 
@@ -115,9 +126,9 @@ class TrainingLoop:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weight.{i}": p.detach() for i, p in enumerate(self.parameters)}
         tensors |= {f"average.{i}": p for i, p in enumerate(self.ema.shadow_params)}
-        for i, p in enumerate(self.parameters):
-            state = self.optimizer.state.get(p, {})
-            tensors |= {f"{k}.{i}": state[k] for k in ("exp_avg", "exp_avg_sq") if k in state}
+        for i, (optimizer, seen) in enumerate(self._seen):
+            state = optimizer.state.get(seen, {})
+            tensors |= {f"{k}.{i}": state[k] for k in _MOMENTS if k in state}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         partial = self.folder / "state.partial"
         save_file(
@@ -146,6 +157,40 @@ class TrainingLoop:
                 + "\n"
             )
 
+    def _build_optimizers(self) -> None:
+        """Give every parameter its optimiser, in the shape in which that takes it.
+
+        Muon takes matrices only; a convolution is one to it by a view of the same memory, a row for
+        each channel out. Tables of embeddings stay with AdamW: a batch meets few of their rows.
+        """
+        tables = {
+            id(layer.weight) for layer in self.module.modules() if isinstance(layer, nn.Embedding)
+        }
+        seen, matrices, rest = [], [], []
+        for p in self.parameters:
+            if self.muon and p.ndim > 1 and id(p) not in tables:
+                matrices.append(p if p.ndim == 2 else nn.Parameter(p.detach().flatten(1)))
+                seen.append(matrices[-1])
+            else:
+                rest.append(p)
+                seen.append(p)
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.optimizers.append(
+                torch.optim.Muon(
+                    matrices, lr=self.learning_rate, weight_decay=1e-3,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )  # fmt: skip
+        if rest:
+            self.optimizers.append(
+                torch.optim.AdamW(
+                    rest, lr=self.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
+                )
+            )
+        owner = {id(p): o for o in self.optimizers for g in o.param_groups for p in g["params"]}
+        self._seen = [(owner[id(p)], p) for p in seen]
+
     @property
     def done(self) -> float:
         """Share of the time budget that is used up, 0..1."""
@@ -169,12 +214,11 @@ class TrainingLoop:
             for i, p in enumerate(self.parameters):
                 p.copy_(tensors[f"weight.{i}"])
                 self.ema.shadow_params[i].copy_(tensors[f"average.{i}"])
-                if f"exp_avg.{i}" in tensors:
-                    self.optimizer.state[p] = {
-                        "step": torch.tensor(float(self.step)),
-                        "exp_avg": tensors[f"exp_avg.{i}"].to(p.device),
-                        "exp_avg_sq": tensors[f"exp_avg_sq.{i}"].to(p.device),
-                    }
+        for i, (optimizer, seen) in enumerate(self._seen):
+            kept = {k: tensors[f"{k}.{i}"] for k in _MOMENTS if f"{k}.{i}" in tensors}
+            if kept:
+                moments = {k: moment.to(seen.device) for k, moment in kept.items()}
+                optimizer.state[seen] = {"step": torch.tensor(float(self.step)), **moments}
 
 
 class _Averaged:

@@ -47,6 +47,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="frames: keep the skeletons' embedding as it is and compute it once (twice as fast)",
     )
+    p.add_argument(
+        "--freeze-coarse",
+        action="store_true",
+        help="frames: leave the levels at 4 x 4 as they are (60 %% of the weights)",
+    )
+    p.add_argument(
+        "--muon", action="store_true", help="frames: train matrices and convolutions by Muon"
+    )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")
     p.add_argument("--batch", type=int, default=None, help="pictures (or clips) a step")

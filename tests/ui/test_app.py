@@ -165,6 +165,17 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
     assert ">Recorded<" in view and not player.active and state is None
 
 
+def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    run = next(info.id for info in served.store.list() if info.recorded)
+    browser = {"token": ""}
+    first = tab.refresh(run, browser)
+    assert first[4].active
+    again = tab.tick(run, browser, first[5])
+    assert again[:2] == first[:2] and not again[4].active
+
+
 def test_presets_of_defences_without_weights_are_not_offered(served):
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions(), cells(read()))

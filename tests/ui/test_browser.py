@@ -51,7 +51,8 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[SimpleNa
     """The served app: tiny models, or the shipped ones where screens are wanted."""
     if not SCREENS:
         tiny = request.getfixturevalue("served")
-        yield SimpleNamespace(url=tiny.url, steps=5)
+        # Fewer steps can be over before the page has shown that they are under way.
+        yield SimpleNamespace(url=tiny.url, steps=30)
         return
     profile = get_profile("embedded")
     folder = tmp_path_factory.mktemp("screens")

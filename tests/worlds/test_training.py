@@ -14,6 +14,7 @@ from worlds.data import build
 from worlds.denoiser import (
     OWN_STEPS,
     Denoiser,
+    coarse_parts,
     denoising_loss,
     encode_poses,
     figure_weights,
@@ -41,21 +42,39 @@ def _descend(loop: TrainingLoop, module: nn.Module, steps: int) -> None:
             break
 
 
-def test_resumed_training_equals_uninterrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("muon", [False, True])
+def test_resumed_training_equals_uninterrupted(tmp_path: Path, muon: bool) -> None:
     torch.manual_seed(0)
     straight = nn.Linear(1, 1)
     broken = nn.Linear(1, 1)
     broken.load_state_dict(straight.state_dict())
-    _descend(_loop(tmp_path / "a", straight), straight, 20)
-    first = _loop(tmp_path / "b", broken)
+    _descend(_loop(tmp_path / "a", straight, muon=muon), straight, 20)
+    first = _loop(tmp_path / "b", broken, muon=muon)
     _descend(first, broken, 10)
     first.step += 1  # the break leaves the loop before it counts the step
     first.save()
     fresh = nn.Linear(1, 1)
-    second = _loop(tmp_path / "b", fresh, resume=True)
+    second = _loop(tmp_path / "b", fresh, resume=True, muon=muon)
     assert second.step == 10
     _descend(second, fresh, 10)
     assert torch.allclose(straight.weight, fresh.weight, atol=1e-4)
+
+
+def test_muon_trains_convolutions_as_matrices_and_leaves_tables_and_norms(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(4, 8), nn.Unflatten(1, (2, 2, 2)), nn.Conv2d(2, 6, 2))
+    before = [p.detach().clone() for p in net.parameters()]
+    loop = _loop(tmp_path, net, learning_rate=0.1, muon=True)
+    kinds = [type(optimizer).__name__ for optimizer, _ in loop._seen]
+    assert kinds == ["AdamW", "Muon", "AdamW"]
+    next(iter(loop))
+    loop.backward(net(torch.arange(4)).square().sum())
+    step = (net[2].weight.detach() - before[1] * (1 - 0.1 * 1e-3)).flatten(1)
+    # Orthogonalised: all directions that the four inputs span are moved about as far.
+    far = torch.linalg.svdvals(step)[:4] / (0.1 * 0.2 * 8**0.5)
+    assert far.min() > 0.6 and far.max() < 1.3
+    assert all((p != old).any() for p, old in zip(net.parameters(), before, strict=True))
+    assert all(p.grad is None for p in net.parameters())
 
 
 def test_resume_without_checkpoint_says_so(tmp_path: Path) -> None:
@@ -190,6 +209,20 @@ def test_latents_on_the_figure_weigh_more(tmp_path: Path) -> None:
     top, left = (rows.min() // 8 for rows in np.nonzero(data.mask(0)))
     assert weights[0, 0, top].max() == weights.max()
     assert weights[0, 0, :, left].max() == weights.max()
+
+
+def test_the_coarsest_level_is_what_works_at_the_end_of_the_way_down(denoiser: Denoiser) -> None:
+    coarse = {id(p) for part in coarse_parts(denoiser) for p in part.parameters()}
+    frozen = {
+        ".".join(name.split(".")[:2])
+        for name, p in denoiser.named_parameters()
+        if id(p) in coarse
+    }
+    assert frozen == {"unet.down_blocks", "unet.mid_block", "unet.up_blocks",
+                      "controlnet.down_blocks", "controlnet.mid_block"}  # fmt: skip
+    kept = {name for name, p in denoiser.named_parameters() if id(p) not in coarse}
+    for level in ("unet.down_blocks.1", "unet.up_blocks.1", "controlnet.down_blocks.1"):
+        assert any(name.startswith(level) for name in kept)
 
 
 def test_the_embedding_comes_back_after_an_error(denoiser: Denoiser) -> None:
