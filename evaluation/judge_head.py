@@ -72,7 +72,7 @@ class HeadConfig:
         seed: of the made replies and of the folds.
     """
 
-    penalty: float = 1.0
+    penalty: float = 2.0
     made_weight: float = 0.1
     embedding_scale: float = 0.5
     folds: int = 8
