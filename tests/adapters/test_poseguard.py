@@ -222,6 +222,9 @@ def test_batches_mix_the_kinds_and_hide_the_word(avatars):
     captions = [text for step in range(40) for text in source(step)["captions"]]
     empty, own = captions.count(""), sum(text in avatars_names(avatars) for text in captions)
     assert 0.12 < empty / len(captions) < 0.28 and 0.3 < own / len(captions) < 0.5
+    assert source.closest == [1]  # squatting is nearer to kneeling than waving is
+    plain = PoseGuardConfig(closest_share=1, text_drop=0, verb_swap=0)
+    assert AvatarFrames(avatars, latents, 2.0, plain)(3)["captions"][6:11] == ["squat"] * 5
     with pytest.raises(ValueError, match="has none that is other"):
         avatars.__dict__["meta"] = [avatars.meta[0], avatars.meta[1]]
         AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
