@@ -34,6 +34,8 @@ MAX_STEPS = 200
 """Longest attack that a visitor can start; a workshop's queue must move."""
 
 SHOWN_RUNS = 30
+"""Runs of others that are listed, besides the visitor's own and those under way."""
+
 
 REPLAY_SECONDS = 20.0
 """How long the replay of a run takes, however long the run did."""
@@ -295,11 +297,12 @@ def run_html(
         badge += '<span class="hf-badge plain">Recorded</span>'
     parts = [
         f'<div class="hf-runhead"><h3>{html.escape(run_title(config))}</h3>'
-        f"{badge}<small>{html.escape(facts)}</small></div>"
+        f"{badge}<small>{html.escape(facts)} · "
+        f'<a href="?run={html.escape(info["id"])}">link to this run</a></small></div>'
     ]
     if live and waiting > 0:
         parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one."))
-    elif live and not events:
+    elif live and not played(events, 1.0):
         parts.append(note("Loading the two models; the first probe comes before the first step."))
     if live or playing:
         parts.append(meter(found.step / steps if steps else 0.0, f"Step {found.step} of {steps}"))
@@ -476,10 +479,17 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         current: id of the run that is shown.
         token_hash: hash of the visitor's token, which marks their own runs.
     """
-    rows = []
-    for info in [info for info in infos if info.kind == "attack"][:SHOWN_RUNS]:
+    rows, others, left_out = [], 0, 0
+    for info in infos:
+        if info.kind != "attack":
+            continue
         mine = "yours" if info.owner_hash and info.owner_hash == token_hash else ""
         mine = "recorded" if info.recorded else mine
+        if mine != "yours" and info.status != "running":
+            others += 1
+            if others > SHOWN_RUNS:
+                left_out += 1
+                continue
         here = ' aria-current="true"' if info.id == current else ""
         config = info.config
         rows.append(
@@ -492,11 +502,13 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         )
     if not rows:
         return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")
+    words = f"{left_out} older ones are not listed; the Evidence tab opens the recorded ones."
+    more = note(words) if left_out else ""
     return (
         '<div class="hf-scroll"><table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
         '<th scope="col">What</th><th scope="col">Status</th><th scope="col">How</th>'
         '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>" + more
     )
 
 
@@ -661,11 +673,12 @@ class AttackTab:
         self.list.select(self.open, None, [self.shown, self.message], **QUIET).then(
             self.refresh, state, view, **QUIET
         )
-        self.timer.tick(self.tick, [*state, self.seen], view, **QUIET)
+        self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, state, view, **QUIET)
-        app.load(self.arrive, self.browser, [self.browser, self.shown, tabs], **QUIET).then(
+        arrived = [self.browser, self.shown, tabs, self.message]
+        app.load(self.arrive, self.browser, arrived, **QUIET).then(
             self.refresh, state, view, **QUIET
         ).then(self.estimate, settings, self.cost, **QUIET)
         self.try_it.click(self.hand_over, self.shown, [chat.arms, tabs], **QUIET)
@@ -679,28 +692,31 @@ class AttackTab:
             tabs: all tabs.
         """
 
-        def opened(event: gr.EventData) -> tuple[Any, str, Any]:
+        def opened(event: gr.EventData) -> tuple[Any, str, Any, Any]:
             if self._run(event.pick) is None:
-                return gr.skip(), note(f"Run {event.pick} is gone.", "warn"), gr.skip()
-            return event.pick, "", gr.Tabs(selected="attack")
+                gone = note(f"Run {event.pick} is gone.", "warn")
+                return gr.skip(), gone, gr.skip(), gr.skip()
+            return event.pick, "", gr.Tabs(selected="attack"), ""
 
-        runs.select(opened, None, [self.shown, message, tabs], **QUIET).success(
+        runs.select(opened, None, [self.shown, message, tabs, self.message], **QUIET).success(
             self.refresh, self._state, self._view, **QUIET
         ).then(None, None, None, js=_SHOW_RUN, **PRIVATE)
 
     def arrive(
         self, browser: dict[str, str], request: gr.Request
-    ) -> tuple[dict[str, str], str, Any]:
+    ) -> tuple[dict[str, str], str, Any, str]:
         """Give a new browser its token, and find the run to show: the link's, else the last one."""
         browser = dict(browser or {})
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
         linked = request.query_params.get("run", "")
         run = linked or browser.get("run", "")
         browser["run"] = browser.get("run", "")
+        found = self._run(run) is not None
         return (
             browser,
-            run if self._run(run) else "",
+            run if found else "",
             gr.Tabs(selected="attack") if linked else gr.skip(),
+            note("That run is gone.", "warn") if linked and not found else "",
         )
 
     def check_file(self, file: str | None, attack: str) -> str:
@@ -748,6 +764,8 @@ class AttackTab:
             stopped = self.engines.runner.stop(run_id, (browser or {}).get("token", ""))
         except NotReady as error:
             return note(told(error), "error")
+        if stopped and self.engines.store.get(run_id).info["status"] != "running":
+            return ""  # it had not begun; its badge says that it is stopped
         if stopped:
             return note("Stopping after the step that is under way.")
         return note("Only the browser that started a run can stop it.", "warn")
@@ -761,15 +779,22 @@ class AttackTab:
 
         A run that is over is drawn once more before the timer stops: two drawings that reach the
         page at nearly the same time can leave the former one there, and "Running" would stay.
+
+        Returns:
+            What `refresh` does, and the message below the buttons: what it said of a run that was
+            under way is out of date when the run is over.
         """
-        run = self._run(run_id)
-        if self._mark(run) != tuple(seen):
-            return self.refresh(run_id, browser)
+        run, seen = self._run(run_id), tuple(seen)
+        mark = self._mark(run)
+        if mark != seen:
+            over = seen[:2] == (run_id, "running") and mark[1:2] != ("running",)
+            return *self.refresh(run_id, browser), "" if over else gr.skip()
         if run is not None and run.info["status"] == "running":
             return gr.skip()
         view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser)
         # A replay that was started meanwhile goes on.
-        return view, listed, stop, try_it, gr.Timer(active=False), mark, *[gr.skip() for _ in play]
+        still = [gr.skip() for _ in play]
+        return view, listed, stop, try_it, gr.Timer(active=False), mark, *still, gr.skip()
 
     def refresh(self, run_id: str, browser: dict[str, str]) -> tuple:
         """Read the shown run and the list of runs anew."""

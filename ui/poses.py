@@ -173,21 +173,26 @@ def placed(clip: PoseClip, size: int, fit: bool) -> PoseClip:
 def _remarked(clip: PoseClip) -> PoseClip:
     """Add to a clip's notes what is missing of the person."""
     missing = clip.missing()
-    if not missing:
+    close = clip.face is not None and not clip.seen.any()  # a face and nothing else is asked for
+    if close or not missing:
         return clip
     return clip.with_notes(f"not in view: {', '.join(missing)}; the model is left free there")
 
 
 def for_player(clip: PoseClip, frames: int) -> list[list[list[float]]]:
-    """Return joints for the browser's player.
+    """Return joints, and a face's landmarks behind them, for the browser's player.
 
     Args:
         clip: any clip.
         frames: wanted number of frames.
 
     Returns:
-        [frames][18][x, y, seen], x and y as parts of the square frame, seen 0 or 1.
+        [frames][18 or 18 + 68][x, y, seen], x and y as parts of the square frame, seen 0 or 1.
     """
     square = clip.to_square(256).resample(frames)
     points = np.concatenate([square.keypoints / 256, square.seen[..., None]], -1)
+    if square.face is not None:
+        found = ~np.isnan(square.face[..., :1])
+        face = np.concatenate([np.where(found, square.face, 0) / 256, found], -1)
+        points = np.concatenate([points, face], 1)
     return np.round(points.astype(float), 4).tolist()

@@ -174,6 +174,9 @@ def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(ser
     assert first[4].active
     again = tab.tick(run, browser, first[5])
     assert again[:2] == first[:2] and not again[4].active
+    # What was said while it was under way goes when it is over; what is said of others stays.
+    assert tab.tick(run, browser, (run, "running", 1, 0))[-1] == ""
+    assert tab.tick(run, browser, ("another", "running", 1, 0))[-1] != ""
 
 
 def test_presets_of_defences_without_weights_are_not_offered(served):

@@ -17,6 +17,7 @@ from PIL import Image
 from adapters.attacks.base import ATTACKS, METHODS, AttackConfig
 from adapters.text import prompt_set
 from evaluation.evidence import cells, claims
+from evaluation.runs import RunInfo
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
 from pipelines.pose import PoseError, draw_clip, dump_openpose_json
@@ -41,6 +42,7 @@ def test_text_of_visitors_and_models_is_escaped():
         "verdicts": {"base": ["compliance", 0.9]},
     }
     info = {
+        "id": NASTY,
         "config": {"target": NASTY, "attack": NASTY, "target_undefended": "aligned"},
         "status": NASTY,
         "error": NASTY,
@@ -106,7 +108,7 @@ def test_a_smoothed_chart_says_so_and_a_diverged_line_is_seen():
 
 def test_a_run_is_told_in_counts_and_a_loss_that_is_no_number_is_seen():
     config = {"target_undefended": "aligned", "target": "sdd", "steps": 10}
-    info = {"config": config, "status": "stopped", "error": "", "created": "2026-01-01T00:00"}
+    info = {"id": "r", "config": config, "status": "stopped", "error": "", "created": "2026-01-01"}
 
     def probe(arm, step, harm):
         samples = [{"prompt": "p", "reply": f"{arm} {step}", "label": "refusal",
@@ -223,7 +225,7 @@ def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss
         reward = {} if name == "sft" else {"reward": -0.5, "length": 9.0}
         event = {"event": "step", "arm": "sdd", "step": 1, "loss": 2.5, "entropy": 0.75} | reward
         config = {"target_undefended": "aligned", "target": "sdd", "steps": 10, "attack": name}
-        info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+        info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
         return attack.run_html(info, [event])
 
     supervised, reinforced, mixed = map(drawn, ("sft", "grpo", "sft_grpo"))
@@ -238,7 +240,7 @@ def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss
 
 def test_the_skill_curve_is_drawn_where_skill_was_measured():
     config = {"target_undefended": "aligned", "target": "sdd", "steps": 4, "attack": "grpo_skill"}
-    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
     events = [
         {"event": "probe", "arm": arm, "step": step, "harm": 0.0, "ability": 0.5, "prompts": 8,
          "questions": 24, "skill": skill, "skills": 24}
@@ -266,7 +268,7 @@ def test_every_attack_has_a_name_and_every_preset_can_be_started():
 def test_each_way_of_training_has_its_rate_to_choose():
     assert set(METHODS.values()) <= set(attack.LEARNING_RATES)
     config = AttackConfig(method="full", steps=20).record()
-    info = {"config": config, "status": "running", "error": "", "created": "2026-01-01T00:00"}
+    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
     assert "20 steps at 3e-05, all weights" in attack.run_html(info, [])
     words = "Chat does not offer it"
     assert words in attack.run_html(info | {"status": "done"}, [])
@@ -352,7 +354,7 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
     ]  # fmt: skip
     assert attack.played(events, 0.5) == steps[:5]
     config = {"target_undefended": "aligned", "target": "sdd", "attack": "sft", "steps": 10}
-    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
     half = attack.run_html(info, attack.played(events, 0.5), playing=True)
     assert "Replay, recorded 2026-01-01" in half and 'aria-valuenow="50"' in half
     assert "Finished" not in half
@@ -361,9 +363,33 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
     assert "ecorded" not in attack.run_html(info, events)
 
 
+def test_a_run_that_has_only_begun_says_what_it_waits_for():
+    config = {"target": "sdd", "attack": "sft", "steps": 20}
+    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
+    begun = [{"event": "start", "arms": ["aligned", "sdd"]}]
+    assert "Loading the two models" in attack.run_html(info, begun)
+    probed = [*begun, {"event": "probe", "arm": "sdd", "step": 0, "harm": 0.0, "ability": 1.0}]
+    drawn = attack.run_html(info, probed)
+    assert "Loading" not in drawn and 'href="?run=r"' in drawn
+
+
+def test_own_runs_and_those_under_way_are_always_listed():
+    def run(number, owner="", status="done"):
+        return RunInfo(f"run{number:03}", "attack", "2026-01-01T00:00", "embedded", status, {}, "",
+                       owner, False)  # fmt: skip
+
+    runs = [run(n) for n in range(attack.SHOWN_RUNS + 5)]
+    runs += [run(900, "me"), run(901, status="running"), run(902)]
+    drawn = attack.runs_html(runs, "", "me")
+    listed = re.findall(r'data-pick="run(\d+)"', drawn)
+    assert len(listed) == attack.SHOWN_RUNS + 2 and listed[-2:] == ["900", "901"]
+    assert "6 older ones are not listed" in drawn
+    assert "not listed" not in attack.runs_html(runs[:3], "", "me")
+
+
 def test_runs_without_training_are_told_as_such():
     config = {"target_undefended": "aligned", "target": "sdd", "attack": "prefill", "steps": 1}
-    info = {"config": config, "status": "done", "error": "", "created": "2026-01-01T00:00"}
+    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
     drawn = attack.run_html(info, [])
     assert "Forced beginning · no training" in drawn and "steps at" not in drawn
 
@@ -685,3 +711,17 @@ def test_a_reply_can_be_copied_once_it_is_whole():
     assert drawn.count("<button") == 1  # not of the turn that is being written, nor of no reply
     assert f'data-copy="{label}" aria-label="{label}">Copy</button>' in drawn
     assert "button[data-copy]" in static("copy.js")
+
+
+def test_a_face_alone_is_shown_and_nothing_is_said_to_be_missing(tmp_path):
+    face = np.full((2, 68, 2), 100.0)
+    face[0, 5] = np.nan
+    clip = poses.PoseClip(np.zeros((2, 18, 2)), np.zeros((2, 18)), face, 256, 256)
+    shown_points = np.array(poses.for_player(clip, 2))
+    assert shown_points.shape == (2, 18 + 68, 3)
+    assert not shown_points[0, :18, 2].any()
+    assert shown_points[0, 18 + 4].tolist() == [0.3906, 0.3906, 1]
+    assert shown_points[0, 18 + 5, 2] == 0 and shown_points[1, 18 + 5, 2] == 1
+    file = tmp_path / "face.json"
+    file.write_text(dump_openpose_json(clip))
+    assert "not in view" not in " ".join(poses.read_pose(file).notes)

@@ -1,4 +1,5 @@
-// Keys that work on every tab: Esc stops what runs, Ctrl+Enter (Cmd+Enter) starts it.
+// Keys that work on every tab: Esc stops what runs, Ctrl+Enter (Cmd+Enter) starts it. An Esc that
+// closes a list of choices, or ends the input of a character, stops nothing.
 document.addEventListener('keydown', (event) => {
   if (document.querySelector('dialog[open]')) return;
   const press = (kind) => {
@@ -7,7 +8,8 @@ document.addEventListener('keydown', (event) => {
     }
     return false;
   };
-  if (event.key === 'Escape' && press('stop')) event.preventDefault();
+  const choosing = event.isComposing || event.target.closest?.('input[role=listbox]');
+  if (event.key === 'Escape' && !choosing && press('stop')) event.preventDefault();
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey) && press('go')) {
     event.preventDefault();
   }

@@ -19,8 +19,9 @@ const draw = (canvas, joints) => {
   });
   joints.forEach(([x, y, seen], i) => {
     if (!seen) return;
-    g.fillStyle = `rgb(${COLOURS[i].join(',')})`;
-    g.beginPath(); g.arc(x * size, y * size, size / 62, 0, 7); g.fill();
+    const joint = i < COLOURS.length;  // behind the joints come the landmarks of a face
+    g.fillStyle = joint ? `rgb(${COLOURS[i].join(',')})` : 'white';
+    g.beginPath(); g.arc(x * size, y * size, size / (joint ? 62 : 128), 0, 7); g.fill();
   });
 };
 const show = (index, force) => {
