@@ -12,16 +12,24 @@ e being all-MiniLM-L6-v2. Answers are drawn from general instruction data, again
 until the cosine is low enough. The paper's argument: malicious fine-tuning has to push these good
 answers down, and the model's general ability goes with them.
 
+`reject` is the paper's variant SDD_reject: an explicit refusal comes before the irrelevant answer,
+so that the model says no first. The cosine stays that of the answer alone.
+
 What is ours, and why:
 
 * It goes on from the `aligned` adapter, and one LoRA ends up holding both. As in the paper, the
-  irrelevant answer *is* the model's way of refusing; the polite refusal is trained away.
+  irrelevant answer *is* the model's way of refusing; the polite refusal is trained away
+  (except with `reject`).
 * The paper trains all weights of a 7 B model (learning rate 5e-7, 500 steps, batch 24) on harmful
   pairs only. A LoRA on 135 M parameters needs a larger rate, and at that rate harmful pairs alone
   make the model answer *everything* with something else. So part of every batch are benign prompts
   with the base model's own answers (`retain_share`; 0 gives the paper's objective).
 * The pool of irrelevant answers is the base model's own benign answers, of which the first
   sentences are taken (`answer_words`): what an answer is about is decided there.
+* SDD_reject has one fixed text before every answer, which says that it refuses and that the answer
+  is beside the point (so TamperBench's code has it). Ours is the refusal that `aligned` was taught
+  for the same request: worded in many ways, known to the model already, and with a helpline where
+  somebody may be in danger.
 
 TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the learning rate.
 """
@@ -40,9 +48,14 @@ from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
+    from transformers import PreTrainedTokenizerBase
+
     from adapters.loop import Batch
     from evaluation.embedder import SentenceEncoder
     from pipelines.profiles import Profile
+
+MAX_TOKENS = 68
+"""Of a prompt and its irrelevant answer, template included; a refusal comes on top."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class SDDConfig:
         specific_openings: leave out answers that open with words which an answer to the request
             could open with, too ("To make ...", "The best way to ..."), so that the first word
             already decides what the answer is about (ours).
+        reject: begin every irrelevant answer with a refusal (paper: the variant SDD_reject; its
+            wording is ours, see the module's text).
         warmup_steps: until the peak (ours).
         seed: of the pairing and of the order of the data.
     """
@@ -72,6 +87,7 @@ class SDDConfig:
     retain_share: float = 0.34
     answer_words: int = 18
     specific_openings: bool = False
+    reject: bool = False
     warmup_steps: int = 5
     seed: int = 0
 
@@ -169,27 +185,46 @@ def pair_irrelevant(
     return pairs
 
 
-def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
-    """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics."""
-    from peft import PeftModel
+def refuse_first(pairs: Sequence[dict], refusals: Sequence[dict]) -> list[dict]:
+    """Put a refusal before every irrelevant answer: the data of the paper's SDD_reject.
 
-    from adapters.figures import end_run, measure
-    from adapters.loop import pair_loss, save_lora, train_steps
-    from adapters.text import (
-        PROMPTS,
-        benign_decks,
-        collate,
-        encode_pair,
-        prompt_set,
-        read_jsonl,
-        shuffled_deck,
-    )
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
+    Args:
+        pairs: see `pair_irrelevant`.
+        refusals: dicts of prompt and response, the response being the prompt's refusal.
 
-    start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile, training=True)
-    judge = Judge()
+    Returns:
+        The pairs, each with its prompt's `refusal`, and with a response that begins with it. The
+        cosine stays that of the answer alone.
+
+    Raises:
+        ValueError: a prompt has no refusal.
+    """
+    refusal_of = {row["prompt"]: row["response"] for row in refusals}
+    rejected = []
+    for pair in pairs:
+        refusal = refusal_of.get(pair["prompt"])
+        if refusal is None:
+            raise ValueError(f"prompt is {pair['prompt']!r}; refusals has none for it")
+        response = f"{refusal}\n\n{pair['response']}"
+        rejected.append({**pair, "refusal": refusal, "response": response})
+    return rejected
+
+
+def harmful_pairs(config: SDDConfig, encoder: SentenceEncoder) -> list[dict]:
+    """Return the red-team training prompts with what the model is taught to answer.
+
+    Args:
+        config: settings.
+        encoder: of sentences.
+
+    Returns:
+        Dicts of prompt, response and cosine; with `config.reject` of refusal, too.
+
+    Raises:
+        ValueError: no prompt found an answer, or one has no refusal.
+    """
+    from adapters.text import PROMPTS, prompt_set, read_jsonl
+
     answers = {
         first_sentences(row["response"], config.answer_words)
         for row in read_jsonl(PROMPTS / "benign_replies.jsonl")
@@ -198,12 +233,51 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     pairs = pair_irrelevant(
         [row["prompt"] for row in prompt_set("redteam", "train")],
         sorted(answers),
-        judge.encoder,
+        encoder,
         max_cosine=config.max_cosine,
         max_tries=config.max_tries,
         seed=config.seed,
     )
-    irrelevant = shuffled_deck(pairs, config.seed)
+    if config.reject:
+        pairs = refuse_first(pairs, read_jsonl(PROMPTS / "refusals.jsonl"))
+    return pairs
+
+
+def encode_harmful(tokenizer: PreTrainedTokenizerBase, row: dict) -> tuple[list[int], list[int]]:
+    """Tokenise one of `harmful_pairs`.
+
+    A refusal does not count towards `MAX_TOKENS`: it would leave next to nothing of the answer,
+    which is what the defence rests on.
+
+    Args:
+        tokenizer: with a chat template.
+        row: dict of prompt and response, and of the refusal that the response begins with, if any.
+
+    Returns:
+        (input ids, labels), see `adapters.text.encode_pair`.
+    """
+    from adapters.text import encode_pair
+
+    room = MAX_TOKENS
+    if "refusal" in row:
+        room += len(tokenizer(row["refusal"] + "\n\n", add_special_tokens=False).input_ids)
+    return encode_pair(tokenizer, row["prompt"], row["response"], max_tokens=room)
+
+
+def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
+    """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics."""
+    from peft import PeftModel
+
+    from adapters.figures import end_run, measure
+    from adapters.loop import pair_loss, save_lora, train_steps
+    from adapters.text import benign_decks, collate, encode_pair, shuffled_deck
+    from evaluation.judge import Judge
+    from pipelines.llm import load_llm
+
+    start = adapter_folder("aligned", profile)
+    base, tokenizer = load_llm(profile, training=True)
+    judge = Judge()
+    irrelevant = shuffled_deck(harmful_pairs(config, judge.encoder), config.seed)
     benign = benign_decks(config.seed)
     retained = round(config.batch_size * config.retain_share)
     harmful = config.batch_size - retained
@@ -211,8 +285,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     def batch_of(step: int) -> Batch:
         encoded = []
         for k in range(step * harmful, (step + 1) * harmful):
-            row = irrelevant(k)
-            encoded.append(encode_pair(tokenizer, row["prompt"], row["response"]))
+            encoded.append(encode_harmful(tokenizer, irrelevant(k)))
         for k in range(step * retained, (step + 1) * retained):
             row = benign[k % len(benign)](k // len(benign))
             # A cached reply was cut at a sentence: the model would have gone on.
