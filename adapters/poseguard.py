@@ -697,6 +697,10 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     Frames and latents are those of ``python -m worlds.train`` where they are there, else they are
     made first (12,000 frames take some ten minutes on two cores).
 
+    Returns:
+        The figures of `measure`, ``steps_done``, and ``starts_from``: part of the model that was
+        trained on → SHA-256 of its weights.
+
     Raises:
         ValueError: the profile's model does not draw avatars.
         MissingWeights: the profile's model is not there.
@@ -713,6 +717,7 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
             "profile's model draws"
         )
     base = Base.load(profile)
+    parents = {"unet": weights_hash(Path(profile.animation.base) / "unet")}
     vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
 
     def source(name: str, count: int, seed: int) -> AvatarFrames:
@@ -722,19 +727,14 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
         return AvatarFrames(data, encode_set(vae, data), vae.config.scaling_factor, config)
 
     frames_of = source("frames", 12_000, 0)
-    weights = Path(profile.animation.base) / "unet"
-    run = RunStore(runs_dir()).create(
-        "train",
-        {"defence": CARD.name, **asdict(config)},
-        profile.name,
-        {"unet": weights_hash(weights)},
-    )
+    settings = {"defence": CARD.name, **asdict(config)}
+    run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
     model, done = fit(base, frames_of, config, options, run)
     held_out = source("frames-heldout", 600, HELD_OUT_SEED)
     sheet = options.out / "sheet.jpg"
     figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)
     run.finish("done" if done == config.steps else "stopped")
-    return {"steps_done": done, **figures}
+    return {"steps_done": done, "starts_from": parents, **figures}
 
 
 register(CARD, PoseGuardConfig, train)

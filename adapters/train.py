@@ -2,8 +2,9 @@
 
 Every field of the defence's config is an option (`--learning-rate 1e-4`); `--help` after the name
 shows them with their defaults. The adapter is written to assets/adapters/<defence>/ together with
-training.json: command, settings, versions, seconds, the hash of the adapter that it goes on from,
-and the figures measured on held-out prompts.
+training.json: command, settings, versions, seconds, the hash of what it goes on from (another
+defence's adapter, or what the trainer returns as `starts_from`), and the figures measured on
+held-out prompts.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     figures = defence.train(config, profile, options)
+    starts_from |= figures.pop("starts_from", {})
     weights = out / "adapter_model.safetensors"
     record = {
         "defence": argv[0],

@@ -35,6 +35,8 @@ _MAX_FPS = 240  # with MAX_SECONDS it bounds the work of one film
 _LARGEST_SIDE = 1280  # finding poses gains nothing from more, and 16 frames stay below 50 MB
 # First boxes of an ISO media file; old QuickTime files need not begin with "ftyp".
 _ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+# Brands of HEIC and AVIF, photos in the same boxes.
+_PHOTO_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Film:
                 limits; the message names what was found and the limit.
         """
         kind = _kind_of(path)
+        if not kind:
+            raise _unreadable(path)
         film = _open_gif(path) if kind == "gif" else _open_video(path)
         if film.seconds > MAX_SECONDS + 0.5 / film.fps:
             raise _too_long(path, f"plays for {film.seconds:.1f} s")
@@ -114,24 +118,35 @@ def is_film(path: Path) -> bool:
 
     Args:
         path: any file.
+
+    Raises:
+        PoseError: it is a HEIC or AVIF photo, which nothing here reads; the message says what to
+            save it as.
     """
     try:
         if _kind_of(path) == "video":
             return True
         with Image.open(path, formats=("GIF",)) as gif:
             return gif.n_frames > 1
-    except (PoseError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except PoseError:  # a ValueError too
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 
 
 def _kind_of(path: Path) -> str:
+    """Return ``gif``, ``video``, or nothing for any other file; refuse HEIC and AVIF photos."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[:4] == b"GIF8":
         return "gif"
+    if head[4:8] == b"ftyp" and head[8:] in _PHOTO_BRANDS:
+        raise PoseError(
+            f"{path.name} is a HEIC or AVIF picture, which cannot be read; save it as JPEG or PNG"
+        )
     if head[:4] == b"\x1a\x45\xdf\xa3" or head[4:8] in _ISO_BOXES:
         return "video"
-    raise _unreadable(path)
+    return ""
 
 
 def _open_video(path: Path) -> Film:
@@ -144,22 +159,25 @@ def _open_video(path: Path) -> Film:
     finally:
         capture.release()
     _check_size(path, width, height)
-    if fps > _MAX_FPS:
-        raise PoseError(f"{path.name} has {fps:.0f} frames/s; the limit is {_MAX_FPS}")
-    if fps > 0 and frames > 0:
+    # Where no header names the rate and frames come unevenly, as from a browser's recorder, FFmpeg
+    # may give that of the file's clock instead: 1000 a second.
+    if 0 < fps <= _MAX_FPS and frames > 0:
         return Film(path, "video", frames / fps, fps, width, height)
     return _measured(path, width, height)
 
 
 def _measured(path: Path, width: int, height: int) -> Film:
-    """Look at every frame's time, for a header that does not tell the length."""
+    """Look at every frame's time, for a header that tells no length or no likely rate."""
     last, count = 0.0, 0
     shots = _video_shots(path)
     for time, _ in shots:
         last, count = time, count + 1
         if time > MAX_SECONDS or count > MAX_SECONDS * _MAX_FPS:
             shots.close()
-            raise _too_long(path, f"is longer than {MAX_SECONDS:.0f} s")
+            found = f"is longer than {MAX_SECONDS:.0f} s"
+            if time <= MAX_SECONDS:
+                found = f"has more than {MAX_SECONDS * _MAX_FPS:.0f} frames"
+            raise _too_long(path, found)
     if not count:
         raise _unreadable(path)
     fps = (count - 1) / last if last > 0 else 1.0

@@ -124,6 +124,8 @@ class AnimateTab:
                         self.switches, self.strengths = [], []
                         # Of each guard that was not trained when the page was made: how to.
                         self.lacking: dict[str, gr.HTML] = {}
+                        # Of each other guard: why it cannot be used, should the model refuse it.
+                        self.refused: dict[str, gr.HTML] = {}
                         for name in self.guards:
                             self._guard(name)
                         if not self.guards:
@@ -217,7 +219,9 @@ class AnimateTab:
                 )
             )
             if missing:
-                self.lacking[name] = markup(note(f"{missing}, then restart the app", "warn"))
+                self.lacking[name] = markup(_why_not(missing))
+            else:
+                self.refused[name] = markup()
 
     def _wire(self) -> None:
         shown = [
@@ -251,6 +255,12 @@ class AnimateTab:
             ],
             **QUIET,
         )  # fmt: skip
+        if self.refused:
+            some = [self.guards.index(name) for name in self.refused]
+            fields = [field[at] for field in (self.switches, self.strengths) for at in some]
+            # At each opening of the page: only the loaded model tells which guards fit.
+            noted = [*fields, *self.refused.values()]
+            gr.on(None, self.leave_out, None, noted, queue=False, **QUIET)
         for button, text in self.examples:
             button.click(None, None, self.prompt, js=f"() => {json.dumps(text)}", **PRIVATE)
         self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
@@ -379,6 +389,20 @@ class AnimateTab:
             return gr.skip(), gr.skip(), *kept  # nothing to move, and a result would be gone
         return self._idle(self._pose(session, fit)), "", *_no_files()
 
+    def leave_out(self) -> list[Any]:
+        """Switch guards off that the model refused, and say why.
+
+        Returns:
+            Switches, then strengths, then notes of the guards that were there when the page was
+            made.
+        """
+        reasons = [self.engines.missing_adapter(name) for name in self.refused]
+        return [
+            *[gr.Checkbox(False, interactive=False) if why else gr.skip() for why in reasons],
+            *[gr.Slider(interactive=False) if why else gr.skip() for why in reasons],
+            *map(_why_not, reasons),
+        ]
+
     def load_settings(self, file: str, fit: bool, request: gr.Request) -> tuple:
         """Fill the form with the settings of a result; a wrong file changes nothing."""
         path = Path(file)
@@ -387,11 +411,8 @@ class AnimateTab:
         except results.SettingsError as error:
             rest = [gr.skip()] * (5 + 2 * len(self.guards) + len(self.lacking))
             return *_only(gr.skip()), note(told(error), "error"), *rest
-        # Those that were lacking are asked for anew: they may have been trained meanwhile.
-        here = [
-            name for name in self.guards
-            if name not in self.lacking or not self.engines.missing_adapter(name)
-        ]  # fmt: skip
+        # Asked anew: since the page was made some may have been trained, or refused by the model.
+        here = [name for name in self.guards if not self.engines.missing_adapter(name)]
         usable = {name: strength for name, strength in found.guards.items() if name in here}
         remarks = [
             f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
@@ -603,6 +624,11 @@ class AnimateTab:
     def _idle(self, pose: tuple[PoseClip, str], guarded: bool = True) -> dict[str, Any]:
         clip, title = pose
         return stage.idle(poses.for_player(clip, self.spec.frames), title, self.spec.fps, guarded)
+
+
+def _why_not(reason: str) -> str:
+    """Return the note beside a guard that cannot be used; nothing without a reason."""
+    return note(reason and f"{reason}, then restart the app", "warn")
 
 
 def _only(remark: Any, back: gr.Button | None = None) -> tuple:

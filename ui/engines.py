@@ -167,19 +167,22 @@ class Engines:
         self._attacked: dict[str, int] = {}
         self._attacked_lock = threading.Lock()
         self._guards_lock = threading.Lock()
+        self._unfit: dict[str, str] = {}  # guards that the model refused, and why
 
     def start(self) -> None:
         """Load everything in one background thread, the quickest first."""
         threading.Thread(target=self._load_all, name="holdfast-load", daemon=True).start()
 
     def status(self, *names: str) -> list[Part]:
-        """Return the parts, of those named, that are not ready, set-up first.
+        """Return the parts, of those named, that are not ready; before them set-up if it is not.
+
+        Once they are all ready, a set-up that failed is of no account.
 
         Args:
             names: any of ``chat``, ``judge``, ``animation``, ``runner``.
         """
-        parts = [self.setup, *(getattr(self, f"_{name}") for name in names)]
-        return [part for part in parts if part.state != "ready"]
+        parts = [part for name in names if (part := getattr(self, f"_{name}")).state != "ready"]
+        return [self.setup, *parts] if parts and self.setup.state != "ready" else parts
 
     @property
     def chat(self) -> ChatEngine:
@@ -292,14 +295,18 @@ class Engines:
             chat.remove_arm(arm)
 
     def missing_adapter(self, name: str) -> str:
-        """Return how to make a defence's adapter that is not there; nothing if it is there."""
+        """Return how to make a defence's adapter that is not there or, a guard's, does not fit.
+
+        Nothing if it can be used, as far as is known: whether a guard fits the model is seen when
+        it is added.
+        """
         from adapters import registry
 
         try:
             registry.adapter_folder(name, self.profile)
         except MissingWeights as error:
             return told(error)
-        return ""
+        return self._unfit.get(name, "")
 
     def _load_all(self) -> None:
         from adapters.attacks.runner import import_trainers
@@ -315,7 +322,13 @@ class Engines:
             def tell(message: str, fraction: float) -> None:
                 part.message, part.fraction = message, fraction
 
-            ensure(self.profile, tell)
+            try:
+                ensure(self.profile, tell)
+            except (RuntimeError, OSError) as error:
+                raise NotReady(
+                    "not everything could be fetched. Check the network, then run: "
+                    f"python -m pipelines.fetch --profile {self.profile.name}"
+                ) from error
         return True
 
     def _load_chat(self, part: Part) -> ChatEngine:
@@ -343,11 +356,19 @@ class Engines:
         from pipelines.animation import AnimationEngine
 
         engine = AnimationEngine(self.profile)
-        self._add_guards(engine, registry.defences())
+        for name in registry.defences():
+            try:
+                self._add_guards(engine, [name])
+            except ValueError:  # the guard's switch says why; all else works without it
+                traceback.print_exc()
         return engine
 
     def _add_guards(self, engine: AnimationEngine, names: Iterable[str]) -> None:
-        """Add those of the named guards that are trained and that the engine lacks."""
+        """Add those of the named guards that are trained and that the engine lacks.
+
+        Raises:
+            ValueError: one does not fit the model; those after it are not added.
+        """
         from adapters import registry
 
         known = {n for n, one in registry.defences().items() if one.card.pipeline == "animation"}
@@ -359,6 +380,13 @@ class Engines:
                     engine.add_guard(name, registry.adapter_folder(name, self.profile))
                 except MissingWeights:
                     continue  # the guard's switch says how to make it
+                except ValueError as error:
+                    self._unfit[name] = (
+                        f"{told(error)}. Train it anew with: python -m adapters.train {name} "
+                        f"--profile {self.profile.name}"
+                    )
+                    raise ValueError(self._unfit[name]) from error
+                self._unfit.pop(name, None)
 
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner

@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.lib.format import open_memmap
 
+from adapters import train as command
 from adapters.poseguard import POSE_CLASSES as CLASSES
 from adapters.poseguard import (
     AvatarFrames,
@@ -28,8 +29,9 @@ from adapters.poseguard import (
     train,
 )
 from adapters.registry import TrainOptions, get
-from evaluation.runs import RunStore
+from evaluation.runs import RunStore, weights_hash
 from pipelines.animation import AnimationEngine, PairResult
+from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip
 from pipelines.profiles import get_profile
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
@@ -270,3 +272,31 @@ def test_it_is_registered_and_refuses_a_model_that_draws_no_avatars(tmp_path):
     assert get("poseguard").card.pipeline == "animation"
     with pytest.raises(ValueError, match="profile is 'hub'"):
         train(PoseGuardConfig(), get_profile("hub"), options(tmp_path))
+
+
+def test_the_command_records_which_model_the_guard_was_trained_on(
+    folder, avatars, tmp_path, monkeypatch
+):
+    data = tmp_path / "checkpoints" / "data"
+    data.mkdir(parents=True)
+    for name in ("frames", "frames-heldout"):
+        (data / name).symlink_to(avatars.folder)
+    monkeypatch.setattr("adapters.poseguard.REPO", tmp_path)
+    monkeypatch.setattr("worlds.denoiser.GRID", 16)  # of the tiny autoencoder
+    monkeypatch.setattr("adapters.train.get_profile", lambda name: tiny_profile(folder))
+    for module in ("train", "poseguard"):
+        monkeypatch.setattr(f"adapters.{module}.runs_dir", lambda: tmp_path / "runs")
+    command.main(f"poseguard --steps 1 --batch-size 4 --out {tmp_path / 'out'}".split())
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert record["starts_from"] == {"unet": weights_hash(folder / "unet")}
+    assert record["figures"]["steps_done"] == 1 and "starts_from" not in record["figures"]
+
+
+def test_the_shipped_guard_was_trained_on_the_shipped_model():
+    record = json.loads((ASSETS / "adapters" / "poseguard" / "training.json").read_text())
+    trained_on = record.get("starts_from", {}).get("unet")
+    if trained_on is None:
+        pytest.skip("the shipped guard was trained before its model was recorded")
+    assert trained_on == weights_hash(ASSETS / "avatar-sd" / "unet"), (
+        "train it anew: python -m adapters.train poseguard"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -38,6 +39,19 @@ def as_webm(source: Path, target: Path, header: bool) -> Path:
     return target
 
 
+def as_recorded(source: Path, target: Path) -> Path:
+    """Encode as a browser records: frames come unevenly, and no header names rate or length."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(source)]
+    command += ["-vf", r"settb=1/1000,setpts=PTS+mod(N*N*7\,29)", "-fps_mode", "vfr"]
+    command += ["-enc_time_base", "1/1000", "-c:v", "libvpx", "-b:v", "2M"]
+    command += ["-deadline", "realtime", "-f", "webm", "-"]
+    webm = subprocess.run(command, check=True, capture_output=True).stdout
+    rate = webm.index(b"\x23\xe3\x83\x84")  # DefaultDuration with 4 bytes of content
+    void = b"\xec\x86" + bytes(6)  # an element of the same length that says nothing
+    target.write_bytes(webm[:rate] + void + webm[rate + 8 :])
+    return target
+
+
 @pytest.fixture(scope="module")
 def mp4(tmp_path_factory) -> Path:
     return write_mp4(steps(46), tmp_path_factory.mktemp("films") / "steps.mp4", 15)
@@ -57,6 +71,34 @@ def test_webm_is_read_with_and_without_a_length_in_its_header(mp4, tmp_path, hea
     assert film.seconds == pytest.approx(46 / 15, abs=0.02)
     found = np.array(numbers(list(film.sample(16))))
     assert np.abs(found - np.arange(0, 46, 3)).max() <= 1
+
+
+def test_a_browser_s_recording_is_measured_where_its_rate_is_told_wrong(mp4, tmp_path):
+    path = as_recorded(mp4, tmp_path / "recorded.webm")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    told = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    assert told[0] == 1000 and told[1] < 0  # else this file tests nothing
+    film = Film.open(path)
+    assert film.seconds == pytest.approx(46 / 15, abs=0.06)
+    assert film.fps == pytest.approx(15, abs=0.3)
+    found = np.array(numbers(list(film.sample(16))))
+    assert np.abs(found - np.arange(0, 46, 3)).max() <= 1
+
+
+def test_slow_motion_is_read_up_to_a_number_of_frames(tmp_path):
+    def made(count: int) -> Path:
+        path = tmp_path / f"{count}.mp4"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-f", "lavfi"]
+        command += ["-i", "color=size=64x64:rate=480", "-frames:v", str(count), str(path)]
+        subprocess.run(command, check=True)
+        return path
+
+    film = Film.open(made(48))
+    assert film.seconds == pytest.approx(0.1, abs=0.002)
+    assert len(list(film.sample(16))) == 16
+    with pytest.raises(PoseError, match="4801.mp4 has more than 4800 frames; the limit is 20 s"):
+        Film.open(made(4801))
 
 
 def test_a_gif_is_sampled_by_its_own_pauses(tmp_path):
@@ -133,3 +175,12 @@ def test_films_are_told_from_pictures_by_content(mp4, tmp_path):
     Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "picture.mp4", "PNG")
     for name in ("still.gif", "picture.mp4"):
         assert not is_film(tmp_path / name)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"avif"])
+def test_a_phone_s_photo_is_refused_with_what_to_save_it_as(tmp_path, brand):
+    path = tmp_path / "IMG_1.HEIC"
+    path.write_bytes(b"\x00\x00\x00\x18ftyp" + brand + b"\x00\x00\x00\x00mif1heic")
+    for look in (is_film, Film.open):
+        with pytest.raises(PoseError, match="IMG_1.HEIC is a HEIC or AVIF .* save it as JPEG"):
+            look(path)
