@@ -725,3 +725,11 @@ def test_a_face_alone_is_shown_and_nothing_is_said_to_be_missing(tmp_path):
     file = tmp_path / "face.json"
     file.write_text(dump_openpose_json(clip))
     assert "not in view" not in " ".join(poses.read_pose(file).notes)
+
+
+def test_the_table_says_what_was_not_measured(tmp_path):
+    ends = {("sdd", "sft"): (BROKEN, (0.8, 0.4)), ("seam", "grpo"): (BROKEN,) * 2}
+    table = tiny_table(tmp_path, ends)
+    words = shown.gaps(cells(table))
+    assert "Supervised on SEAM" in words and "Abliteration;" in words
+    assert "Abliteration on" not in words and "training of all weights" in words
