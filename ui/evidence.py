@@ -310,5 +310,6 @@ def _measured(found: Sequence[Cell]) -> str:
         f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
         "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
         f"questions alone. {escape(evidence.former_words(found) + gaps(found))}"
-        "What holds or breaks here is evidence about these models, not about the larger ones of the papers.</p>"
+        "What holds or breaks here is evidence about these models, not about the larger ones of "
+        "the papers.</p>"
     )
