@@ -3,10 +3,16 @@
 ``python -m evaluation.chat --arm sdd --prompts prompts.txt`` prints one JSON object a line, in the
 order of the file: arm, attack, run, prompt, reply, verdict, confidence.
 
-``--attack prefill`` and ``--attack abliteration`` need no training. Any other attack is one that
-has been mounted before: its weights are those of the newest finished run of that attack, or of the
-run that ``--run`` names, be they a LoRA or all of the model's. A run's weights can be prefilled and
-abliterated as well.
+``--attack prefill`` and ``--attack abliteration`` need no training. With any other attack the
+weights of its newest finished run answer, be they a LoRA or all of the model's. Its steps and its
+learning rate may be any, and are told on stderr; but it must have used the built-in data, and have
+started from the base model and the arm as they are now. Where no such run holds weights, as on a
+fresh clone (the runs that ship hold none), the attack is mounted first, on this arm alone, with the
+settings of the stress test (`evaluation.stress.defaults`) and seed 0. That takes minutes, is told
+on stderr too, and is kept among the stress test's runs for the next time.
+
+``--run`` names a run instead, and then any that has ended will do. A run's weights can be prefilled
+and abliterated as well.
 
 Nothing imports this module but other commands: it needs `adapters`, which need `evaluation.judge`.
 """
@@ -14,6 +20,7 @@ Nothing imports this module but other commands: it needs `adapters`, which need 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -24,11 +31,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapters import registry
 from adapters.attacks.abliteration import AbliterationConfig, abliterate
-from adapters.attacks.base import BASE_ARM
+from adapters.attacks.base import ATTACKS, BASE_ARM, AttackConfig
+from adapters.attacks.data import sources
 from adapters.attacks.prefill import PREFIX
+from adapters.attacks.runner import AttackRunner
+from evaluation.evidence import UNDEFENDED
 from evaluation.judge import Judge
-from evaluation.runs import Run, RunStore
-from pipelines.fetch import MissingWeights
+from evaluation.runs import Run, RunStore, weights_hash
+from pipelines.fetch import MissingWeights, llm_folder
 from pipelines.llm import conversation_ids, generate_replies, load_arm
 from pipelines.paths import runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
@@ -45,6 +55,11 @@ STRESS_RUNS = "stress"
 """Name of the folder, among the runs, that the stress test's are in (`evaluation.stress`)."""
 
 BATCH = 16  # prompts answered at once
+TELL_SECONDS = 5.0  # between two looks at how far an attack has come
+
+
+class AttackFailed(RuntimeError):
+    """An attack that was to be mounted first did not get to its end."""
 
 
 @dataclass(frozen=True)
@@ -122,34 +137,18 @@ def arm_folder(arm: str, profile: Profile) -> Path | None:
 def attacked_run(
     stores: Sequence[RunStore], profile: Profile, arm: str, attack: str, run: str
 ) -> Run:
-    """Find the run whose weights an attacked arm has.
+    """Find the run that a visitor named, whose weights an attacked arm has.
 
     Args:
         stores: of the runs; where an id is in several, the first one's counts.
         profile: the run must be of its models.
         arm: whose weights are wanted.
         attack: name of a trained attack; "": whichever the run is of.
-        run: its id or its folder; "": the newest finished one that holds the arm's weights.
+        run: its id or its folder.
 
     Raises:
         ValueError: there is no such run, it has not ended, or it holds no weights of the arm.
     """
-    if not run:
-        listed = [(info, store) for store in stores for info in store.list()]
-        for info, store in sorted(listed, key=lambda pair: pair[0].created, reverse=True):
-            found = store.get(info.id)
-            if (
-                info.config.get("attack") == attack
-                and info.profile == profile.name
-                and info.status == "done"
-                and arm in found.weights()
-            ):
-                return found
-        raise ValueError(
-            f"attack is {attack!r}, which needs no run only for {' and '.join(UNTRAINED)}; no "
-            f"finished run of it holds weights of {arm!r}. Mount it in the Attack tab or with "
-            "python -m evaluation.stress llm, or name a run with --run"
-        )
     folder = Path(run)
     if (folder / "run.json").is_file():
         found = Run(folder)
@@ -166,6 +165,104 @@ def attacked_run(
         held = ", ".join(found.weights()) or "none"
         raise ValueError(f"run {found.id} holds no weights of {arm!r}; it holds: {held}")
     return found
+
+
+def newest_run(
+    stores: Sequence[RunStore], profile: Profile, arm: str, attack: str
+) -> Run | None:
+    """Find the newest finished run of a trained attack that says what it does to an arm of today.
+
+    Its settings may be any, but the data is the built-in one of today, and so are the base model
+    and the arm that it started from.
+
+    Args:
+        stores: of the runs.
+        profile: the run must be of its models.
+        arm: whose weights the run must hold.
+        attack: one of `ATTACKS`.
+
+    Returns:
+        The run; None if there is none.
+
+    Raises:
+        ValueError: there is no such attack or arm.
+        MissingWeights: the base model has not been fetched, or the arm not been trained.
+    """
+    wanted = _parents(profile, arm, attack)
+    listed = [(info, store) for store in stores for info in store.list()]
+    for info, store in sorted(listed, key=lambda pair: pair[0].created, reverse=True):
+        asked = {"attack": attack, "data": "builtin"}.items() <= info.config.items()
+        if not asked or info.profile != profile.name or info.status != "done":
+            continue
+        found = store.get(info.id)
+        if arm in found.weights() and wanted.items() <= found.info["parents"].items():
+            return found
+    return None
+
+
+def _parents(profile: Profile, arm: str, attack: str) -> dict[str, str]:
+    """Return the hashes that a run of an attack on an arm records if it is started today."""
+    parents = {BASE_ARM: weights_hash(llm_folder(profile))}
+    if folder := arm_folder(arm, profile):
+        parents[arm] = weights_hash(folder)
+    digest = hashlib.sha256()
+    for path in sources(AttackConfig(attack=attack)):  # as `AttackRunner` does
+        digest.update(path.read_bytes())
+    return parents | {"data": digest.hexdigest()}
+
+
+def mount(profile: Profile, store: RunStore, arm: str, attack: str) -> Run:
+    """Mount a trained attack on one arm, with the stress test's settings, and wait for its end.
+
+    How far it has come is told on stderr.
+
+    Args:
+        profile: which models.
+        store: where the run is kept.
+        arm: which is attacked.
+        attack: one of `ATTACKS`.
+
+    Returns:
+        The run, which holds the arm's weights.
+
+    Raises:
+        AttackFailed: it broke off.
+        ValueError: there is no such attack or arm.
+        MissingWeights: the base model has not been fetched, or the arm not been trained.
+    """
+    # Not above: the stress test imports this module.
+    from evaluation import stress
+
+    # The settings name two arms. What one of them becomes does not depend on the other, which is
+    # not attacked here.
+    other = UNDEFENDED if arm != UNDEFENDED else BASE_ARM
+    config = AttackConfig(other, arm, attack, **stress.defaults(attack))
+    runner = AttackRunner(profile, store)
+    run = store.get(runner.start(config, "evaluation.chat", arms=[arm]))
+    _tell(f"mounting {attack} on {arm} first: {_settings(run)}; it is kept as run {run.id}")
+    told = 0
+    while not runner.wait(run.id, TELL_SECONDS):
+        step = max((event.get("step", 0) for event in run.events()), default=0)
+        if step > told:
+            told = step
+            _tell(f"  step {step} of {config.steps}")
+    info = run.info
+    if info["status"] != "done":
+        raise AttackFailed(f"run {run.id} {info['status']}: {info['error']}")
+    return run
+
+
+def _settings(run: Run) -> str:
+    config = run.info["config"]
+    weights = "all weights" if config["method"] == "full" else "a LoRA"
+    return (
+        f"{config['steps']} steps at {config['learning_rate']:g} on {weights}, "
+        f"seed {config['seed']}"
+    )
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # stdout is for the replies
 
 
 def _by_id(stores: Sequence[RunStore], run_id: str) -> Run:
@@ -202,9 +299,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--prompts", type=Path, required=True, metavar="FILE",
                    help="UTF-8 text, one prompt a line")
     p.add_argument("--attack", default="", metavar="NAME",
-                   help=f"{', '.join(UNTRAINED)}, or an attack that a finished run is of")
+                   help=f"{', '.join(UNTRAINED)}, or a trained one, which is mounted first, in "
+                        f"minutes, unless a finished run of it fits: {', '.join(ATTACKS)}")
     p.add_argument("--run", default="", metavar="ID",
-                   help="a finished attack, by its id or its folder, whose weights answer")
+                   help="an attack that has ended, by its id or its folder, whose weights answer")
     p.add_argument("--max-new-tokens", type=int, default=64)
     p.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
     p.add_argument("--seed", type=int, default=0, help="of the sampling and of abliteration")
@@ -225,9 +323,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         weights = arm_folder(args.arm, profile)
         trained = "" if args.attack in UNTRAINED else args.attack
         run = None
-        if args.run or trained:
-            stores = [RunStore(runs_dir()), RunStore(runs_dir() / STRESS_RUNS)]
+        stores = [RunStore(runs_dir()), RunStore(runs_dir() / STRESS_RUNS)]
+        if args.run:
             run = attacked_run(stores, profile, args.arm, trained, args.run)
+        elif trained:
+            if trained not in ATTACKS:
+                raise ValueError(
+                    f"attack is {trained!r}; no finished run of it holds weights of {args.arm!r}, "
+                    f"and only these can be mounted: {', '.join((*UNTRAINED, *ATTACKS))}"
+                )
+            run = newest_run(stores, profile, args.arm, trained)
+            if run is None:
+                # Not among the page's own runs, where both arms are expected.
+                run = mount(profile, stores[1], args.arm, trained)
+            else:
+                _tell(f"run {run.id} answers: {trained}, {_settings(run)}")
+        if run is not None:
             weights = run.weights()[args.arm]
         attack = args.attack or (run.info["config"].get("attack") if run else None)
         judge = Judge()
@@ -240,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )  # fmt: skip
             except ValueError as error:
                 raise ValueError(f"prompt {number}: {error}") from None
-    except (ValueError, MissingWeights) as error:
+    except (ValueError, MissingWeights, AttackFailed) as error:
         sys.exit(str(error))
     for start in range(0, len(prompts), BATCH):
         asked = prompts[start : start + BATCH]

@@ -26,7 +26,7 @@ from ui.engines import (
     with_strength,
 )
 from ui.markup import empty, note, verdict_badge
-from ui.session import Sessions
+from ui.session import Session, Sessions
 from ui.theme import static
 
 MAX_ARMS = 3
@@ -167,6 +167,32 @@ class Conversation:
         return list(found.values())
 
 
+@dataclass
+class Question:
+    """What a visitor has asked, from then until it is answered.
+
+    Attributes:
+        conversation: which arms answer, and what was said before.
+        message: the visitor's text.
+        turns: what the page goes back to if there is no answer; with Regenerate one turn more than
+            the conversation has.
+        temperature: as for `answer`.
+        seed: as for `answer`.
+        prefill: as for `answer`.
+        again: whether Regenerate was pressed, and so the message did not come from the box.
+        begun: whether it is being answered; before that it waits for its turn.
+    """
+
+    conversation: Conversation
+    message: str
+    turns: list[Turn]
+    temperature: float
+    seed: int
+    prefill: str = ""
+    again: bool = False
+    begun: bool = False
+
+
 def answer(
     engines: Engines,
     conversation: Conversation,
@@ -236,12 +262,13 @@ def begun(message: str, arms: Sequence[str], prefill: str = "") -> Turn:
     return turn | {"prefill": prefill} if prefill else turn
 
 
-def talk_html(turns: Sequence[Turn], busy: bool = False) -> str:
+def talk_html(turns: Sequence[Turn], busy: bool = False, waiting: bool = False) -> str:
     """Draw a conversation: each prompt, and under it one column an arm. All text is escaped.
 
     Args:
         turns: the exchanges, oldest first.
         busy: whether the last one is being written.
+        waiting: whether it is not begun yet, because the model answers others.
     """
     if not turns:
         return empty(
@@ -254,7 +281,7 @@ def talk_html(turns: Sequence[Turn], busy: bool = False) -> str:
     drawn = []
     for number, turn in enumerate(turns):
         live = busy and number == len(turns) - 1
-        columns = "".join(_column(turn, arm, live) for arm in turn["replies"])
+        columns = "".join(_column(turn, arm, live, waiting) for arm in turn["replies"])
         drawn.append(
             f'<article class="hf-turn"><div class="hf-ask">{html.escape(turn["prompt"])}</div>'
             f"{_forced(turn)}"
@@ -270,10 +297,12 @@ def _forced(turn: Turn) -> str:
     return f'<p class="hf-small">Beginning forced on every reply: <b>{words}</b></p>'
 
 
-def _column(turn: Turn, arm: str, live: bool) -> str:
+def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
     reply, verdict = turn["replies"][arm], turn.get("verdicts", {}).get(arm)
     badge = verdict_badge(*verdict, asks_for_harm(turn["prompt"])) if verdict else ""
     caret = '<span class="hf-caret" aria-hidden="true"></span>' if live and not verdict else ""
+    if live and waiting:
+        caret = f'<span class="hf-small">Waiting for the model </span>{caret}'
     title, forced = html.escape(arm_title(arm)), turn.get("prefill", "")
     text = html.escape(reply)
     if forced and reply:
@@ -398,97 +427,175 @@ class ChatTab:
             self.turns, self.talk, self.message, self.box, self.seed,
             self.send, self.stop, self.regenerate,
         ]  # fmt: skip
-        # One event for all three: while a reply is under way, Gradio lets none of them begin
-        # another.
+        # Two events: the first is done at once, also while the model answers two others. A reply
+        # whose question was taken back keeps its place in the queue and answers what waits when its
+        # turn comes. "always_last": one that is asked just as it ends gets a reply of its own.
         gr.on(
-            [self.send.click, self.box.submit, self.regenerate.click], self.reply, inputs, outputs,
-            concurrency_id="chat", concurrency_limit=2, **QUIET,
+            [self.send.click, self.box.submit, self.regenerate.click], self.ask, inputs, outputs,
+            queue=False, **QUIET,
+        ).success(
+            self.reply, None, outputs, concurrency_id="chat", concurrency_limit=2,
+            trigger_mode="always_last", **QUIET,
         )  # fmt: skip
         self.arms.change(
             place_strengths, [self.arms, self.placed, *self.strengths],
             [self.placed, *self.strengths], **QUIET,
         )  # fmt: skip
-        self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
+        buttons = [self.send, self.stop, self.regenerate]
+        self.stop.click(
+            self.stop_now, self.box, [self.talk, self.message, self.box, *buttons],
+            queue=False, **QUIET,
+        )  # fmt: skip
         self.clear.click(
-            self.start_anew, None, [self.turns, self.talk, self.message, self.regenerate],
+            self.start_anew, None, [self.turns, self.talk, self.message, *buttons],
             queue=False, **QUIET,
         )  # fmt: skip
         for button, text in self.examples:
             button.click(None, None, self.box, js=f"() => {json.dumps(text)}", **PRIVATE)
 
-    def reply(
+    def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,
         system: str, prefill: str, first: float, second: float, third: float,
         event: gr.EventData, request: gr.Request,
-    ) -> Iterator[tuple]:  # fmt: skip
-        """Answer with every chosen arm, token by token.
+    ) -> tuple:  # fmt: skip
+        """Take a question at once, draw it as waiting for its turn, and make Stop work.
 
-        Regenerate asks the last message again, in place of the last turn, and leaves alone what
-        is being written in the box. If it fails, the last turn stays.
+        While another one is waiting or being answered nothing happens, and what is in the box
+        stays. Regenerate asks the last message again, in place of the last turn, and leaves alone
+        what is being written in the box.
 
         The last three numbers are the strengths of the arms, in their order.
         """
         session = self.sessions.of(request)
-        session.stop_chat.clear()
-        epoch = session.chat_epoch
+        if session.asked is not None:
+            return _unchanged()
         message, prefill, seed = (message or "").strip(), (prefill or "").strip(), int(seed or 0)
-        earlier, emptied, unsent, seed_used = turns, "", message, gr.skip()
+        earlier, emptied, seed_used = turns, "", gr.skip()
         # By its id: the event's target is the session's copy of the button.
-        if turns and event.target.elem_id == _REGENERATE:
+        again = bool(turns) and event.target.elem_id == _REGENERATE
+        if again:
             *earlier, last = turns
-            message, emptied, unsent = last["prompt"], gr.skip(), gr.skip()
+            message, emptied = last["prompt"], gr.skip()
             if temperature > 0:
                 seed = seed_used = seed + 1
         problem = "" if message else "Write a message first."
         if not 1 <= len(arms) <= MAX_ARMS:
             problem = f"{len(arms)} answerers chosen; choose one to {MAX_ARMS}."
         if problem:
-            yield turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
-            return
+            unsent = gr.skip() if again else message
+            return turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
         arms = [
             arm if arm == "base" else with_strength(arm, strength)
             for arm, strength in zip(arms, (first, second, third), strict=False)
         ]
-        conversation = Conversation(earlier, (system or "").strip(), arms)
-        turn = begun(message, arms, prefill)
+        session.stop_chat.clear()
+        session.asked = Question(
+            Conversation(earlier, (system or "").strip(), arms), message, turns,
+            float(temperature), seed, prefill, again,
+        )  # fmt: skip
+        talk = talk_html([*earlier, begun(message, arms, prefill)], busy=True, waiting=True)
         busy = (gr.Button(interactive=on) for on in (False, True, False))
-        yield turns, talk_html([*earlier, turn], busy=True), "", emptied, seed_used, *busy
+        return turns, talk, "", emptied, seed_used, *busy
+
+    def reply(self, request: gr.Request) -> Iterator[tuple]:
+        """Answer the session's question with every chosen arm, token by token.
+
+        If that fails, the conversation stays as it was. A question that was stopped or cleared
+        while it waited is there no more, and nothing happens.
+        """
+        session = self.sessions.of(request)
+        asked = _begin(session)
+        if asked is None:
+            yield _unchanged()  # without a word Gradio would empty what the event may write to
+            return
+        conversation, turns, problem = asked.conversation, asked.turns, ""
+        unsent = gr.skip() if asked.again else asked.message
+        turn = begun(asked.message, conversation.arms, asked.prefill)
         try:
+            yield _drawn([*conversation.turns, turn])
             with closing(answer(
-                self.engines, conversation, message, temperature=float(temperature),
-                seed=seed, should_stop=session.stop_chat.is_set, prefill=prefill,
+                self.engines, conversation, asked.message, temperature=asked.temperature,
+                seed=asked.seed, should_stop=session.stop_chat.is_set, prefill=asked.prefill,
             )) as written:  # fmt: skip
                 for turn in written:
-                    if session.chat_epoch != epoch:
+                    if session.asked is not asked:
                         break
-                    talk = talk_html([*earlier, turn], busy=True)
-                    yield turns, talk, *[gr.skip()] * 6
+                    yield _drawn([*conversation.turns, turn])
         except (NotReady, KeyError, ValueError) as error:
             problem = told(error)
         except Exception as error:  # whatever it was, the page must be usable again
             traceback.print_exc()
             problem = f"The answers broke off: {told(error)}"
-        if session.chat_epoch != epoch:
+        finally:
+            # Before the page is told that it may ask again, and also if there is no page any more.
+            wanted = _end(session, asked)
+        if not wanted:
             # Cleared meanwhile: said once more, because what was on its way to the page may have
-            # come after the clearing.
-            yield [], talk_html([]), "", gr.skip(), gr.skip(), *_idle([])
+            # come after the clearing. Not if another question stands there already.
+            if session.asked is None:
+                yield [], talk_html([]), "", gr.skip(), gr.skip(), *_idle([])
         elif problem:
             yield turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
         else:
-            turns = [*earlier, turn]
+            turns = [*conversation.turns, turn]
             yield turns, talk_html(turns), "", gr.skip(), gr.skip(), *_idle(turns)
 
-    def stop_now(self, request: gr.Request) -> gr.Button:
-        """End this session's replies after the token they are at."""
-        self.sessions.of(request).stop_chat.set()
-        return gr.Button(interactive=False)
+    def stop_now(self, draft: str, request: gr.Request) -> tuple:
+        """End this session's replies after the token they are at, or take back what waits.
 
-    def start_anew(self, request: gr.Request) -> tuple[list, str, str, gr.Button]:
-        """Forget the conversation, and what a reply under way would add to it."""
+        A message that is taken back returns to the box, unless something else was written there.
+        """
         session = self.sessions.of(request)
-        session.chat_epoch += 1
+        with session.lock:
+            asked = session.asked
+            if asked is not None and not asked.begun:
+                session.asked = None
+        if asked is None:  # over by now, or lost with the connection
+            ready = (gr.Button(interactive=True), gr.Button(interactive=False))
+            return *[gr.skip()] * 3, *ready, gr.skip()
+        if asked.begun:
+            session.stop_chat.set()
+            return *[gr.skip()] * 4, gr.Button(interactive=False), gr.skip()
+        returned = gr.skip() if asked.again or (draft or "").strip() else asked.message
+        remark = note("Stopped before it was asked.")
+        return talk_html(asked.turns), remark, returned, *_idle(asked.turns)
+
+    def start_anew(self, request: gr.Request) -> tuple:
+        """Forget the conversation, what waits, and what a reply under way would add."""
+        session = self.sessions.of(request)
+        with session.lock:
+            session.asked = None
         session.stop_chat.set()
-        return [], talk_html([]), "", gr.Button(interactive=False)
+        return [], talk_html([]), "", *_idle([])
+
+
+def _unchanged() -> tuple:
+    """Return the outputs of `ChatTab.ask` and `ChatTab.reply` where the page stays as it is."""
+    return (gr.skip(),) * 8
+
+
+def _begin(session: Session) -> Question | None:
+    """Take up the question that waits; None if there is none, or it was taken up already."""
+    with session.lock:
+        asked = session.asked
+        if asked is None or asked.begun:
+            return None
+        asked.begun = True
+        return asked
+
+
+def _end(session: Session, asked: Question) -> bool:
+    """Let the session ask again; return whether its question was still this one."""
+    with session.lock:
+        if session.asked is not asked:
+            return False
+        session.asked = None
+        return True
+
+
+def _drawn(turns: Sequence[Turn]) -> tuple:
+    """Return the outputs of `ChatTab.reply` while the last turn is being written."""
+    return gr.skip(), talk_html(turns, busy=True), *[gr.skip()] * 6
 
 
 def _idle(turns: Sequence[Turn]) -> list[gr.Button]:

@@ -18,6 +18,7 @@ import gradio as gr
 
 if TYPE_CHECKING:
     from pipelines.pose import PoseClip
+    from ui.chat import Question
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Session:
         reading: which upload is being read; another value ends the one that finds it changed.
         stop_animation: set to end the session's animation after the current step.
         stop_chat: set to end the session's replies after the current token.
-        chat_epoch: how often the conversation was cleared; a reply that finds it changed shows
-            nothing more.
+        asked: the question of Chat that waits or is being answered; a reply that finds another one,
+            or none, shows nothing more.
+        lock: held while `asked` is taken up, taken back or given up.
     """
 
     chosen: Choice | None = None
@@ -56,7 +58,8 @@ class Session:
     reading: object | None = None
     stop_animation: threading.Event = field(default_factory=threading.Event)
     stop_chat: threading.Event = field(default_factory=threading.Event)
-    chat_epoch: int = 0
+    asked: Question | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Sessions:
@@ -84,6 +87,7 @@ class Sessions:
         if session is not None:
             session.stop_animation.set()
             session.stop_chat.set()
+            session.asked = None
             session.reading = None
 
 

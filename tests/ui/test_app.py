@@ -357,7 +357,8 @@ def asking(served):
             strengths=(1, 1, 1)):  # fmt: skip
         pressed = gr.EventData(button or tab.send, None)
         settings = (list(arms), temperature, seed, "", prefill, *strengths)
-        return tab.reply(message, turns, *settings, pressed, Request)
+        yield tab.ask(message, turns, *settings, pressed, Request)
+        yield from tab.reply(Request)
 
     return SimpleNamespace(tab=tab, ask=ask, request=Request)
 
@@ -373,8 +374,8 @@ def test_clear_during_a_reply_leaves_the_conversation_empty(asking):
     for _ in range(3):
         shown = next(reply)
     assert "And now?" in shown[1]
-    *cleared, regenerate = asking.tab.start_anew(asking.request)
-    assert cleared == [[], talk_html([]), ""] and not regenerate.interactive
+    cleared = asking.tab.start_anew(asking.request)
+    assert cleared[:3] == ([], talk_html([]), "") and enabled(cleared) == [True, False, False]
     rest = list(reply)
     assert rest and all(turns == [] and talk == talk_html([]) for turns, talk, *_ in rest)
     assert enabled(rest[-1]) == [True, False, False]

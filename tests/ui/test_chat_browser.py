@@ -1,0 +1,93 @@
+"""A question of the Chat tab that waits while the model answers two others, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from gradio_client import Client
+from gradio_client.utils import Status
+
+from tests.ui.conftest import wait_until
+from tests.ui.test_browser import CHROMIUM, FLAGS, open_page, sync_api, tab
+
+pytestmark = pytest.mark.skipif(
+    not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
+)
+
+
+@pytest.fixture
+def page(served):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        open_page(page, served.url)
+        tab(page, "Chat")
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def busy_model(served):
+    """Two replies of others, which take both places until the model is released."""
+    model = served.engines.chat._lock
+    model.acquire()
+    jobs = [
+        Client(served.url, verbose=False).submit("Hello", ["base"], api_name="/chat")
+        for _ in range(2)
+    ]
+    wait_until(lambda: all(job.status().code is Status.PROCESSING for job in jobs))
+
+    def release():
+        model.release()
+        for job in jobs:
+            job.result()
+
+    yield SimpleNamespace(release=release)
+    if not all(job.done() for job in jobs):
+        release()
+
+
+def test_a_third_visitor_sees_their_question_wait_and_can_take_it_back(page, busy_model):
+    expect = sync_api.expect
+    send, stop = page.locator("#hf-send"), page.locator("#hf-chat-stop")
+    box, turns = page.locator("#hf-message textarea"), page.locator(".hf-turn")
+
+    def ask(text):
+        box.fill(text)
+        box.press("Enter")
+        expect(turns.filter(has_text=text).locator(".hf-arm").first).to_contain_text(
+            "Waiting for the model"
+        )
+        expect(box).to_have_value("")
+        expect(send).to_be_disabled()
+        expect(stop).to_be_enabled()
+
+    ask("First")
+    page.keyboard.press("Escape")
+    expect(page.locator("#hf-chat-message")).to_contain_text("Stopped")
+    expect(send).to_be_enabled()
+    expect(box).to_have_value("First")
+    expect(turns).to_have_count(0)
+    ask("Second")
+    box.fill("draft")
+    box.press("Enter")  # one at a time: what is written stays
+    page.get_by_role("button", name="Clear").click()
+    expect(turns).to_have_count(0)
+    expect(send).to_be_enabled()
+    expect(stop).to_be_disabled()
+    expect(box).to_have_value("draft")
+    ask("Third")
+    busy_model.release()
+    expect(turns.locator("header .hf-badge")).to_have_count(turns.locator(".hf-arm").count())
+    expect(page.locator(".hf-ask")).to_have_text("Third")
+    expect(send).to_be_enabled()
+    expect(stop).to_be_disabled()
+    # What waited behind it has nothing to answer, and the next question is taken as ever.
+    box.fill("Fourth")
+    box.press("Enter")
+    expect(page.locator(".hf-ask")).to_have_text(["Third", "Fourth"])
+    expect(turns.nth(1).locator("header .hf-badge").first).to_have_text(re.compile("sure"))
+    expect(send).to_be_enabled()

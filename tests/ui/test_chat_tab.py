@@ -1,0 +1,126 @@
+"""Questions of the Chat tab that wait for their turn: what its handlers make of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from ui.chat import ChatTab, talk_html
+from ui.session import Sessions
+
+FORMER = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
+WAITING = "Waiting for the model"
+
+
+@pytest.fixture
+def visit(served):
+    """One visitor's Chat tab, whose handlers are called as Gradio would."""
+
+    class Request:
+        session_hash = "waiting"
+
+    sessions = Sessions()
+    with gr.Blocks():
+        chat = ChatTab(served.engines, sessions)
+
+    def ask(message, turns=(), button=None):
+        pressed = gr.EventData(button or chat.send, None)
+        settings = (["base"], 0.0, 0, "", "", 1, 1, 1)
+        return chat.ask(message, list(turns), *settings, pressed, Request)
+
+    def reply():
+        return list(chat.reply(Request))
+
+    def stop(draft=""):
+        return chat.stop_now(draft, Request)
+
+    def clear():
+        return chat.start_anew(Request)
+
+    return SimpleNamespace(
+        chat=chat, ask=ask, reply=reply, stop=stop, clear=clear, sessions=sessions, request=Request
+    )
+
+
+def enabled(shown):
+    """Return whether Send, Stop and Regenerate can be pressed."""
+    return [button.interactive for button in shown[-3:]]
+
+
+def unchanged(shown):
+    return all(value == gr.skip() for value in shown)
+
+
+def test_a_question_is_drawn_and_can_be_stopped_before_its_turn_comes(visit):
+    shown = visit.ask("And now?", FORMER)
+    assert "And now?" in shown[1] and WAITING in shown[1] and shown[3] == ""
+    assert enabled(shown) == [False, True, False]
+    talk, message, box, *_ = stopped = visit.stop()
+    assert talk == talk_html(FORMER) and "Stopped" in message and box == "And now?"
+    assert enabled(stopped) == [True, False, True]
+    (nothing,) = visit.reply()  # its turn comes all the same
+    assert unchanged(nothing)
+
+
+def test_stop_leaves_alone_what_was_written_meanwhile(visit):
+    visit.ask("And now?")
+    assert visit.stop(draft="Or rather")[2] == gr.skip()
+    visit.ask("a draft", FORMER, visit.chat.regenerate)
+    assert visit.stop()[2] == gr.skip()
+
+
+def test_a_cleared_question_is_not_answered(visit):
+    visit.ask("And now?", FORMER)
+    cleared = visit.clear()
+    assert cleared[:3] == ([], talk_html([]), "") and enabled(cleared) == [True, False, False]
+    (nothing,) = visit.reply()
+    assert unchanged(nothing)
+
+
+def test_the_place_of_a_cleared_question_goes_to_the_next_one(visit):
+    visit.ask("First")
+    visit.clear()
+    visit.ask("Second")
+    first, *_, last = visit.reply()
+    assert WAITING not in first[1] and [turn["prompt"] for turn in last[0]] == ["Second"]
+    (nothing,) = visit.reply()
+    assert unchanged(nothing)
+
+
+def test_while_a_question_waits_or_is_answered_no_other_is_taken(visit):
+    visit.ask("First")
+    assert unchanged(visit.ask("Second"))
+    reply = visit.chat.reply(visit.request)
+    next(reply)
+    assert unchanged(visit.ask("Second")) and unchanged(visit.ask(""))
+    *others, stop, regenerate = visit.stop()
+    assert unchanged((*others, regenerate)) and not stop.interactive
+    *_, last = reply
+    assert [turn["prompt"] for turn in last[0]] == ["First"]
+    assert enabled(visit.ask("Second", last[0])) == [False, True, False]
+
+
+def test_regenerate_is_known_when_its_turn_comes(visit):
+    visit.ask("a draft", FORMER, visit.chat.regenerate)
+    *_, last = visit.reply()
+    assert [turn["prompt"] for turn in last[0]] == ["Hi"] and last[3] == gr.skip()
+
+
+def test_a_page_that_is_gone_is_not_answered_and_one_that_stays_can_go_on(visit):
+    visit.ask("First")
+    reply = visit.chat.reply(visit.request)
+    next(reply)
+    session = visit.sessions.of(visit.request)
+    visit.sessions.close(visit.request)  # as when the connection drops
+    assert session.asked is None
+    send, stop, _ = visit.stop()[-3:]
+    assert send.interactive and not stop.interactive
+    reply.close()
+    # A reply that Gradio gives up leaves the session free.
+    visit.ask("Second")
+    reply = visit.chat.reply(visit.request)
+    next(reply)
+    reply.close()
+    assert visit.sessions.of(visit.request).asked is None
