@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.data_classes import FileData
 from numpy.typing import NDArray
 
 from adapters import registry
@@ -52,6 +53,24 @@ def guard_note(guards: dict[str, float]) -> str:
     """Return guards and strengths as shown beside a clip."""
     titles = {name: defence.card.title for name, defence in registry.defences().items()}
     return ", ".join(f"{titles.get(name, name)} × {value:g}" for name, value in guards.items())
+
+
+_CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
+"""What is asked of a camera that films; left alone, some give more than `film` accepts."""
+
+
+class Recording(gr.Video):
+    """A film of the visitor's webcam, without sound.
+
+    It is handed on as the browser recorded it: Gradio would have ffmpeg take out a sound track that
+    is not there, and ffmpeg is on few machines.
+    """
+
+    is_template = True  # to Gradio's page it is a video like any other
+
+    def preprocess(self, payload: FileData | None) -> str | None:
+        """Return the path of the recording; None where there is none."""
+        return payload.path if payload else None
 
 
 class AnimateTab:
@@ -182,6 +201,18 @@ class AnimateTab:
                 )
                 markup('<p class="hf-small">Step back until you are in view from head to foot, '
                        "then take the picture.</p>")  # fmt: skip
+            with gr.Tab("Film yourself"):
+                self.film = Recording(
+                    sources=["webcam"],
+                    include_audio=False,
+                    webcam_options=gr.WebcamOptions(mirror=False, constraints=_CAMERA),
+                    show_label=False,
+                    buttons=[],
+                    height=300,
+                    elem_id="hf-film",
+                )
+                markup(f'<p class="hf-small">Record, move, and stop the recording within '
+                       f"{MAX_SECONDS:.0f} s; keep head and feet in view.</p>")  # fmt: skip
         self.fit = gr.Checkbox(
             True,
             label="Fit to the frame (off: keep size and place)",
@@ -234,6 +265,10 @@ class AnimateTab:
             concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
         )  # fmt: skip
         self.cancel.click(self.stop_reading, None, self.cancel, queue=False, **QUIET)
+        self.film.change(
+            self.take_film, [self.film, self.fit], [*shown, self.cancel],
+            concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
+        )  # fmt: skip
         self.webcam.input(
             self.take_webcam, [self.webcam, self.fit], shown,
             concurrency_id="reading", concurrency_limit=2, **QUIET,
@@ -311,6 +346,7 @@ class AnimateTab:
         clip = None
         try:
             if not is_film(path):
+                yield *_only(note("Finding the pose …")), gr.skip()
                 clip = poses.read_pose(path)
             else:
                 for step in poses.read_film(path, self.spec.frames, self.spec.fps):
@@ -335,6 +371,13 @@ class AnimateTab:
             yield *_only(note("Cancelled. The pose is as it was.")), hidden
         else:  # something else was chosen meanwhile: its note, in case ours came in between
             yield *_only((session.chosen or Choice("")).remark), hidden
+
+    def take_film(self, file: str | None, fit: bool, request: gr.Request) -> Iterator[tuple]:
+        """Read what the webcam filmed; nothing is read when it is cleared for the next film."""
+        if file is None:
+            yield *_only(gr.skip()), gr.skip()
+        else:
+            yield from self.take_file(file, fit, request)
 
     def stop_reading(self, request: gr.Request) -> gr.Button:
         """End the reading of a video after the frame it is at."""

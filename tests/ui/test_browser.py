@@ -36,7 +36,8 @@ SCREENS = os.environ.get("HOLDFAST_SCREENS") == "1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync "
+    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
 ).split()
 WAIT = 240_000  # ms; a shared machine can be slow
 
@@ -195,6 +196,20 @@ def test_3b_a_video_is_taken_and_the_pose_before_can_be_had_again(visitor, tmp_p
     back.click()
     sync_api.expect(message).to_contain_text("Using mine.json")
     sync_api.expect(back).to_have_text("Back to dance.gif")
+
+
+def test_3bb_what_the_webcam_films_is_read(visitor):
+    page = visitor
+    page.locator("#hf-sources").get_by_role("tab", name="Film yourself").click()
+    camera = page.locator("#hf-film")
+    camera.get_by_text("Click to Access Webcam").click()
+    camera.get_by_text("Record", exact=True).click()
+    page.wait_for_timeout(2000)  # a film of two seconds
+    camera.get_by_text("Stop", exact=True).click()
+    # Chromium's stand-in for a camera shows a clock and nobody.
+    message = page.locator("#hf-pose-note").get_by_role("alert")
+    sync_api.expect(message).to_contain_text("no person found in any of")
+    page.locator("#hf-sources").get_by_role("tab", name="File").click()
 
 
 def test_3c_the_switch_keeps_a_pose_s_own_framing(visitor, tmp_path):
