@@ -255,7 +255,8 @@ def cells(rows: Iterable[Row]) -> list[Cell]:
     """Return the table's cells: the undefended arm's first, else in the table's order.
 
     Where a defence, attack and method have several verdict rows (of other settings, or of a former
-    judge), the last one counts; of the undefended arm's, beside each defence, that of most seeds.
+    judge), the last one counts; of the undefended arm's, beside each defence, that of most seeds,
+    and one by today's judge before any of a former one.
     """
     rows = list(rows)
     ruled = {_place(row): row for row in rows if row["row"] == "verdict"}
@@ -264,9 +265,14 @@ def cells(rows: Iterable[Row]) -> list[Cell]:
         beside = None if arm == UNDEFENDED else ruled.get((defence, attack, method, UNDEFENDED))
         cell = Cell(arm, attack, method, row, beside, _runs_of(row, rows))
         known = found.setdefault((arm, attack, method), cell)
-        if row["seeds"] > known.verdict["seeds"]:  # the undefended arm stands beside every defence
+        # The undefended arm stands beside every defence.
+        if _weight(row) > _weight(known.verdict):
             found[arm, attack, method] = cell
     return sorted(found.values(), key=lambda cell: cell.defence != UNDEFENDED)
+
+
+def _weight(row: Row) -> tuple[bool, int]:
+    return not row.get("former_judge"), row["seeds"]
 
 
 def _place(row: Row) -> tuple[str, str, str, str]:

@@ -92,6 +92,15 @@ def test_the_undefended_arm_is_told_by_the_run_of_most_seeds(tmp_path):
         assert cell.verdict["seeds"] == 3 and cell.verdict["harm_after"] == BROKEN[0]
 
 
+def test_the_undefended_arm_is_told_by_today_s_judge_before_a_former_one(tmp_path):
+    former = tiny_table(tmp_path / "a", {("sdd", "grpo"): (LOW, LOW)}, seeds=3)
+    former = [row | {"former_judge": True} for row in former]
+    today = tiny_table(tmp_path / "b", {("seam", "grpo"): (BROKEN, LOW)}, seeds=1)
+    for table in (former + today, today + former):
+        (cell,) = evidence.chosen(evidence.cells(table), "aligned")
+        assert cell.verdict["seeds"] == 1 and cell.verdict["harm_after"] == BROKEN[0]
+
+
 def test_a_missing_attack_leaves_a_claim_unmeasured_unless_another_fails(tmp_path):
     held = found(tiny_table(tmp_path / "a", {("sdd", "sft"): (BROKEN, LOW)}))
     assert held.verdict == "unmeasured" and held.missing == ("sft_retain",)
