@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.data_classes import FileData
 
 from adapters import registry
 from pipelines.animation import PairResult, Progress, sampler, write_gif
@@ -17,7 +18,7 @@ from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.ui.conftest import tiny_guard
-from ui.animate import AnimateTab
+from ui.animate import AnimateTab, Recording
 from ui.engines import Engines, NotReady
 from ui.poses import library
 from ui.session import Scratch, Sessions
@@ -394,3 +395,14 @@ def test_words_of_the_embedded_model_are_not_offered_for_another(profile):
         tab = AnimateTab(Engines(get_profile(profile), set_up=False), Sessions(), Scratch())
     folded = [block.label for block in page.blocks.values() if isinstance(block, gr.Accordion)]
     assert bool(tab.examples) == ("Words the model knows" in folded) == (profile == "embedded")
+
+
+def test_a_film_of_the_webcam_is_read_as_the_browser_made_it(tab, tmp_path):
+    assert Recording(sources=["webcam"]).preprocess(FileData(path="film.webm")) == "film.webm"
+    assert Recording().preprocess(None) is None
+    (cleared,) = tab.take_film(None, True, VISITOR)
+    assert all(value == SKIPPED for value in cleared)
+    broken = tmp_path / "film.webm"
+    broken.write_bytes(b"\x1aE\xdf\xa3 and no more")
+    *_, last = tab.take_film(str(broken), True, VISITOR)
+    assert "film.webm" in last[2]
