@@ -169,7 +169,8 @@ class TrainingLoop:
         seen, matrices, rest = [], [], []
         for p in self.parameters:
             if self.muon and p.ndim > 1 and id(p) not in tables:
-                matrices.append(p if p.ndim == 2 else nn.Parameter(p.detach().flatten(1)))
+                # `view` and not `flatten`, which may copy: then nothing would be trained.
+                matrices.append(p if p.ndim == 2 else nn.Parameter(p.detach().view(len(p), -1)))
                 seen.append(matrices[-1])
             else:
                 rest.append(p)
