@@ -57,7 +57,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
-from pipelines.still import background_share, still_background, torso_length
+from pipelines.still import background_share, settle, still_background, torso_length
 
 Frames = NDArray[np.uint8]
 
@@ -560,6 +560,8 @@ class AnimationEngine:
             video = self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
         if background is not None:
             video = still_background(video, background)
+        if self.spec.still_background:
+            video = settle(video)
         video = ((video[0] / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return video.permute(1, 2, 3, 0).cpu().numpy()
 

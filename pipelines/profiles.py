@@ -38,7 +38,8 @@ class AnimationSpec:
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
         still_background: whether the camera never moves, so that what is far from the figure may be
-            the same in all frames (see `pipelines.still`).
+            the same in all frames, and shimmer anywhere may be brought to rest (see
+            `pipelines.still`).
     """
 
     base: str

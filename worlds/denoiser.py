@@ -427,23 +427,27 @@ def load_weights(denoiser: Denoiser, folder: Path) -> None:
         part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
 
 
-def coarse_parts(denoiser: Denoiser) -> list[nn.Module]:
-    """The levels of UNet and ControlNet that work on the coarsest grid."""
-    unet, controlnet = denoiser.unet, denoiser.controlnet
-    return [
-        unet.down_blocks[-1],
-        unet.mid_block,
-        unet.up_blocks[0],
-        controlnet.down_blocks[-1],
-        controlnet.mid_block,
-    ]
+def freeze_coarse(network: nn.Module, levels: int) -> None:
+    """Leave the ``levels`` coarsest levels of a UNet or ControlNet out of the training.
+
+    Raises:
+        ValueError: the network has fewer levels.
+    """
+    if not 0 <= levels <= len(network.down_blocks):
+        raise ValueError(f"freeze-coarse must be 0 to {len(network.down_blocks)}, got {levels}")
+    if levels == 0:
+        return
+    network.mid_block.requires_grad_(False)
+    network.down_blocks[-levels:].requires_grad_(False)
+    if hasattr(network, "up_blocks"):  # a ControlNet has none
+        network.up_blocks[:levels].requires_grad_(False)
 
 
 def train(args: argparse.Namespace, work: Path) -> None:
     """Train for ``args.max_minutes`` and export to ``assets/avatar-sd``.
 
     ``args.freeze_poses`` leaves the skeletons' embedding as it is, which halves a step;
-    ``args.freeze_coarse`` leaves the levels at 4 x 4, which hold 60 % of the weights.
+    ``args.freeze_coarse`` leaves that many of the coarsest levels.
     """
     torch.manual_seed(args.seed)
     rng = np.random.default_rng([args.seed, int(args.resume)])
@@ -466,9 +470,8 @@ def train(args: argparse.Namespace, work: Path) -> None:
     if args.freeze_poses:
         denoiser.controlnet.controlnet_cond_embedding.requires_grad_(False)
         embedded = encode_poses(denoiser.controlnet, data)
-    if args.freeze_coarse:
-        for part in coarse_parts(denoiser):
-            part.requires_grad_(False)
+    for network in (denoiser.unet, denoiser.controlnet):
+        freeze_coarse(network, args.freeze_coarse)
     loop = TrainingLoop(
         denoiser,
         work / "frames",

@@ -40,6 +40,7 @@ from worlds.denoiser import (
     encode_poses,
     encode_set,
     figure_weights,
+    freeze_coarse,
     own_states,
     pose_pixels,
     poses_embedded,
@@ -162,7 +163,10 @@ def _sheet(model: ClipDenoiser, vae: AutoencoderKL, data: AvatarSet, path: Path)
 
 
 def train(args: argparse.Namespace, work: Path) -> None:
-    """Train for ``args.max_minutes`` and add the motion adapter to ``assets/avatar-sd``."""
+    """Train for ``args.max_minutes`` and add the motion adapter to ``assets/avatar-sd``.
+
+    ``args.freeze_coarse`` leaves the motion modules of that many of the coarsest levels.
+    """
     torch.manual_seed(args.seed)
     rng = np.random.default_rng([args.seed, int(args.resume), 2])
     data = build(work / "data/clips", args.clips, clips=True, seed=CLIP_SEED)
@@ -174,9 +178,15 @@ def train(args: argparse.Namespace, work: Path) -> None:
         folder,
         MotionAdapter.from_pretrained(folder / "motion_adapter") if args.from_export else None,
     )
+    freeze_coarse(model.unet, args.freeze_coarse)
     embedded = encode_poses(model.controlnet, data)
     loop = TrainingLoop(
-        model, work / "motion", args.max_minutes, args.learning_rate or 5e-4, args.resume
+        model,
+        work / "motion",
+        args.max_minutes,
+        args.learning_rate or 5e-4,
+        args.resume,
+        muon=args.muon,
     )
     clips, batch = list(data.clips()), args.batch or 4
     for step in loop:

@@ -49,11 +49,18 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--freeze-coarse",
-        action="store_true",
-        help="frames: leave the levels at 4 x 4 as they are (60 %% of the weights)",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        metavar="LEVELS",
+        help="frames, motion: leave the coarsest levels as they are; 1 (the default, at 4 x 4) "
+        "holds 60 %% of the weights, 2 (8 x 8 too) holds 80 %%",
     )
     p.add_argument(
-        "--muon", action="store_true", help="frames: train matrices and convolutions by Muon"
+        "--muon",
+        action="store_true",
+        help="frames, motion: train matrices and convolutions by Muon",
     )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")

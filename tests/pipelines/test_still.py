@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from pipelines.pose import PoseClip, draw_clip
-from pipelines.still import background_share, still_background, torso_length
+from pipelines.still import (
+    LOUD,
+    QUIET,
+    background_share,
+    settle,
+    still_background,
+    torso_length,
+)
 
 SIZE = 256
 
@@ -59,3 +66,21 @@ def test_without_a_torso_there_is_no_measure():
 def test_a_frame_without_a_skeleton_is_all_background():
     empty = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     assert (background_share(empty, 50) == 1).all()
+
+
+def test_shimmer_settles_and_movement_stays():
+    level = 1 / 127.5
+    shimmering = torch.tensor([0.0, 1.0, -1.0, QUIET, 0.0]) * level
+    moving = torch.tensor([0.0, LOUD + 1, 0.0, 0.0, -LOUD - 1]) * level
+    between = torch.tensor([0.0, (QUIET + LOUD) / 2, 0.0, 0.0, 0.0]) * level
+    video = torch.stack([shimmering, moving, between], -1).view(1, 1, 5, 1, 3)
+    settled = settle(video)[0, 0, :, 0]
+    assert torch.equal(settled[:, 0], torch.zeros(5))
+    assert torch.equal(settled[:, 1], moving)
+    assert settled[:, 2].tolist() == pytest.approx((between / 2).tolist())
+
+
+def test_a_pixel_moves_if_one_of_its_colours_does():
+    video = torch.zeros(1, 3, 3, 1, 1)
+    video[0, :, 1, 0, 0] = torch.tensor([1.0, 1.0, LOUD + 1]) / 127.5
+    assert torch.equal(settle(video), video)

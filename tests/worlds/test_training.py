@@ -14,10 +14,10 @@ from worlds.data import build
 from worlds.denoiser import (
     OWN_STEPS,
     Denoiser,
-    coarse_parts,
     denoising_loss,
     encode_poses,
     figure_weights,
+    freeze_coarse,
     new_scheduler,
     new_tokenizer,
     noisy_first,
@@ -211,18 +211,21 @@ def test_latents_on_the_figure_weigh_more(tmp_path: Path) -> None:
     assert weights[0, 0, :, left].max() == weights.max()
 
 
-def test_the_coarsest_level_is_what_works_at_the_end_of_the_way_down(denoiser: Denoiser) -> None:
-    coarse = {id(p) for part in coarse_parts(denoiser) for p in part.parameters()}
-    frozen = {
-        ".".join(name.split(".")[:2])
-        for name, p in denoiser.named_parameters()
-        if id(p) in coarse
-    }
-    assert frozen == {"unet.down_blocks", "unet.mid_block", "unet.up_blocks",
-                      "controlnet.down_blocks", "controlnet.mid_block"}  # fmt: skip
-    kept = {name for name, p in denoiser.named_parameters() if id(p) not in coarse}
-    for level in ("unet.down_blocks.1", "unet.up_blocks.1", "controlnet.down_blocks.1"):
-        assert any(name.startswith(level) for name in kept)
+def test_the_coarsest_levels_are_those_around_the_middle() -> None:
+    net = Denoiser(new_tokenizer(), channels=(16, 32, 64), width=32)
+    freeze_coarse(net.unet, 0)
+    assert all(p.requires_grad for p in net.unet.parameters())
+    freeze_coarse(net.unet, 1)
+    freeze_coarse(net.controlnet, 2)
+    unet = {n.removeprefix("unet.") for n, p in net.named_parameters() if not p.requires_grad}
+    places = ("down_blocks.2.", "mid_block.", "up_blocks.0.")
+    assert {next((k for k in places if name.startswith(k)), name)
+            for name in unet if not name.startswith("controlnet")} == set(places)  # fmt: skip
+    kept = {name for name, p in net.controlnet.named_parameters() if p.requires_grad}
+    assert not any(n.startswith(("down_blocks.1.", "down_blocks.2.", "mid_block.")) for n in kept)
+    assert any(name.startswith("down_blocks.0.") for name in kept)
+    with pytest.raises(ValueError, match="freeze-coarse must be 0 to 3, got 4"):
+        freeze_coarse(net.unet, 4)
 
 
 def test_the_embedding_comes_back_after_an_error(denoiser: Denoiser) -> None:
