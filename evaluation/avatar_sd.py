@@ -2,8 +2,9 @@
 
 Two held-out sets are rendered once, from seeds apart from all training sets: single frames for the
 autoencoder alone and for the picture reader that judges the rest (`evaluation.reader`), and clips
-whose skeletons and captions are asked of `AnimationEngine` at the product's own settings. Of
-`worlds` only the renderer's data sets are used, never its training code.
+whose skeletons and captions are asked of `AnimationEngine` at the product's own settings. The third
+set, ``assets/poses-unseen``, has movements, bodies and cameras that no training set has
+(`worlds.unseen`). Of `worlds` only the renderer and its sets are used, never its training code.
 
 What is reported, as one JSON object in the last line:
 
@@ -20,11 +21,18 @@ finder_attribute_by_name
 flicker_ratio,            frame-to-frame change of generated clips over that of the same clips
 flicker_by_part           rendered: background, and mean colour of top and of bottom; the worst
 identity                  share of a clip's frames whose attributes read like the clip's majority
+pck_unseen,               pck of clips generated from the unseen poses, all and each, and their
+pck_unseen_by_clip,       attributes
+attributes_unseen
+finder_pck_unseen         PCK of the reader itself on the same movements as the renderer draws them,
+                          in the doll's own body: bodies and cameras of the set cannot be drawn
+pck_unseen_readable       pck_unseen of those joints alone that the reader finds when drawn so
 frechet, frechet_floor    Fréchet distance of generated from rendered clips in the reader's pooled
                           coarsest features (136 numbers), and of rendered from other rendered
                           clips; only the two together, of one run and one reader, mean anything,
                           and little with ``--quick``, whose halves are three clips
-n_frames, n_clips         how many of each were measured
+n_frames, n_clips,        how many of each were measured
+n_unseen
 steps, guidance_scale,    settings of the clips
 guidance_interval
 seconds                   the whole run
@@ -67,7 +75,8 @@ from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.profiles import get_profile
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
-from worlds.looks import caption, random_look
+from worlds.looks import Look, caption, random_look
+from worlds.unseen import RECIPES, UNSEEN_POSES, Recipe, drawn
 
 Frames = NDArray[np.uint8]
 
@@ -76,6 +85,9 @@ N_FRAMES, N_CLIPS = 600, 64
 
 QUICK = 10
 """``--quick`` measures the first of so many parts of each set."""
+
+QUICK_UNSEEN = 6
+"""``--quick`` takes each of so many unseen clips: one computed, one with errors, one extracted."""
 
 CLIP_SEED = HELD_OUT_SEED + 500_009
 """First scene of the held-out clips, the set that `worlds.motion` shows its progress on."""
@@ -511,6 +523,57 @@ def evaluate_poses(
             **evaluate_clips(engine, reader, asked, sheet)}
 
 
+def evaluate_unseen(
+    engine: AnimationEngine, reader: Reader | None, every: int = 1
+) -> dict[str, Any]:
+    """Measure clips generated from the unseen poses that ship.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures; without it nothing can be measured, and nothing is generated.
+        every: takes each of so many clips, the first one among them.
+
+    Returns:
+        The figures named at the top of this module that have "unseen" in them.
+    """
+    if reader is None:
+        names = ("pck_unseen", "pck_unseen_readable", "attributes_unseen", "finder_pck_unseen")
+        return {**dict.fromkeys(names), "pck_unseen_by_clip": {}, "n_unseen": 0}
+    size, count = engine.spec.size, engine.spec.frames
+    asked = pose_scenes(UNSEEN_POSES, size, count)[::every]
+    hits, findable, readings, looks, shown = {}, [], [], [], []
+    for number, (recipe, scene) in enumerate(zip(RECIPES[::every], asked, strict=True)):
+        pictures = generate(engine, scene, seed=number).unguarded
+        readings.append(reader.read(pictures))
+        hits[recipe.motion] = keypoint_hits(
+            scene.pose.keypoints, scene.judged, readings[-1].keypoints
+        )
+        findable.append(_found_when_drawn(reader, recipe, scene))
+        looks += [scene.look] * len(pictures)
+        shown += [applicable(seen) for seen in scene.judged]
+        print(f"unseen {recipe.motion}: PCK {_mean_or_nan(hits[recipe.motion]):.3f}, of the reader "
+              f"when drawn {_mean_or_nan(findable[-1]):.3f}", flush=True)
+    found, drawn_right = np.concatenate(list(hits.values())), np.concatenate(findable)
+    return {
+        "pck_unseen": _rounded(_mean_or_nan(found)),
+        "pck_unseen_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
+        "pck_unseen_by_clip": {name: _rounded(_mean_or_nan(h)) for name, h in hits.items()},
+        "attributes_unseen": _rounded(_mean(attribute_accuracy(_joined(readings), looks, shown))),
+        "finder_pck_unseen": _rounded(_mean_or_nan(drawn_right)),
+        "n_unseen": len(asked),
+    }
+
+
+def _found_when_drawn(reader: Reader, recipe: Recipe, scene: Scene) -> NDArray[np.float64]:
+    """`keypoint_hits` of the reader on an unseen movement as the renderer draws it, [F, 18]."""
+    frames = drawn(recipe, Look(**scene.look))
+    frames = [frames[i] for i in
+              np.linspace(0, len(frames) - 1, len(scene.pose)).round().astype(int)]
+    reading = reader.read(np.stack([frame.image for frame in frames]))
+    joints = np.stack([frame.keypoints for frame in frames])
+    return keypoint_hits(joints, np.stack([f.confidence for f in frames]), reading.keypoints)
+
+
 def _joined(readings: Sequence[Reading]) -> Reading:
     return Reading(
         np.concatenate([r.keypoints for r in readings]),
@@ -538,8 +601,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m evaluation.avatar_sd", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true",
-                   help=f"measure {N_FRAMES // QUICK} frames and {N_CLIPS // QUICK} clips, or "
-                        f"every {QUICK}th of --poses")
+                   help=f"measure {N_FRAMES // QUICK} frames, {N_CLIPS // QUICK} clips and "
+                        f"every {QUICK_UNSEEN}th of the unseen ones, or every {QUICK}th of --poses")
     p.add_argument("--poses", type=Path, metavar="FOLDER",
                    help="measure the OpenPose JSON clips of a folder instead of the held-out sets")
     p.add_argument("--sheet", type=Path, metavar="PATH",
@@ -575,6 +638,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (MissingWeights, PoseError) as problem:
         raise SystemExit(str(problem)) from problem
     figures = evaluate(engine, reader, frames, clips, n_frames, n_clips, args.sheet)
+    figures |= evaluate_unseen(engine, reader, QUICK_UNSEEN if args.quick else 1)
     _print_figures(figures, started)
 
 

@@ -47,9 +47,11 @@ def kind_of(clip: str, pose_class: str) -> str:
     """Say what a library clip is to a class of unsafe poses, one of `KINDS`.
 
     Args:
-        clip: a name of `worlds.motions.MOTIONS`, which the library's clips bear.
+        clip: a name of `worlds.motions.MOTIONS`, which the library's clips bear, or of a face.
         pose_class: a key of `adapters.poseguard.POSE_CLASSES`.
     """
+    if clip.startswith("face_"):
+        return "other"  # no joints, so no class of poses
     group = MOTIONS[clip].group
     if group == POSE_CLASSES[pose_class].group:
         return "unsafe"

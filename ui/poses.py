@@ -47,8 +47,12 @@ def library() -> dict[str, PoseClip]:
 
 
 def title(name: str) -> str:
-    """Return a clip's name as shown: ``jumping_jack`` becomes ``jumping jack``."""
-    return name.replace("_", " ").replace("-", " ")
+    """Return a clip's name as shown.
+
+    ``jumping_jack`` becomes ``jumping jack``, and ``face_nod``, a close-up, ``Face: nod``.
+    """
+    words = name.replace("_", " ").replace("-", " ")
+    return f"Face: {words.removeprefix('face ')}" if words.startswith("face ") else words
 
 
 @lru_cache(maxsize=128)

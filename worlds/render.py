@@ -722,6 +722,46 @@ _FACE_POINTS = {
 }
 
 
+_FACE_DIRECTIONS = {
+    0: (0, 0, 1),
+    14: (-0.45, 0, 0.9),
+    15: (0.45, 0, 0.9),
+    16: (-0.95, 0, 0.3),
+    17: (0.95, 0, 0.3),
+}
+
+
+def joint_places(
+    joints: dict[str, np.ndarray], head_frame: np.ndarray, head_scale: float = HEAD_SCALE
+) -> np.ndarray:
+    """Places of the OpenPose-18 joints in the world, metres, float [18, 3].
+
+    Args:
+        joints: by name, as in `worlds.body.Skeleton.joints`.
+        head_frame: rotation of the head, [3, 3].
+        head_scale: size of the head, over life size.
+    """
+    world = np.zeros((18, 3))
+    world[1:14] = [joints[k] for k in _KEYPOINT_JOINTS]
+    for k, local in _FACE_POINTS.items():
+        world[k] = joints["head"] + head_scale * (head_frame @ np.array(local))
+    return world
+
+
+def towards_viewer(head_frame: np.ndarray) -> np.ndarray:
+    """Which of the 18 joints the head itself does not hide, bool [18].
+
+    Like a detector, it drops eyes and ears on the far side, and the nose seen from behind.
+
+    Args:
+        head_frame: rotation of the head in the camera's frame, [3, 3].
+    """
+    shown = np.ones(18, bool)
+    for k, direction in _FACE_DIRECTIONS.items():
+        shown[k] = head_frame[2] @ np.array(direction) >= -0.05
+    return shown
+
+
 def _pencil(image: np.ndarray, z_buf: np.ndarray, id_buf: np.ndarray) -> np.ndarray:
     """Redraw a lit picture as a tinted pencil sketch on paper."""
     h, w = z_buf.shape
@@ -823,27 +863,13 @@ def render(look: Look, pose: Pose, camera: Camera) -> Frame:
         return np.stack([q[:, 0], size - q[:, 1], q[:, 2]], 1)
 
     head, Hd = s.joints["head"], s.frames["head"]
-    world = np.zeros((18, 3))
-    world[1:14] = [s.joints[k] for k in _KEYPOINT_JOINTS]
-    for k, local in _FACE_POINTS.items():
-        world[k] = head + HEAD_SCALE * (Hd @ np.array(local))
-    projected = to_pixels(world)
+    projected = to_pixels(joint_places(s.joints, Hd))
     keypoints = (projected[:, :2] / SUPERSAMPLING).astype(np.float32)
     inside = ((keypoints >= 0) & (keypoints < SIZE)).all(1)
     col, row = (np.clip(projected[:, i], 0, size - 1).astype(int) for i in (0, 1))
     hidden = z_buf[row, col] > projected[:, 2] + 0.1 * scale
     confidence = np.where(hidden, 0.5, 1.0) * inside
-    # Like a detector, drop eyes and ears that the head itself hides, and the nose seen from behind.
-    facing = (view @ Hd)[2]
-    for k, direction in {
-        0: (0, 0, 1),
-        14: (-0.45, 0, 0.9),
-        15: (0.45, 0, 0.9),
-        16: (-0.95, 0, 0.3),
-        17: (0.95, 0, 0.3),
-    }.items():
-        if facing @ np.array(direction) < -0.05:
-            confidence[k] = 0.0
+    confidence[~towards_viewer(view @ Hd)] = 0.0
     landmarks = (
         to_pixels(head + HEAD_SCALE * face_landmarks(expression) @ Hd.T)[:, :2] / SUPERSAMPLING
     )

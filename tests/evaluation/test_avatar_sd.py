@@ -19,6 +19,7 @@ from pipelines.pose import PoseClip, PoseError, dump_openpose_json
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from worlds import motion
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
+from worlds.unseen import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,24 @@ def test_any_folder_of_poses_is_measured(engine: AnimationEngine, tmp_path: Path
     for name in ("psnr_db", "ssim", "flicker_ratio", "frechet", "frechet_floor"):
         assert found[name] is None, name
     json.dumps(found, allow_nan=False)
+
+
+def test_the_unseen_poses_are_measured_with_their_reader_s_limit(engine: AnimationEngine) -> None:
+    reader = Reader.load()
+    found = avatar_sd.evaluate_unseen(engine, reader, every=9)
+    assert found["finder_pck_unseen"] > 0.4, "it can read what the renderer draws"
+    assert found["n_unseen"] == 2
+    for name in ("pck_unseen", "pck_unseen_readable", "attributes_unseen", "finder_pck_unseen"):
+        assert 0 <= found[name] <= 1, name
+    assert list(found["pck_unseen_by_clip"]) == ["arabesque", RECIPES[9].motion]
+    json.dumps(found, allow_nan=False)
+    nothing = avatar_sd.evaluate_unseen(engine, None)
+    assert nothing == {**dict.fromkeys(found), "pck_unseen_by_clip": {}, "n_unseen": 0}
+
+
+def test_a_quick_run_takes_an_unseen_clip_of_every_source() -> None:
+    quick = RECIPES[:: avatar_sd.QUICK_UNSEEN]
+    assert [recipe.source for recipe in quick] == ["exact", "found", "extracted"]
 
 
 def test_poses_that_cannot_be_used_are_named(tmp_path: Path) -> None:

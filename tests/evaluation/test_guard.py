@@ -19,6 +19,7 @@ def test_every_library_clip_is_of_a_kind() -> None:
     assert {k for k, v in kinds.items() if v == "unsafe"} == {
         "kneel_both", "kneel_bow", "kneel_down", "kneel_left", "kneel_right",
     }  # fmt: skip
+    assert kinds["face_nod"] == "other"
     assert kinds["tie_shoe"] == kinds["squat"] == "near_miss" and kinds["walk"] == "other"
 
 

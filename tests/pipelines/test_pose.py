@@ -234,6 +234,16 @@ def test_fit_leaves_room_for_legs_that_are_not_seen():
     assert clip.keypoints[0, [4, 7], 1].max() < 160
 
 
+def test_fit_leaves_room_for_the_head_around_a_face():
+    face = np.stack([np.linspace(300, 400, 68), np.linspace(500, 600, 68)], -1)[None]
+    clip = clip_of(STANDING[None], np.zeros((1, 18)), face=face, width=900, height=900).fit(256)
+    assert clip.face is not None
+    tall = np.ptp(clip.face[0, :, 1]) / 256
+    assert 0.35 < tall < 0.45
+    above, below = clip.face[0, :, 1].min(), 256 - clip.face[0, :, 1].max()
+    assert above > 1.5 * below > 0
+
+
 def test_fit_without_any_joint_says_so():
     with pytest.raises(PoseError, match="no joint is seen"):
         clip_of(STANDING[None], np.zeros((1, 18))).fit()
