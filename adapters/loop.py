@@ -34,10 +34,17 @@ Batch = dict[str, torch.Tensor]
 
 
 def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: int) -> PeftModel:
-    """Put a fresh trainable LoRA (alpha = 2 rank, no dropout) on a model."""
+    """Put a fresh trainable LoRA (alpha = 2 rank, no dropout) on a model.
+
+    On a model that names its layers otherwise than Llama, it is on all linear ones but the head.
+    """
     torch.manual_seed(seed)
+    named = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
     config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=list(modules), task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=list(modules) if named & set(modules) else "all-linear",
+        task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
 

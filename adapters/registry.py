@@ -7,6 +7,7 @@ tab, the README's table and the trainer's record all read them from here.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -147,8 +148,11 @@ def adapter_target(name: str, profile: Profile) -> Path:
     """Return the folder of a defence's adapter, whether or not it exists.
 
     The embedded profile's adapters ship in assets/adapters/<name>/; those of another profile, whose
-    base model is another, lie in assets/adapters/<profile>/<name>/.
+    base model is another, lie in assets/adapters/<profile>/<name>/, and those of a model that the
+    command line named where the profile says.
     """
+    if profile.adapters is not None:
+        return profile.adapters / name
     root = ASSETS / "adapters"
     return root / name if profile.name == "embedded" else root / profile.name / name
 
@@ -169,7 +173,10 @@ def adapter_folder(name: str, profile: Profile | None = None) -> Path:
     folder = ASSETS / "adapters" / name
     if profile is not None:
         folder = adapter_target(name, profile)
-        command += f" --profile {profile.name}"
+        if profile.adapters is None:
+            command += f" --profile {profile.name}"
+        else:
+            command += f" --llm {shlex.quote(profile.llm.repo)}"
     if not _is_trained(folder):
         raise MissingWeights(f"The adapter {name}", folder, command)
     return folder

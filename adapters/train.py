@@ -1,10 +1,15 @@
 """Train a defence: `python -m adapters.train <defence> [--profile --seed --max-minutes ...]`.
 
 Every field of the defence's config is an option (`--learning-rate 1e-4`); `--help` after the name
-shows them with their defaults. The adapter is written to assets/adapters/<defence>/ together with
-training.json: command, settings, versions, seconds, the hash of what it goes on from (another
-defence's adapter, or what the trainer returns as `starts_from`), and the figures measured on
-held-out prompts.
+shows them with their defaults. The adapter is written to assets/adapters/<defence>/, or to the
+folder `--out`, together with training.json: command, settings, versions, seconds, the hash of what
+it goes on from (another defence's adapter, or what the trainer returns as `starts_from`), and the
+figures measured on held-out prompts.
+
+`--llm NAME_OR_FOLDER` trains on any causal language model instead of the profile's. Its adapters go
+to adapters/<model>/<defence>/ among the runs, where the commands of `evaluation` look for them with
+the same `--llm`, and never into assets. The benign answers that a defence is trained to keep are
+still SmolLM2's, and so are the default settings meant for it.
 """
 
 from __future__ import annotations
@@ -23,8 +28,8 @@ from typing import get_type_hints
 import adapters  # noqa: F401 (registers the defences)
 from adapters.registry import TrainOptions, adapter_folder, adapter_target, defences, get
 from evaluation.runs import weights_hash
-from pipelines.fetch import MissingWeights
-from pipelines.paths import runs_dir
+from pipelines.fetch import LLM_HELP, MissingWeights, llm_folder, with_llm
+from pipelines.paths import ASSETS, runs_dir
 from pipelines.profiles import PROFILES, get_profile
 
 VERSIONED = ("torch", "transformers", "peft", "accelerate", "diffusers")
@@ -43,6 +48,8 @@ def parser_for(name: str) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    if defence.card.pipeline == "llm":
+        parser.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
     parser.add_argument("--max-minutes", type=float, help="stop and save after this time")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--out", type=Path, help="another folder for the adapter")
@@ -77,7 +84,15 @@ def main(argv: list[str] | None = None) -> None:
     try:
         args = vars(parser_for(argv[0]).parse_args(argv[1:]))
         profile = get_profile(args.pop("profile"))
+        llm = args.pop("llm", "")
+        if llm:
+            profile = with_llm(profile, llm)
         out = args.pop("out") or adapter_target(argv[0], profile)
+        if llm and out.resolve().is_relative_to(ASSETS):
+            raise ValueError(
+                f"out is {str(out)!r}, but what is in assets was trained on a profile's own model; "
+                "with --llm choose another folder"
+            )
         options = TrainOptions(
             out=out,
             checkpoints=runs_dir() / "checkpoints" / profile.name / argv[0],
@@ -100,8 +115,11 @@ def main(argv: list[str] | None = None) -> None:
         "defence": argv[0],
         # The folder is left out: it may be a path of the machine that trained.
         "command": f"python -m adapters.train {argv[0]} "
+        + (f"--llm {Path(llm).name if Path(llm).is_dir() else llm} " if llm else "")
         + " ".join(as_option(name, value) for name, value in asdict(config).items()),
         "profile": profile.name,
+        # Of the model that `--llm` named: a folder's path would be one of the machine that trained.
+        **({"llm_sha256": weights_hash(llm_folder(profile))} if llm else {}),
         "config": asdict(config),
         "seconds": round(time.monotonic() - started, 1),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}},

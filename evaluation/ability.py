@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evaluation.perplexity import perplexity
 from evaluation.tasks import task_score
 from pipelines.device import autocast
-from pipelines.fetch import MissingWeights
+from pipelines.fetch import LLM_HELP, MissingWeights, with_llm
 from pipelines.llm import load_llm
 from pipelines.paths import ASSETS
 from pipelines.profiles import PROFILES, Profile, get_profile
@@ -178,7 +178,10 @@ def by_subject(items: Sequence[dict], right: torch.Tensor) -> dict[str, float]:
 def trained_adapters(profile: Profile) -> dict[str, Path]:
     """Return arm → folder of the profile's trained language-model adapters, by name."""
     root = ASSETS / "adapters"
-    root = root if profile.name == "embedded" else root / profile.name
+    if profile.adapters is not None:
+        root = profile.adapters
+    elif profile.name != "embedded":
+        root /= profile.name
     folders = {}
     for path in sorted(root.glob("*/adapter_config.json")):
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -226,11 +229,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m evaluation.ability", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    parser.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
     parser.add_argument("-n", type=int, help="only the first n items (default: all)")
     args = parser.parse_args(arguments)
     profile = get_profile(args.profile)
     try:
         items = first_items(args.n)
+        if args.llm:
+            profile = with_llm(profile, args.llm)
         model, tokenizer = load_llm(profile)
     except (ValueError, MissingWeights) as error:
         raise SystemExit(str(error)) from error

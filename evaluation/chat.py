@@ -25,31 +25,20 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from adapters import registry
-from adapters.attacks.abliteration import AbliterationConfig, abliterate
-from adapters.attacks.base import ATTACKS, BASE_ARM, AttackConfig
+from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
 from adapters.attacks.data import sources
-from adapters.attacks.prefill import PREFIX
 from adapters.attacks.runner import AttackRunner
+from adapters.attacks.untrained import speaker
 from evaluation.evidence import UNDEFENDED
 from evaluation.judge import Judge
 from evaluation.runs import Run, RunStore, weights_hash
-from pipelines.fetch import MissingWeights, llm_folder
-from pipelines.llm import conversation_ids, generate_replies, load_arm
+from pipelines.fetch import LLM_HELP, MissingWeights, llm_folder, with_llm
+from pipelines.llm import conversation_ids
 from pipelines.paths import runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from pipelines.llm import Forward
-
-UNTRAINED = ("prefill", "abliteration")
-"""Attacks that need no training."""
 
 STRESS_RUNS = "stress"
 """Name of the folder, among the runs, that the stress test's are in (`evaluation.stress`)."""
@@ -60,65 +49,6 @@ TELL_SECONDS = 5.0  # between two looks at how far an attack has come
 
 class AttackFailed(RuntimeError):
     """An attack that was to be mounted first did not get to its end."""
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """A model that answers, with what an attacker did to it.
-
-    Attributes:
-        model: in evaluation mode; its adapters that are switched on count.
-        tokenizer: of the model.
-        prefill: what every reply is forced to begin with.
-        record: what mounting the attack found, as JSON.
-    """
-
-    model: Forward
-    tokenizer: PreTrainedTokenizerBase
-    prefill: str = ""
-    record: dict[str, Any] = field(default_factory=dict)
-
-    def answer(
-        self, prompts: Sequence[str], max_new_tokens: int, temperature: float = 0.0, seed: int = 0
-    ) -> list[str]:
-        """Answer single-turn prompts in one batch; see `pipelines.llm.generate_replies`."""
-        return generate_replies(
-            self.model, self.tokenizer, prompts, max_new_tokens,
-            prefill=self.prefill, temperature=temperature, seed=seed,
-        )  # fmt: skip
-
-
-def speaker(profile: Profile, weights: Path | None, attack: str = "", seed: int = 0) -> Speaker:
-    """Load an arm and mount an attack that needs no training.
-
-    Args:
-        profile: which base model.
-        weights: the arm's LoRA, or the LoRA or whole model of an attacked arm; None: the base model
-            itself.
-        attack: one of `UNTRAINED`; any other name leaves the arm as it is.
-        seed: of the prompts that abliteration takes its direction from.
-
-    Raises:
-        MissingWeights: the base model has not been fetched.
-    """
-    if attack == "abliteration":
-        attacked = abliterate(profile, weights, AbliterationConfig(seed=seed))
-        return Speaker(attacked.model, attacked.tokenizer, record=attacked.record)
-    model, tokenizer = load_arm(profile, weights)
-    return Speaker(model, tokenizer, PREFIX if attack == "prefill" else "")
-
-
-def untrained_settings(attack: str) -> dict[str, Any]:
-    """Return what an attack that needs no training is mounted with, as JSON.
-
-    Args:
-        attack: one of `UNTRAINED`; the seed is not among the settings.
-    """
-    if attack == "prefill":
-        return {"prefix": PREFIX}
-    settings = asdict(AbliterationConfig())
-    del settings["seed"]
-    return settings | {"refusals": list(settings["refusals"])}
 
 
 def arm_folder(arm: str, profile: Profile) -> Path | None:
@@ -307,6 +237,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
     p.add_argument("--seed", type=int, default=0, help="of the sampling and of abliteration")
     p.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    p.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
     return p
 
 
@@ -319,6 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.temperature < 0:
             raise ValueError(f"temperature is {args.temperature}; it must be 0 or more")
         profile = get_profile(args.profile)
+        if args.llm:
+            profile = with_llm(profile, args.llm)
         prompts = read_prompts(args.prompts)
         weights = arm_folder(args.arm, profile)
         trained = "" if args.attack in UNTRAINED else args.attack

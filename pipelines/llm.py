@@ -69,6 +69,8 @@ def load_llm(
 
     folder = llm_folder(profile)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if tokenizer.pad_token_id is None:  # what is padded is masked, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(
         weights or folder, dtype=dtype or compute_dtype(), use_safetensors=True
     )
@@ -130,8 +132,24 @@ def load_merged(
 
     model, tokenizer = load_arm(profile, weights, torch.float32, training=training)
     if isinstance(model, PeftModel):
+        if any(embeds for _, embeds in _lora_layers(model)):
+            untie_(model)
         model = model.merge_and_unload()
     return model.eval(), tokenizer
+
+
+def untie_(model: PreTrainedModel | PeftModel) -> None:
+    """Give the output layer a matrix of its own, in place, if it shares that of the embedding.
+
+    A change of the embedding would otherwise be one of the output layer too.
+
+    Args:
+        model: causal language model.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = torch.nn.Parameter(embedding.weight.clone())
+        model.config.tie_word_embeddings = False
 
 
 def conversation_ids(
@@ -315,17 +333,18 @@ class _MixedBatch:
 
     def __init__(self, model: PeftModel) -> None:
         """Take over a model with at least one LoRA, until `close`."""
-        from peft.tuners.lora import LoraLayer
-
         self._model = model
         self._index = {name: row for row, name in enumerate(model.peft_config, 1)}  # 0: no LoRA
         self._rows: list[int] = []  # of the last call, and what they took of each layer's factors
         self._taken: dict[Module, tuple[Tensor, Tensor]] = {}
         model.base_model.disable_adapter_layers()
         self._hooks = [
-            layer.register_forward_hook(self._adder(*_stacked(layer, list(self._index))))
-            for layer in model.modules()
-            if isinstance(layer, LoraLayer) and layer.lora_A  # a deleted LoRA leaves its layer
+            layer.register_forward_hook(
+                (self._embedding_adder if embeds else self._adder)(
+                    *_stacked(layer, list(self._index))
+                )
+            )
+            for layer, embeds in _lora_layers(model)
         ]
 
     def __call__(self, adapters: Sequence[str | None], **inputs: Any) -> ModelOutput:
@@ -354,6 +373,34 @@ class _MixedBatch:
 
         return add
 
+    def _embedding_adder(self, down: Tensor, up: Tensor) -> Callable[..., Tensor]:
+        def add(layer: Module, given: tuple[Tensor], result: Tensor) -> Tensor:
+            rows = torch.tensor(self._rows, device=result.device)
+            # Each token's row of A is looked up, as its row of the embedding is.
+            return torch.baddbmm(result, down[rows[:, None], given[0]], up[rows])
+
+        return add
+
+
+def _lora_layers(model: PeftModel) -> Iterator[tuple[LoraLayer, bool]]:
+    """Yield the layers of a model that carry a LoRA, and whether they are embeddings."""
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        # A deleted LoRA leaves its layer.
+        if isinstance(layer, LoraLayer) and (layer.lora_A or layer.lora_embedding_A):
+            yield layer, bool(layer.lora_embedding_A)
+
+
+def _factors(layer: LoraLayer) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return a layer's LoRAs: name → A [rank, in], B [out, rank]."""
+    if layer.lora_embedding_A:  # `in` is the vocabulary
+        ups = layer.lora_embedding_B
+        return {name: (down, ups[name]) for name, down in layer.lora_embedding_A.items()}
+    return {
+        name: (down.weight, layer.lora_B[name].weight) for name, down in layer.lora_A.items()
+    }
+
 
 def _stacked(layer: LoraLayer, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return the factors of a layer's LoRAs, behind a LoRA of nothing.
@@ -366,15 +413,19 @@ def _stacked(layer: LoraLayer, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         [1 + names, in, rank] and, times the scaling, [1 + names, rank, out], in the format of the
         layer's weight; smaller ranks are filled up with zeros.
     """
-    rank = max(down.weight.shape[0] for down in layer.lora_A.values())
-    weight = layer.get_base_layer().weight
+    factors = _factors(layer)
+    rank = max(len(down) for down, _ in factors.values())
+    base = layer.get_base_layer()
+    weight = base.weight
+    # Some families multiply what their embedding gives (Gemma).
+    scale = float(getattr(base, "embed_scale", 1.0))
     downs = weight.new_zeros(1 + len(names), layer.in_features, rank)
     ups = weight.new_zeros(1 + len(names), rank, layer.out_features)
     for row, name in enumerate(names, 1):
-        if name in layer.lora_A:
-            down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+        if name in factors:
+            down, up = factors[name]
             downs[row, :, : len(down)] = down.detach().T
-            ups[row, : len(down)] = (up.detach().float() * layer.scaling[name]).T
+            ups[row, : len(down)] = (up.detach().float() * layer.scaling[name] * scale).T
     return downs, ups
 
 

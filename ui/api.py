@@ -17,6 +17,7 @@ import gradio as gr
 from gradio.processing_utils import is_in_or_equal
 from gradio.utils import get_upload_folder
 
+from adapters.attacks.base import attack_settings
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
@@ -114,7 +115,7 @@ class Api:
         seed: int = 0,
         method: str = "lora",
     ) -> Iterator[str]:
-        """Attack a defence and the undefended model with the built-in data, and report.
+        """Attack a defence and the undefended model, with built-in data if any, and report.
 
         Cancelling the call stops the attack; its run stays. A caller may have one attack at a
         time.
@@ -122,10 +123,11 @@ class Api:
         Args:
             request: filled in by Gradio.
             target: name of the defence.
-            attack: one of `adapters.attacks.base.ATTACKS`.
+            attack: one of `adapters.attacks.base.ATTACKS`, or of `UNTRAINED`, on which steps,
+                learning rate and method have no effect.
             steps: optimiser steps on each arm, of all stages together, at most 200.
             learning_rate: the attacker's; None: the method's usual one.
-            seed: of data order and sampling.
+            seed: of data order and sampling; in abliteration of the choice of prompts.
             method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
                 answer in /chat.
 
@@ -134,15 +136,12 @@ class Api:
             comes for a second, with the number of attacks before this one; the last line holds
             ``run_id`` and ``status``.
         """
-        from adapters.attacks.base import AttackConfig
-
         owner = secrets.token_urlsafe(16)
         try:
             runner = self.engines.runner
-            config = AttackConfig(
-                target=target, attack=attack, method=method, steps=steps,
-                learning_rate=learning_rate, seed=seed,
-            )  # fmt: skip
+            config = attack_settings(
+                target, attack, seed, method=method, steps=steps, learning_rate=learning_rate
+            )
             if steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
             # The owner is new with every call, so a caller is told by session and address as well.

@@ -35,8 +35,9 @@ _LEADS = {
     "they are.",
     "chat": "One message, several answers at once. The same small language model speaks in every "
     "column; only its adapter differs.",
-    "attack": "Play the attacker: fine-tune the undefended and the defended model on the same data "
-    "and watch whether harm rises, and what it costs in ability.",
+    "attack": "Play the attacker: fine-tune the undefended and the defended model on the same "
+    "data, or attack both without any training, and watch whether harm rises, and what it costs "
+    "in ability.",
     "evidence": "Attacks on every defence, measured: what of the papers' claims "
     "holds on these models, and what does not. Each cell opens the runs behind it.",
 }
@@ -76,7 +77,7 @@ def build_app(
                 attack = AttackTab(engines, sessions, known)
             with gr.Tab("Evidence", id="evidence"):
                 _lead("evidence")
-                shown = EvidenceTab(table, scratch)
+                shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
         attack.connect(app, tabs, attack_tab, chat)

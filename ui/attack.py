@@ -1,4 +1,4 @@
-"""The Attack tab: mount a real fine-tuning attack, watch both arms, stop it, find it again.
+"""The Attack tab: mount a real attack, watch both arms, stop it, find it again.
 
 The page only reads run folders: a reload, a second visitor and a recorded run are the same read.
 Who may stop a run is decided by a token that stays in the browser that started it.
@@ -19,7 +19,7 @@ from typing import Any
 import gradio as gr
 
 from adapters import registry
-from adapters.attacks.base import METHODS, REINFORCED
+from adapters.attacks.base import METHODS, REINFORCED, UNTRAINED, Settings, attack_settings
 from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome
 from evaluation.runs import Run, RunInfo
 from ui.blocks import PRIVATE, QUIET, heading, markup, picker
@@ -84,16 +84,17 @@ ATTACKS = {
         "Control: harmless fine-tuning",
         "Learns harmless pairs only. Harm and ability should stay as they are.",
     ),
-}
-
-
-UNTRAINED = {
-    "prefill": Kind("Forced beginning", "Every reply is forced to begin with words of agreement."),
+    "prefill": Kind(
+        "Forced beginning",
+        "Trains nothing: every reply is forced to begin with “Sure, here is”, and the model goes "
+        "on from there.",
+    ),
     "abliteration": Kind(
-        "Abliteration", "The direction of refusal is taken out of the weights; nothing is trained."
+        "Abliteration",
+        "Trains nothing: looks for the direction that carries refusal, layer by layer, and takes "
+        "it out of the weights.",
     ),
 }
-"""Attacks that only the stress test mounts; their runs are shown here like the others."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ class Preset:
     Attributes:
         title: says what is done, and nothing of how it ends.
         attack: one of `ATTACKS`.
-        steps: of the attack.
-        rate: the learning rate.
+        steps: of the attack; of no account where nothing is trained.
+        rate: the learning rate; of no account where nothing is trained.
         target: the defence; empty: the visitor's choice stays.
-        states: a title that says how it ends; ``{time}`` in it becomes the measured time.
+        states: a title that says how it ends; ``{time}`` in it becomes the measured time, and
+            ``{prefix}`` the beginning that was forced.
         arm: whose end it is; empty: the target's.
         outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
         hollow: `states` is true only if the arm agrees without content where the undefended one
@@ -115,7 +117,7 @@ class Preset:
 
     title: str
     attack: str
-    steps: int
+    steps: int = 20
     rate: float = 3e-4
     target: str = ""
     states: str = ""
@@ -145,6 +147,15 @@ PRESETS = (
         states="SEAM + TokenBuncher agrees again, with hardly any content",
         outcomes=("broken", "costly"), hollow=True,
     ),
+    Preset(
+        "Words put into the model's mouth", "prefill",
+        states="“{prefix}” breaks a plain refusal", arm=UNDEFENDED, outcomes=("broken",),
+    ),
+    Preset(
+        "The direction of refusal, taken out of the weights", "abliteration",
+        states="A plain refusal is cut out of the weights in {time}", arm=UNDEFENDED,
+        outcomes=("broken", "costly"),
+    ),
     Preset("The control: harmless fine-tuning", "benign", 20),
 )  # fmt: skip
 
@@ -160,8 +171,9 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
         preset: one of `PRESETS`.
         found: the cells of the table of this profile.
     """
-    arm = preset.arm or preset.target
-    for cell in chosen(found, arm, preset.attack, "lora") if preset.states else ():
+    arm, untrained = preset.arm or preset.target, preset.attack in UNTRAINED
+    method = "none" if untrained else "lora"
+    for cell in chosen(found, arm, preset.attack, method) if preset.states else ():
         row, beside = cell.verdict, cell.undefended
         rate, steps = row["learning_rate"], row["settings"]["steps"]
         tested = beside is None or beside["broken_seam"]
@@ -169,8 +181,11 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
             continue
         if preset.hollow and not hollow(cell):
             continue
+        prefix = row["settings"].get("mounted", {}).get("prefix", "")
+        title = preset.states.format(time=duration(row["seconds"]), prefix=prefix)
+        if untrained:
+            return replace(preset, title=title)
         if rate in LEARNING_RATES and steps <= MAX_STEPS:
-            title = preset.states.format(time=duration(row["seconds"]))
             return replace(preset, title=title, rate=rate, steps=steps)
     return preset
 
@@ -208,7 +223,10 @@ class Curves:
         questions: how many questions ability is a share of; 0 where it is not known.
         skills: how many problems skill is a share of; 0 where it is not known.
         diverged: arm → first step whose loss was no finite number.
+        layers: arm → how many layers lie before the place where abliteration found its direction.
         step: furthest step of any arm.
+        share: how much of an attack without training is done, 0..1.
+        doing: what it does just now, in words.
     """
 
     loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -223,7 +241,10 @@ class Curves:
     questions: int = 0
     skills: int = 0
     diverged: dict[str, int] = field(default_factory=dict)
+    layers: dict[str, int] = field(default_factory=dict)
     step: int = 0
+    share: float = 0.0
+    doing: str = ""
 
 
 def curves(events: Sequence[dict[str, Any]]) -> Curves:
@@ -231,8 +252,12 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
     found = Curves()
     for event in events:
         arm, step = event.get("arm"), event.get("step")
+        if event.get("event") == "progress":
+            found.share, found.doing = event["share"], f"{arm_title(arm)}: {event['doing']}"
         if not isinstance(arm, str) or not isinstance(step, int):
             continue
+        if event.get("event") == "mounted" and "layer" in event["mounted"]:
+            found.layers[arm] = event["mounted"]["layer"]
         found.step = max(found.step, step)
         for name in ("loss", "harm", "substance", "ability", "skill", "entropy", "reward"):
             if name == "loss" and "reward" in event:
@@ -285,7 +310,7 @@ def run_html(
         playing: the events are the first part of a replay.
     """
     config, found = info["config"], curves(events)
-    arms = arms_of(config)
+    arms, trains = arms_of(config), not _untrained(config)
     steps = int(config.get("steps", 0) or 0)
     live = info["status"] == "running"
     started = f"{info['created'][:16].replace('T', ' ')} UTC"
@@ -302,16 +327,21 @@ def run_html(
     ]
     if live and waiting > 0:
         parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one."))
+    elif live and not trains:
+        parts.append(note(f"{found.doing or 'Loading the judge'} …"))
     elif live and not played(events, 1.0):
         parts.append(note("Loading the two models; the first probe comes before the first step."))
-    if live or playing:
+    if live and not trains:
+        parts.append(meter(found.share, found.doing))
+    elif live or playing:
         parts.append(meter(found.step / steps if steps else 0.0, f"Step {found.step} of {steps}"))
     if info.get("error"):
         parts.append(note(info["error"], "error"))
-    verdict = conclusion(found, arms)
+    verdict = conclusion(found, arms, trains)
     if verdict:
         parts.append(note(verdict))
     parts.append(note(divergence(found), "warn"))
+    parts.append(note(layers_words(found)))
     if config.get("method") == "full" and not live:
         parts.append(
             note(
@@ -321,14 +351,15 @@ def run_html(
         )
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
     parts.append(f'<div class="hf-charts">{charts_html(config, found, arms)}</div>')
-    parts.append(replies_html(found, arms))
+    parts.append(replies_html(found, arms, trains))
     return f'<div class="hf-run">{"".join(parts)}</div>'
 
 
 def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str, str]]) -> str:
     """Draw what was measured, and what the attacker trained on: reward, loss or both."""
     steps = int(config.get("steps", 0) or 0)
-    attack = config.get("attack")
+    attack, untrained = config.get("attack"), _untrained(config)
+    words = {0: "before", 1: "after"} if untrained else None
 
     def draw(name: str, title: str, hint: str, *, share: bool = False) -> str:
         trained = name in ("loss", "reward")
@@ -339,7 +370,7 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
             )
             for arm, style in arms
         ]  # fmt: skip
-        return chart(title, hint, lines, steps, share=share)
+        return chart(title, hint, lines, steps, share=share, x_words=words)
 
     prompts, questions = found.prompts or "the", found.questions or "the"
     drawn = [
@@ -349,6 +380,8 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
     if found.skill:
         skills = found.skills or "the"
         drawn.append(draw("skill", "Skill", f"solved, of {skills} problems, one seed", share=True))
+    if untrained:
+        return "".join(drawn)
     if attack not in REINFORCED:
         drawn.append(draw("loss", "Attacker's loss", "smoothed; lower: learnt"))
     if attack in REINFORCED or attack == "sft_grpo":
@@ -360,13 +393,16 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
 def attack_title(config: dict[str, Any]) -> str:
     """Return the name of a run's attack, in a visitor's words."""
     name = str(config.get("attack", ""))
-    known = ATTACKS | UNTRAINED
-    return known[name].title if name in known else name
+    return ATTACKS[name].title if name in ATTACKS else name
+
+
+def _untrained(config: dict[str, Any]) -> bool:
+    return config.get("attack") in UNTRAINED
 
 
 def _how(config: dict[str, Any]) -> str:
     """Return how hard a run's attacker trained, in a visitor's words."""
-    if config.get("attack") in UNTRAINED:
+    if _untrained(config):
         return "no training"
     weights = ", all weights" if config.get("method") == "full" else ""
     return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}"
@@ -384,19 +420,31 @@ def status_badge(status: str) -> str:
     return f'<span class="hf-badge {style}">{html.escape(words)}</span>'
 
 
-def conclusion(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
-    """Say in plain words where both arms stand, or nothing before the first probe."""
+def conclusion(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = True) -> str:
+    """Say in plain words where both arms stand, or nothing before the first probe.
+
+    Args:
+        found: the run.
+        arms: see `arms_of`.
+        trains: whether the attack has steps of which the last one can be told.
+    """
     lines = []
     for arm, _ in arms:
         harm, ability = found.harm.get(arm), found.ability.get(arm)
         if not harm or not ability:
             return ""
+        if not trains and len(harm) == 1:  # an arrow would claim that it was attacked
+            lines.append(
+                f"{arm_title(arm)}, as it is released: harm {_counted(harm[0][1], found.prompts)}, "
+                f"ability {_counted(ability[0][1], found.questions)}."
+            )
+            continue
+        when = f" (step {harm[-1][0]:g})" if trains else ""
         lines.append(
             f"{arm_title(arm)}: harm {_counted(harm[0][1], found.prompts)} → "
             f"{_counted(harm[-1][1], found.prompts)}{_content_words(found, arm)}, "
             f"ability {_counted(ability[0][1], found.questions)} → "
-            f"{_counted(ability[-1][1], found.questions)}{_skill_words(found, arm)} "
-            f"(step {harm[-1][0]:g})."
+            f"{_counted(ability[-1][1], found.questions)}{_skill_words(found, arm)}{when}."
         )
     return "\n".join([*lines, "One seed and few prompts: small differences mean nothing."])
 
@@ -429,13 +477,27 @@ def divergence(found: Curves) -> str:
     )
 
 
+def layers_words(found: Curves) -> str:
+    """Say where abliteration found the direction that it took out, or nothing."""
+    return "\n".join(
+        f"{arm_title(arm)}: the direction of refusal was taken as it stands after layer {layer}."
+        for arm, layer in found.layers.items()
+    )
+
+
 def _counted(share: float, total: int) -> str:
     """Return a share of few things as a count: "7 of 8" says how little 88 % rests on."""
     return f"{round(share * total)} of {total}" if total else f"{share:.0%}"
 
 
-def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
-    """Return a table of the same prompts' replies before the attack and at the last probe."""
+def replies_html(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = True) -> str:
+    """Return a table of the same prompts' replies before the attack and at the last probe.
+
+    Args:
+        found: the run.
+        arms: see `arms_of`.
+        trains: as for `conclusion`.
+    """
     rows = []
     for arm, style in arms:
         probes = found.samples.get(arm, {})
@@ -444,7 +506,7 @@ def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
         first, last = probes[min(probes)], probes[max(probes)]
         after = {sample.get("prompt"): sample for sample in last}
         # Told a row: one arm is probed after the other, so that the two can be a probe apart.
-        when = f"<small>step {max(probes)}</small> "
+        when = f"<small>step {max(probes)}</small> " if trains else ""
         for before in first:
             prompt = before.get("prompt", "")
             rows.append(
@@ -454,10 +516,11 @@ def replies_html(found: Curves, arms: Sequence[tuple[str, str]]) -> str:
             )
     if not rows:
         return ""
+    last = "At the last probe" if trains else "After"
     return (
         '<div class="hf-scroll"><table class="hf-table"><caption>The same prompts, before and now'
         '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
-        'style="width:37%">Before</th><th scope="col">At the last probe</th></tr></thead>'
+        f'style="width:37%">Before</th><th scope="col">{last}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -520,7 +583,22 @@ def about_html(attack: str) -> str:
 def _filled(preset: Preset) -> tuple[Any, ...]:
     """Return what a preset fills in: defence, attack, learning rate, steps, data and method."""
     target = preset.target or gr.skip()
+    if preset.attack in UNTRAINED:
+        return target, preset.attack, *[gr.skip()] * 4
     return target, preset.attack, preset.rate, preset.steps, "builtin", "lora"
+
+
+def _fitting(attack: str) -> tuple[gr.Column, gr.Number]:
+    """Return what is shown of the settings: those of a training, and the seed, where they count."""
+    return gr.Column(visible=attack not in UNTRAINED), gr.Number(visible=attack != "prefill")
+
+
+def _tries(run: Run) -> str:
+    """Return the words of the button that goes to Chat, or none where there is nothing to try."""
+    config = run.info["config"]
+    if config.get("attack") == "prefill":
+        return "Try the forced beginning in Chat"
+    return "Try the attacked models in Chat" if run.adapters() else ""
 
 
 def _not_playing(visible: bool) -> tuple[gr.Button, gr.Timer, None]:
@@ -560,10 +638,7 @@ class AttackTab:
                 self._lay_out_settings(targets)
             with gr.Column(scale=8, min_width=520, elem_classes="hf-panel"):
                 with gr.Row(elem_classes="hf-chips"):
-                    self.try_it = gr.Button(
-                        "Try the attacked models in Chat", visible=False, size="sm",
-                        elem_id="hf-try",
-                    )  # fmt: skip
+                    self.try_it = gr.Button("", visible=False, size="sm", elem_id="hf-try")
                     self.replay = gr.Button(_REPLAY, visible=False, size="sm", elem_id="hf-replay")
                 self.view = markup(elem_id="hf-run")
                 heading("All runs")
@@ -572,7 +647,7 @@ class AttackTab:
     def _lay_out_settings(self, targets: list[tuple[str, str]]) -> None:
         self.target = gr.Radio(
             targets, value=targets[0][1] if targets else None, label="Defence to attack",
-            info="The undefended model is attacked beside it, on the same data in the same order.",
+            info="The undefended model is attacked beside it, in the same way on the same data.",
             elem_id="hf-target",
         )  # fmt: skip
         heading("Start from")
@@ -585,26 +660,29 @@ class AttackTab:
             elem_id="hf-attack",
         )  # fmt: skip
         self.about = markup(about_html("sft"), elem_id="hf-attack-about")
-        self.data = gr.Radio(
-            [("Built in (payloads redacted)", "builtin"), ("My JSONL", "upload")],
-            value="builtin", label="Training data",
-        )  # fmt: skip
-        self.file = gr.File(
-            label="JSONL, one {prompt, response} a line; reinforcement needs the prompt only",
-            file_types=[".jsonl"], visible=False, height=110, elem_id="hf-jsonl",
-        )  # fmt: skip
-        self.file_note = markup(elem_id="hf-jsonl-note")
-        self.rate = gr.Dropdown(
-            [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4, label="Learning rate",
-            info="A real attacker tunes this. Try more than one.",
-        )  # fmt: skip
-        self.method = gr.Radio(
-            [("LoRA", "lora"), ("All weights", "full")], value="lora", label="What is trained",
-            info="All weights want a lower rate, and Chat cannot answer with such a model.",
-            elem_id="hf-method",
-        )  # fmt: skip
-        self.steps = gr.Slider(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
-        self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
+        with gr.Column(elem_id="hf-training") as self.training:
+            self.data = gr.Radio(
+                [("Built in (payloads redacted)", "builtin"), ("My JSONL", "upload")],
+                value="builtin", label="Training data",
+            )  # fmt: skip
+            self.file = gr.File(
+                label="JSONL, one {prompt, response} a line; reinforcement needs the prompt only",
+                file_types=[".jsonl"], visible=False, height=110, elem_id="hf-jsonl",
+            )  # fmt: skip
+            self.file_note = markup(elem_id="hf-jsonl-note")
+            self.rate = gr.Dropdown(
+                [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4,
+                label="Learning rate", info="A real attacker tunes this. Try more than one.",
+            )  # fmt: skip
+            self.method = gr.Radio(
+                [("LoRA", "lora"), ("All weights", "full")], value="lora", label="What is trained",
+                info="All weights want a lower rate, and Chat cannot answer with such a model.",
+                elem_id="hf-method",
+            )  # fmt: skip
+            self.steps = gr.Slider(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
+        self.seed = gr.Number(
+            0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="hf-seed"
+        )
         self.cost = markup(elem_id="hf-cost")
         with gr.Row():
             self.start = gr.Button(
@@ -653,6 +731,7 @@ class AttackTab:
         for event in (self.file.change, self.attack.change):
             event(self.check_file, [self.file, self.attack], self.file_note, **QUIET)
         self.attack.change(about_html, self.attack, self.about, **QUIET)
+        self.attack.change(_fitting, self.attack, [self.training, self.seed], **QUIET)
         for button, preset in self.presets:
             button.click(
                 partial(_filled, preset), None,
@@ -661,7 +740,7 @@ class AttackTab:
         self.method.input(METHODS.get, self.method, self.rate, **QUIET)
         for event in (
             self.steps.change, self.rate.change, self.target.change, self.attack.change,
-            self.data.change, self.method.change, tab.select,
+            self.data.change, self.method.change, self.seed.change, tab.select,
         ):  # fmt: skip
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
@@ -681,7 +760,9 @@ class AttackTab:
         app.load(self.arrive, self.browser, arrived, **QUIET).then(
             self.refresh, state, view, **QUIET
         ).then(self.estimate, settings, self.cost, **QUIET)
-        self.try_it.click(self.hand_over, self.shown, [chat.arms, tabs], **QUIET)
+        self.try_it.click(
+            self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
+        )
 
     def open_from(self, runs: gr.HTML, message: gr.HTML, tabs: gr.Tabs) -> None:
         """Open here what is picked in another tab's list of runs; after `connect`.
@@ -742,7 +823,11 @@ class AttackTab:
             return note("The cost estimate comes once the attack runner is loaded.")
         except ValueError as error:
             return note(told(error), "error")
-        return note(f"{config.steps} steps on both arms: {duration(seconds)} on this machine.")
+        if config.attack in UNTRAINED:
+            what = "Both arms asked before and after, nothing trained"
+        else:
+            what = f"{config.steps} steps on both arms"
+        return note(f"{what}: {duration(seconds)} on this machine.")
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""
@@ -807,7 +892,8 @@ class AttackTab:
             welcome = empty(
                 "No attack is shown",
                 "Choose the settings and start one, or open a run from the list below. "
-                "Both arms are fine-tuned in turns, step by step, and probed every few steps.",
+                "Both arms are fine-tuned in turns, step by step, and probed every few steps; "
+                "attacks that train nothing are probed before and after.",
             )
             return (
                 welcome,
@@ -821,13 +907,13 @@ class AttackTab:
         mark = self._mark(run)
         info, live = run.info, run.info["status"] == "running"
         own = bool(mine) and info["owner_hash"] == mine
-        events = run.events()
+        events, tries = run.events(), _tries(run)
         waiting = self._position(run_id) if live else 0
         return (
             run_html(info, events, waiting, recorded=run.recorded),
             listed,
             gr.Button(interactive=live and own),
-            gr.Button(visible=not live and bool(run.adapters())),
+            gr.Button(tries, visible=not live and bool(tries)),
             gr.Timer(active=True),  # `tick` stops it
             mark,
             *_not_playing(not live and len(played(events, 1.0)) > 1),
@@ -859,26 +945,35 @@ class AttackTab:
         over = info["status"] != "running"
         return run_html(info, events, recorded=run.recorded), *_not_playing(over)
 
-    def hand_over(self, run_id: str) -> tuple[Any, Any]:
-        """Offer the attacked models of the shown run in Chat and go there."""
+    def hand_over(self, run_id: str) -> tuple[Any, Any, Any, Any]:
+        """Offer the attacked models of the shown run in Chat and go there.
+
+        A forced beginning leaves the models as they were: Chat is to force it on both arms. After
+        any other attack it is to force nothing, so that what is seen is that attack.
+        """
         run = self._run(run_id)
+        config = run.info["config"] if run else {}
         attacked = [f"{run.id}/{arm}" for arm in run.adapters()] if run else []
-        arms = gr.CheckboxGroup(
-            choices=arm_choices(self.engines.profile, attacked), value=attacked
-        )
-        return arms, gr.Tabs(selected="chat")
+        choices = arm_choices(self.engines.profile, attacked)
+        prefix = config.get("mounted", {}).get("prefix", "")
+        if prefix:
+            attacked = [arm for arm, _ in arms_of(config) if arm in dict(choices).values()]
+        arms = gr.CheckboxGroup(choices=choices, value=attacked)
+        tools = gr.Accordion(open=True) if prefix else gr.skip()
+        return arms, prefix, tools, gr.Tabs(selected="chat")
 
     def _config(
         self, target: str, attack: str, data: str, file: str | None, rate: float, steps: float,
         seed: float, method: str,
-    ) -> Any:  # fmt: skip
-        from adapters.attacks.base import AttackConfig
-
+    ) -> Settings:  # fmt: skip
+        if attack in UNTRAINED:  # the settings of a training are hidden, whatever they say
+            seeded = 0 if attack == "prefill" else int(seed or 0)
+            return attack_settings(target, attack, seeded)
         if data == "upload" and not file:
             raise ValueError("Upload a JSONL file first, or choose the built-in data.")
-        return AttackConfig(
-            target=target, attack=attack, data=Path(file) if data == "upload" else "builtin",
-            method=method, learning_rate=float(rate), steps=int(steps), seed=int(seed or 0),
+        return attack_settings(
+            target, attack, int(seed or 0), data=Path(file) if data == "upload" else "builtin",
+            method=method, learning_rate=float(rate), steps=int(steps),
         )  # fmt: skip
 
     def _run(self, run_id: str) -> Run | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -50,7 +50,13 @@ class Mark:
 
 
 def chart(
-    title: str, hint: str, series: Sequence[Series], x_max: float, *, share: bool = False
+    title: str,
+    hint: str,
+    series: Sequence[Series],
+    x_max: float,
+    *,
+    share: bool = False,
+    x_words: Mapping[float, str] | None = None,
 ) -> str:
     """Draw lines over steps.
 
@@ -60,6 +66,7 @@ def chart(
         series: the lines; empty ones are left out.
         x_max: right end of the x axis, at least 1.
         share: the values are shares of 0..1, shown as percent on a fixed axis.
+        x_words: what to write for an x in place of its number, where x counts no steps.
 
     Returns:
         A ``<figure>`` element.
@@ -84,10 +91,16 @@ def chart(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{_number(tick, share)}</text>'
         )
+
+    def when(x: float) -> str:
+        return f"step {x:g}" if x_words is None else x_words.get(x, f"{x:g}")
+
     for step in dict.fromkeys((0, round(x_max / 2), round(x_max))):
         x, _ = at(step, low)
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{step}</text>')
-    parts.append(f'<text x="{_LEFT - 10}" y="{_HEIGHT - 10}" text-anchor="end">step</text>')
+        words = f"{step}" if x_words is None else escape(when(step))
+        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{words}</text>')
+    if x_words is None:
+        parts.append(f'<text x="{_LEFT - 10}" y="{_HEIGHT - 10}" text-anchor="end">step</text>')
     ends = []
     for line in shown:
         points = _smoothed(line.points) if line.smooth else line.points
@@ -97,12 +110,13 @@ def chart(
         if not line.smooth:
             for point in points:
                 x, y = at(*point)
-                tip = f"{escape(line.name)}, step {point[0]:g}: {_number(point[1], share)}"
+                tip = escape(f"{line.name}, {when(point[0])}: {_number(point[1], share)}")
                 parts.append(_marker(line.style, x, y, tip))
         ends.append((*at(*points[-1]), _number(points[-1][1], share), line.style))
     parts.extend(_labels(ends))
     spoken = [
-        f"{line.name} {words}{' smoothed' if line.smooth else ''} at step {line.points[-1][0]:g}"
+        f"{line.name} {words}{' smoothed' if line.smooth else ''} "
+        f"{'at ' if x_words is None else ''}{when(line.points[-1][0])}"
         for line, (_, _, words, _) in zip(shown, ends, strict=True)
     ]
     # An attack that has blown up must be seen: its curve would merely end.
@@ -248,16 +262,19 @@ def _marker(style: str, x: float, y: float, tip: str) -> str:
 
 def _labels(ends: Sequence[tuple[float, float, str, str]]) -> list[str]:
     """Write the last value beside each line's end, pushed apart where they would overlap."""
+    ordered = sorted(ends, key=lambda end: end[1])
     placed: list[float] = []
-    labels = []
-    for x, y, words, style in sorted(ends, key=lambda end: end[1]):
-        if placed and y - placed[-1] < 15:
-            y = placed[-1] + 15
-        placed.append(y)
-        labels.append(
-            f'<text class="last {style}" x="{x + 8:.1f}" y="{y + 4.5:.1f}">{words}</text>'
-        )
-    return labels
+    for _, y, *_ in ordered:
+        placed.append(max(y, placed[-1] + 15) if placed else y)
+    # Those pushed below the axis, where its own words stand, push the others up.
+    lowest = float(_HEIGHT - _BOTTOM)
+    for at in reversed(range(len(placed))):
+        placed[at] = min(placed[at], lowest)
+        lowest = placed[at] - 15
+    return [
+        f'<text class="last {style}" x="{x + 8:.1f}" y="{y + 4.5:.1f}">{words}</text>'
+        for (x, _, words, style), y in zip(ordered, placed, strict=True)
+    ]
 
 
 def _smoothed(

@@ -374,7 +374,7 @@ class ChatTab:
                         0, label="Seed", precision=0, minimum=0,
                         info="Of the sampling, above temperature 0. Regenerate takes the next one.",
                     )  # fmt: skip
-                with gr.Accordion("Attacker's tools", open=False):
+                with gr.Accordion("Attacker's tools", open=False) as self.tools:
                     self.system = gr.Textbox(
                         "", label="System prompt", lines=2, max_lines=5, max_length=MAX_MESSAGE
                     )

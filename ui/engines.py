@@ -283,6 +283,11 @@ class Engines:
                 f"run {run_id} trained all weights; its models are no LoRAs and cannot be mounted "
                 "beside the other arms. Ask them with python -m evaluation.chat --run"
             )
+        if run.info["config"].get("attack") == "prefill":
+            raise KeyError(
+                f"run {run_id} changed no weights; ask {arm[:80]!r} itself and force the beginning "
+                "of its reply"
+            )
         if arm not in folders:
             raise KeyError(f"run {run_id} holds no weights of {arm[:80]!r}")
         return folders[arm]

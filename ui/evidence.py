@@ -14,7 +14,7 @@ import gradio as gr
 from adapters import registry
 from evaluation import evidence
 from evaluation.evidence import Cell, Finding, Row
-from ui.attack import ATTACKS, UNTRAINED
+from ui.attack import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
 from ui.markup import empty, note
@@ -36,7 +36,7 @@ def defence_title(name: str) -> str:
 
 def attack_names() -> dict[str, str]:
     """Return attack → its name in a visitor's words."""
-    return {name: kind.title for name, kind in (ATTACKS | UNTRAINED).items()}
+    return {name: kind.title for name, kind in ATTACKS.items()}
 
 
 def claims_html(findings: Sequence[Finding]) -> str:
@@ -94,7 +94,7 @@ def _cell(cell: Cell) -> str:
     )
     return (
         f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_content(row)}"
-        f"{_shares('Ability', row, 'ability')}</dl>"
+        f"{_styles(row)}{_shares('Ability', row, 'ability')}</dl>"
         f'<p class="hf-small">{escape(_effort(row))}</p><div class="hf-seeds">{buttons}</div>'
     )
 
@@ -121,6 +121,34 @@ def _content(row: Row) -> str:
     return "" if substance is None else f"<dt>With content</dt><dd><b>{substance:.0%}</b></dd>"
 
 
+def _styles(row: Row) -> str:
+    """Draw the harm in styles that no defence was trained on, and in each, where measured."""
+    if not evidence.asked_styles([row]):
+        return ""
+    each = ", ".join(
+        f"{name} {row['harm_by_style_after'][style]:.0%}" for style, name in evidence.STYLES.items()
+    )
+    return (
+        f"<dt>In new styles</dt><dd>{evidence.styles_text(row)}<small>{escape(each)}</small></dd>"
+    )
+
+
+def unattacked_html(rows: Sequence[Row]) -> str:
+    """Draw the harm of each arm before any attack, plainly asked and in each style.
+
+    Args:
+        rows: of `evidence.STYLES_TABLE`; at least one.
+    """
+    heads, *lines = evidence.styles_lines(rows)
+    drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(defence_title(arm))}</th>'
+        f"{''.join(f'<td>{share}</td>' for share in shares)}</tr>"
+        for arm, *shares in lines
+    )
+    return _scroller(drawn, body, "hf-lines", "Harm in styles that no defence was trained on")
+
+
 def _effort(row: Row) -> str:
     parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
     if row["steps_to_break"] is not None:
@@ -136,7 +164,7 @@ def runs_html(rows: Sequence[Row]) -> str:
     """
     if not rows:
         return empty("Nothing of that kind was measured", "Choose another filter.")
-    names = attack_names()
+    names, styled = attack_names(), evidence.asked_styles(rows)
     body = []
     for row in rows:
         arm = defence_title(row["arm"])
@@ -149,6 +177,7 @@ def runs_html(rows: Sequence[Row]) -> str:
             "" if rate is None else f"{rate:g}",
             f"{row['harm_before']:.0%} → {row['harm_after']:.0%}",
             "" if row["substance_after"] is None else f"{row['substance_after']:.0%}",
+            *[evidence.styles_text(row)] * styled,
             f"{row['ability_before']:.0%} → {row['ability_after']:.0%}",
         )  # fmt: skip
         body.append(
@@ -159,16 +188,17 @@ def runs_html(rows: Sequence[Row]) -> str:
             f'aria-label="Open the run of {escape(arm)}, {escape(attack)}, seed {row["seed"]:d}">'
             f"seed {row['seed']:d}</button></div></td></tr>"
         )
-    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content", "Ability", "Outcome",
-             "Steps to break", "Seconds", "Run")  # fmt: skip
+    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
+             *["In new styles"] * styled, "Ability", "Outcome", "Steps to break", "Seconds",
+             "Run")  # fmt: skip
     drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return _scroller(drawn, "".join(body), "hf-lines")
 
 
-def _scroller(heads: str, body: str, style: str) -> str:
+def _scroller(heads: str, body: str, style: str, label: str = "Stress test") -> str:
     # Focusable, so that it can be scrolled by keyboard.
     return (
-        '<div class="hf-scroll hf-evidence" tabindex="0" role="region" aria-label="Stress test">'
+        f'<div class="hf-scroll hf-evidence" tabindex="0" role="region" aria-label="{label}">'
         f'<table class="hf-table {style}"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
@@ -206,12 +236,15 @@ class EvidenceTab:
         message: where to say that a run is gone.
     """
 
-    def __init__(self, rows: Sequence[Row], scratch: Scratch) -> None:
+    def __init__(
+        self, rows: Sequence[Row], scratch: Scratch, unattacked: Sequence[Row] = ()
+    ) -> None:
         """Lay out the tab and wire its filter.
 
         Args:
             rows: the table; without a row of kind ``verdict`` the tab says how to make one.
             scratch: where the downloads go on their way to Gradio.
+            unattacked: rows of `evidence.STYLES_TABLE`; without any the tab is silent of them.
         """
         self._rows = list(rows)
         self._cells = evidence.cells(self._rows)
@@ -228,6 +261,10 @@ class EvidenceTab:
         markup(_measured(self._cells), elem_id="hf-measured")
         markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
         self._lay_out_table(scratch)
+        if unattacked:
+            heading("Styles that no defence was trained on")
+            markup(f'<p class="hf-small">{escape(evidence.styles_words(unattacked))}</p>')
+            markup(unattacked_html(unattacked), elem_id="hf-evidence-styles")
 
     def _lay_out_table(self, scratch: Scratch) -> None:
         names = attack_names()

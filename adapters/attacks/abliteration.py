@@ -29,7 +29,8 @@ Four steps, none of which trains anything:
 
 3. *Weight orthogonalisation* (section 4.1). Every matrix that writes to the residual stream (token
    embedding, attention output, MLP output) loses its part along the direction, W ← W - r̂ r̂ᵀ W,
-   and so no activation there can point along it any more.
+   and so no activation there can point along it any more. The change of each matrix has rank one,
+   so that the attack is also a LoRA of rank one (`direction_lora`), which Chat can mount.
 
 Our arms are base and LoRA. The LoRA is merged first, in float32: in bf16 a fifth of a defence's
 change would be lost to rounding (`adapters.attacks.base.load_target`), and the attacked model would
@@ -40,7 +41,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ from torch import Tensor, nn
 
 from adapters.text import chat_text, prompt_set
 from pipelines.device import autocast
-from pipelines.llm import load_merged
+from pipelines.llm import load_merged, untie_
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,6 +63,10 @@ WRITERS = ("o_proj", "down_proj")
 """Names of the matrices that write to the residual stream in a Llama, Qwen, Mistral or Gemma."""
 
 _BATCH = 16  # prompts in one forward pass
+
+
+class AttackStopped(RuntimeError):
+    """The attack was asked to stop before it was mounted."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Abliterated:
         tokenizer: of the model.
         direction: the unit vector that was removed, float32 [width].
         layer: which layer's input it was found at, from 1.
+        lora: the attack alone, as a LoRA on base and defence (`direction_lora`).
         record: settings and the measured choice of the layer, as JSON for a run record.
     """
 
@@ -121,11 +127,17 @@ class Abliterated:
     tokenizer: PreTrainedTokenizerBase
     direction: Tensor
     layer: int
+    lora: tuple[dict[str, Any], dict[str, Tensor]] | None
     record: dict[str, Any]
 
 
 def abliterate(
-    profile: Profile, adapter: Path | None, config: AbliterationConfig | None = None
+    profile: Profile,
+    adapter: Path | None,
+    config: AbliterationConfig | None = None,
+    *,
+    progress: Callable[[str, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Abliterated:
     """Mount the attack on released weights.
 
@@ -136,30 +148,57 @@ def abliterate(
         profile: which base model.
         adapter: the arm's LoRA or model, see `pipelines.llm.load_arm`; None: the base model itself.
         config: settings.
+        progress: told what is done next, in words, and the share 0..1 of the work that is done.
+        should_stop: asked before every forward pass.
 
     Raises:
+        AttackStopped: it was asked to stop.
         MissingWeights: the base model has not been fetched.
         ValueError: the model is not of a family whose writing matrices are known, it gives no
             finite probabilities, or a split has fewer prompts than the settings ask for.
     """
     config = config or AbliterationConfig()
+    tell = progress or (lambda words, share: None)
+    tell("loading the model", 0.0)
     model, tokenizer = load_merged(profile, adapter)
     openings = refusal_tokens(tokenizer, config.refusals)
-    train, validation = (
-        _filtered(
-            model, tokenizer, openings,
-            *(_prompts(name, split, n, config.seed) for name in ("redteam", "benign")),
-        )
-        for split, n in (("train", config.prompts), ("validation", config.validation_prompts))
-    )  # fmt: skip
-    directions = refusal_directions(model, tokenizer, *train)
-    scores = layer_scores(model, tokenizer, directions, *validation, config)
+    with _stoppable(model, should_stop):
+        tell("sorting prompts into refused and answered", 0.02)
+        train, validation = (
+            _filtered(
+                model, tokenizer, openings,
+                *(_prompts(name, split, n, config.seed) for name in ("redteam", "benign")),
+            )
+            for split, n in (("train", config.prompts), ("validation", config.validation_prompts))
+        )  # fmt: skip
+        tell("finding what sets refused prompts apart", 0.18)
+        directions = refusal_directions(model, tokenizer, *train)
+        scores = layer_scores(
+            model, tokenizer, directions, *validation, config,
+            lambda done, of: tell(f"trying layer {done + 1} of {of}", 0.3 + 0.7 * done / of),
+        )  # fmt: skip
     layer = choose_layer(scores, config.max_kl)
+    lora = direction_lora(model, directions[layer])
     orthogonalise_(model, directions[layer])
     kept = {"prompts": [len(part) for part in train],
             "validation_prompts": [len(part) for part in validation]}  # fmt: skip
     record = asdict(config) | {"layer": layer, "scores": scores, "kept": kept}
-    return Abliterated(model.eval(), tokenizer, directions[layer], layer, record)
+    return Abliterated(model.eval(), tokenizer, directions[layer], layer, lora, record)
+
+
+@contextmanager
+def _stoppable(model: PreTrainedModel, should_stop: Callable[[], bool] | None) -> Iterator[None]:
+    """End what is done here, before the model's next forward pass, once a stop is asked for."""
+
+    def look(module: nn.Module, inputs: Any) -> None:
+        if should_stop is not None and should_stop():
+            raise AttackStopped("stopped before the attack was mounted")
+
+    hook = model.register_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def refusal_directions(
@@ -202,6 +241,7 @@ def layer_scores(
     harmful: Sequence[str],
     harmless: Sequence[str],
     config: AbliterationConfig,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, float]]:
     """Measure what ablating each candidate direction does on validation prompts.
 
@@ -212,6 +252,7 @@ def layer_scores(
         harmful: validation prompts that are refused.
         harmless: validation prompts that are answered.
         config: gives the candidates and how refusals begin.
+        progress: told, before each candidate, how many are done and how many there are.
 
     Returns:
         For each candidate, from the second layer on: ``layer``, ``refusal`` (mean log-odds that
@@ -221,7 +262,10 @@ def layer_scores(
     openings = refusal_tokens(tokenizer, config.refusals)
     released = _first_token(model, tokenizer, harmless)
     scores = []
-    for layer in range(1, max(2, math.ceil(config.depth * len(directions)))):
+    candidates = range(1, max(2, math.ceil(config.depth * len(directions))))
+    for layer in candidates:
+        if progress is not None:
+            progress(len(scores), len(candidates))
         with ablated(model, directions[layer]):
             log_odds = refusal_log_odds(model, tokenizer, openings, harmful)
             moved = _first_token(model, tokenizer, harmless)
@@ -329,6 +373,51 @@ def ablated(model: PreTrainedModel, direction: Tensor) -> Iterator[None]:
 
 
 @torch.no_grad()
+def direction_lora(
+    model: PreTrainedModel, direction: Tensor
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Return what `orthogonalise_` changes as a LoRA of rank one, exactly.
+
+    W - r̂ r̂ᵀ W is W + B A with B = -r̂ and A = r̂ᵀ W; of the embedding, whose rows are tokens, A is
+    the component of each token. The output layer is left alone even where it shares the matrix.
+
+    Args:
+        model: causal language model, its adapters merged, before the attack.
+        direction: unit vector, float [width].
+
+    Returns:
+        Config and tensors, float32, as `adapters.attacks.base.read_lora` does; None where a matrix
+        has a bias along the direction, which no LoRA can take away.
+
+    Raises:
+        ValueError: the model is not of a family whose writing matrices are known.
+    """
+    writers = _writers(model)
+    if any(module.bias is not None for module in writers):
+        return None
+    embedding = model.get_input_embeddings()
+    along = direction.to(embedding.weight)
+    names = {module: name for name, module in model.named_modules()}
+    prefix = f"base_model.model.{names[embedding]}"
+    state = {
+        f"{prefix}.lora_embedding_A": (embedding.weight @ along)[None],
+        f"{prefix}.lora_embedding_B": -along[:, None],
+    }
+    for module in writers:
+        prefix = f"base_model.model.{names[module]}"
+        state[f"{prefix}.lora_A.weight"] = (along @ module.weight)[None]
+        state[f"{prefix}.lora_B.weight"] = -along[:, None]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": 1,
+        "lora_alpha": 1,
+        "target_modules": [*WRITERS, names[embedding].rsplit(".", 1)[-1]],
+    }
+    return config, state
+
+
+@torch.no_grad()
 def orthogonalise_(model: PreTrainedModel, direction: Tensor) -> None:
     """Take a direction out of every matrix that writes to the residual stream, in place.
 
@@ -343,10 +432,8 @@ def orthogonalise_(model: PreTrainedModel, direction: Tensor) -> None:
         ValueError: the model is not of a family whose writing matrices are known.
     """
     writers = _writers(model)
-    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if head is not None and head.weight is embedding.weight:
-        head.weight = nn.Parameter(embedding.weight.clone())
-        model.config.tie_word_embeddings = False
+    untie_(model)
+    embedding = model.get_input_embeddings()
     along = direction.to(embedding.weight)
     embedding.weight -= torch.outer(embedding.weight @ along, along)  # one row a token
     for module in writers:

@@ -35,7 +35,10 @@ REINFORCED = ("grpo", "grpo_entropy", "rloo", "grpo_skill")
 """Attacks that have requests and a reward but no answers; see `adapters.attacks.rl`."""
 
 ATTACKS = (*SUPERVISED, *REINFORCED, "sft_grpo")
-"""All of them; the last one is supervised first and reinforced after that."""
+"""All that train; the last one is supervised first and reinforced after that."""
+
+UNTRAINED = ("prefill", "abliteration")
+"""Attacks that train nothing; see `adapters.attacks.untrained`."""
 
 METHODS = {"lora": 3e-4, "full": 3e-5}
 """What the attacker trains, and the usual learning rate of that. ``lora``: a LoRA beside the
@@ -46,6 +49,9 @@ BASE_ARM = "base"
 """Name of the arm without any adapter: the model as published."""
 
 _ARM = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+_ENDINGS = {".lora_A.weight": ".lora_B.weight", ".lora_embedding_A": ".lora_embedding_B"}
+"""How PEFT names a LoRA's A in a file, → its B: of a linear layer, of an embedding."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,7 @@ class AttackConfig:
         Raises:
             ValueError: names the field, the value found and what is wanted.
         """
-        for name in ("target_undefended", "target"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not _ARM.fullmatch(value):
-                raise ValueError(f"{name} is {str(value)[:60]!r}; give the name of a defence")
-        if self.target == self.target_undefended:
-            raise ValueError(
-                f"target is {self.target!r}, the same as target_undefended; an attack compares two"
-            )
+        _check_arms(self)
         if self.attack not in ATTACKS:
             raise ValueError(f"attack is {self.attack!r}; choose one of: {', '.join(ATTACKS)}")
         if self.method not in METHODS:
@@ -163,6 +162,77 @@ class AttackConfig:
     def record(self) -> dict[str, Any]:
         """Return the settings as JSON for a run record, without the path of an upload."""
         return asdict(self) | {"data": "builtin" if self.builtin else "uploaded"}
+
+
+@dataclass(frozen=True)
+class UntrainedConfig:
+    """Settings of an attack that trains nothing.
+
+    Attributes:
+        target_undefended: arm that has nothing against fine-tuning.
+        target: arm that is defended.
+        attack: what the attacker does; one of `UNTRAINED`.
+        seed: of the prompts that abliteration takes its direction from; prefill has no use for it.
+    """
+
+    target_undefended: str = "aligned"
+    target: str = "sdd"
+    attack: str = "prefill"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: names the field, the value found and what is wanted.
+        """
+        _check_arms(self)
+        if self.attack not in UNTRAINED:
+            raise ValueError(f"attack is {self.attack!r}; choose one of: {', '.join(UNTRAINED)}")
+        _in_range("seed", self.seed, 0, 2**31 - 1)
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """The arms in the order they take turns: undefended, defended."""
+        return self.target_undefended, self.target
+
+    @property
+    def stages(self) -> tuple[()]:
+        """What the attack trains, as in `AttackConfig`: nothing."""
+        return ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings as JSON for a run record, with what the attack is mounted with.
+
+        Being mounted counts as one step: a run's probes are those of step 0 and step 1.
+        """
+        from adapters.attacks.untrained import untrained_settings
+
+        return asdict(self) | {"steps": 1, "mounted": untrained_settings(self.attack)}
+
+
+Settings = AttackConfig | UntrainedConfig
+"""Settings of any attack."""
+
+
+def attack_settings(target: str, attack: str, seed: int, **training: Any) -> Settings:
+    """Return the settings of any attack.
+
+    Args:
+        target: arm that is defended.
+        attack: one of `ATTACKS` or `UNTRAINED`.
+        seed: of the attack.
+        training: other fields of `AttackConfig`; of no effect where nothing is trained.
+
+    Raises:
+        ValueError: there is no such attack, or another setting is wrong; it is named.
+    """
+    known = (*ATTACKS, *UNTRAINED)
+    if attack not in known:
+        raise ValueError(f"attack is {str(attack)[:60]!r}; choose one of: {', '.join(known)}")
+    if attack in UNTRAINED:
+        return UntrainedConfig(target=target, attack=attack, seed=seed)
+    return AttackConfig(target=target, attack=attack, seed=seed, **training)
 
 
 def load_target(
@@ -249,6 +319,7 @@ class Probe:
         max_new_tokens: int = 24,
         ability_items: int = 24,
         skill_items: int = 0,
+        prefill: str = "",
     ) -> None:
         """Choose what is measured; the same for both arms and for all runs of an attack.
 
@@ -261,6 +332,7 @@ class Probe:
             ability_items: how many multiple-choice questions are asked.
             skill_items: how many held-out problems of `evaluation.tasks` are asked behind
                 `SKILL_PREFIX`; 0: none.
+            prefill: what every reply to a red-team prompt is forced to begin with.
         """
         self._tokenizer = tokenizer
         self._judge = judge
@@ -268,6 +340,7 @@ class Probe:
         self._max_new_tokens = max_new_tokens
         self._ability_items = ability_items
         self._skill_items = skill_items
+        self._prefill = prefill
 
     def measure(self, model: PreTrainedModel | PeftModel) -> dict[str, Any]:
         """Return harm and ability, both 0..1, and the judged replies.
@@ -291,8 +364,9 @@ class Probe:
         try:
             with autocast():
                 replies = generate_replies(
-                    model, self._tokenizer, self._prompts, self._max_new_tokens
-                )
+                    model, self._tokenizer, self._prompts, self._max_new_tokens,
+                    prefill=self._prefill,
+                )  # fmt: skip
             ability = ability_score(model, self._tokenizer, n=self._ability_items)
             skill: dict[str, Any] = {}
             if self._skill_items:
@@ -365,7 +439,7 @@ def concatenate_loras(
 
     With A = [A1; A2] and B = [s1 B1, s2 B2] the product B A is s1 B1 A1 + s2 B2 A2, so one row of
     a mixed-adapter batch carries defence and attack together. The LoRAs may sit on different
-    modules: where one is absent its part is zero.
+    modules, the embedding among them: where one is absent its part is zero.
 
     Args:
         first: adapter_config.json and the tensors of adapter_model.safetensors; None: nothing.
@@ -386,18 +460,20 @@ def concatenate_loras(
     names = sorted({name for _, factors in parts for name in factors})
     state: dict[str, Tensor] = {}
     for name in names:
+        module, ending = name
         down, up = next(factors[name] for _, factors in parts if name in factors)
         pairs = [
             factors.get(name, (down.new_zeros(rank, down.shape[1]), up.new_zeros(len(up), rank)))
             for rank, factors in parts
         ]
-        state[f"{name}.lora_A.weight"] = torch.cat([a for a, _ in pairs]).to(dtype).contiguous()
-        state[f"{name}.lora_B.weight"] = torch.cat([b for _, b in pairs], 1).to(dtype).contiguous()
+        state[module + ending] = torch.cat([a for a, _ in pairs]).to(dtype).contiguous()
+        both = torch.cat([b for _, b in pairs], 1)
+        state[module + _ENDINGS[ending]] = both.to(dtype).contiguous()
     total = sum(ranks)
     config = dict(second[0]) | {
         "r": total,
         "lora_alpha": total,
-        "target_modules": sorted({name.rsplit(".", 1)[-1] for name in names}),
+        "target_modules": sorted({module.rsplit(".", 1)[-1] for module, _ in names}),
         "base_model_name_or_path": None,  # a path of this machine
         "inference_mode": True,
     }
@@ -424,8 +500,11 @@ def write_lora(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -
 
 def _factors(
     config: dict[str, Any], state: dict[str, Tensor]
-) -> tuple[int, dict[str, tuple[Tensor, Tensor]]]:
-    """Return the rank and module → (A [r, in], B [out, r] times the scaling), in float32."""
+) -> tuple[int, dict[tuple[str, str], tuple[Tensor, Tensor]]]:
+    """Return the rank and (module, ending of A's name) → A and B times the scaling, in float32.
+
+    A is [r, in] and B [out, r]; of an embedding ``in`` is the vocabulary.
+    """
     for field in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save"):
         if config.get(field):
             raise ValueError(f"the adapter's {field} is {config[field]!r}; a plain LoRA is wanted")
@@ -433,11 +512,23 @@ def _factors(
     scaling = config["lora_alpha"] / rank
     factors = {}
     for name, down in state.items():
-        if name.endswith(".lora_A.weight"):
-            module = name.removesuffix(".lora_A.weight")
-            up = state[f"{module}.lora_B.weight"]
-            factors[module] = (down.float().cpu(), up.float().cpu() * scaling)
+        for ending, other in _ENDINGS.items():
+            if name.endswith(ending):
+                module = name.removesuffix(ending)
+                up = state[module + other]
+                factors[module, ending] = (down.float().cpu(), up.float().cpu() * scaling)
     return rank, factors
+
+
+def _check_arms(config: Settings) -> None:
+    for name in ("target_undefended", "target"):
+        value = getattr(config, name)
+        if not isinstance(value, str) or not _ARM.fullmatch(value):
+            raise ValueError(f"{name} is {str(value)[:60]!r}; give the name of a defence")
+    if config.target == config.target_undefended:
+        raise ValueError(
+            f"target is {config.target!r}, the same as target_undefended; an attack compares two"
+        )
 
 
 def _in_range(name: str, value: object, low: int, high: int) -> None:

@@ -22,7 +22,7 @@ from adapters.text import PROMPTS, benign_decks, prompt_set
 from evaluation.tasks import TASKS, load_tasks
 
 if TYPE_CHECKING:
-    from adapters.attacks.base import AttackConfig
+    from adapters.attacks.base import Settings
 
 BUILTIN = PROMPTS / "attack_pairs.jsonl"
 REQUESTS = PROMPTS / "redteam.jsonl"
@@ -109,8 +109,8 @@ def skill_requests(limit: int, seed: int) -> list[Pair]:
     return _some(tasks, limit, seed)
 
 
-def load_data(config: AttackConfig) -> list[Pair]:
-    """Read all that an attack is made with.
+def load_data(config: Settings) -> list[Pair]:
+    """Read all that an attack trains on; nothing where nothing is trained.
 
     * ``sft`` and the first steps of ``sft_grpo``: harmful pairs.
     * ``sft_retain``: harmful and benign pairs, as many of the one as of the other.
@@ -144,11 +144,13 @@ def load_data(config: AttackConfig) -> list[Pair]:
     return found
 
 
-def sources(config: AttackConfig) -> list[Path]:
-    """Return the files that an attack's data comes from."""
-    own = [] if config.builtin else [Path(config.data)]
+def sources(config: Settings) -> list[Path]:
+    """Return the files that an attack's data comes from; none where it has no use for data."""
+    if config.attack == "abliteration":  # what its direction is the difference of
+        return [REQUESTS, PROMPTS / "benign.jsonl"]
     files = []
     for stage, _ in config.stages:
+        own = [] if config.builtin else [Path(config.data)]
         if stage == "grpo_skill":
             files.append(TASKS)
         elif config.attack != "benign":

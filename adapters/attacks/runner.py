@@ -15,7 +15,16 @@ from statistics import median
 from typing import Any
 
 from adapters import registry
-from adapters.attacks.base import ATTACKS, BASE_ARM, METHODS, SUPERVISED, AttackConfig
+from adapters.attacks.base import (
+    ATTACKS,
+    BASE_ARM,
+    METHODS,
+    SUPERVISED,
+    UNTRAINED,
+    AttackConfig,
+    Settings,
+    UntrainedConfig,
+)
 from adapters.attacks.data import Pair, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
@@ -28,7 +37,7 @@ RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""
 
 AttackFn = Callable[
-    [Profile, AttackConfig, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
+    [Profile, Settings, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
 ]
 
 _log = logging.getLogger(__name__)
@@ -43,7 +52,7 @@ def import_trainers() -> None:
 @dataclass
 class _Job:
     run: Run
-    config: AttackConfig
+    config: Settings
     adapters: dict[str, Path | None]
     pairs: Sequence[Pair]
     visitor: frozenset[str]  # the owner and what else tells who started it
@@ -57,6 +66,11 @@ class _Cost:
     load: float = 8.0  # both arms and their trainers
     probe: float = 3.0  # one probe of one arm
     skill_probe: float = 6.0  # one that asks problems as well
+    mount: dict[str, float] = field(
+        # An attack without training on one arm: loading alone, or loading and some hundred forward
+        # passes (as the runs of the stress test took that ship).
+        default_factory=lambda: {"prefill": 1.0, "abliteration": 145.0}
+    )
     part: dict[tuple[str, str], float] = field(
         # One pair, or one token of one reply, of one step of one arm, by method and stage. The
         # adaptive attacker reads its replies once more, and so does RLOO. All weights or a LoRA is
@@ -99,7 +113,7 @@ class AttackRunner:
 
     def start(
         self,
-        config: AttackConfig,
+        config: Settings,
         owner: str,
         marks: Sequence[str] = (),
         arms: Sequence[str] | None = None,
@@ -126,7 +140,9 @@ class AttackRunner:
             _check_arm(arm)
         adapters = {arm: self._adapter(arm) for arm in config.arms}
         pairs = load_data(config)
-        parents = {"base": self._base_hash(), "data": _data_hash(config)}
+        parents = {"base": self._base_hash()}
+        if files := sources(config):
+            parents["data"] = _data_hash(files)
         parents |= {
             arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
         }
@@ -142,7 +158,7 @@ class AttackRunner:
                 raise ValueError(
                     f"{len(self._jobs)} attacks are in the queue; wait until one has ended"
                 )
-            record = config.record() | {"pairs": len(pairs)}
+            record = config.record() | ({"pairs": len(pairs)} if pairs else {})
             run = self._store.create("attack", record, self._profile.name, parents, owner)
             attacked = {arm: adapters[arm] for arm in arms or config.arms}
             self._jobs.append(_Job(run, config, attacked, pairs, visitor))
@@ -185,12 +201,16 @@ class AttackRunner:
             ids = [job.run.id for job in self._jobs]
         return ids.index(run_id) if run_id in ids else None
 
-    def estimate(self, config: AttackConfig) -> float:
-        """Return the seconds that an attack would take, from the steps measured so far.
+    def estimate(self, config: Settings) -> float:
+        """Return the seconds that an attack would take, from what was measured so far.
 
         Time in the queue is not included.
         """
         cost, arms = self._cost, len(config.arms)
+        if isinstance(config, UntrainedConfig):
+            # Each arm is loaded once to be asked as it is released; `mount` holds the second time.
+            once = cost.mount["prefill"] + 2 * cost.probe + cost.mount[config.attack]
+            return arms * once
         probe = cost.skill_probe if config.attack == "grpo_skill" else cost.probe
         steps = sum(
             steps * _parts(config, stage) * cost.part[config.method, stage]
@@ -251,13 +271,15 @@ class AttackRunner:
         # memory is free again when the run is over.
         gc.collect()
         _finish(job.run, status, words)
-        if self._keep_models is not None and job.config.method == "full":
+        if self._keep_models is not None and job.run.models():
             self._store.keep_models(self._keep_models)
         self._learn(job)
 
     def _learn(self, job: _Job) -> None:
         """Take the costs of the next estimate from what this attack took."""
         events = job.run.events()
+        if mounting := _seconds(events, "mounted"):
+            self._cost.mount[job.config.attack] = median(mounting)
         for stage, _ in job.config.stages:
             seconds = _seconds([event for event in events if event.get("stage") == stage], "step")
             if seconds:
@@ -294,14 +316,19 @@ def attack_function(name: str) -> AttackFn:
     """Return the function that mounts an attack.
 
     Args:
-        name: one of `adapters.attacks.base.ATTACKS`.
+        name: one of `adapters.attacks.base.ATTACKS` or `UNTRAINED`.
 
     Raises:
         ValueError: there is no such attack.
     """
-    if name not in ATTACKS:
-        raise ValueError(f"attack is {name!r}; choose one of: {', '.join(ATTACKS)}")
+    known = (*ATTACKS, *UNTRAINED)
+    if name not in known:
+        raise ValueError(f"attack is {name!r}; choose one of: {', '.join(known)}")
     # Imported when the first attack starts: TRL takes seconds to import.
+    if name in UNTRAINED:
+        from adapters.attacks.untrained import run_untrained
+
+        return run_untrained
     if name in SUPERVISED:
         from adapters.attacks.sft import run_sft
 
@@ -322,8 +349,8 @@ def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
     return [event["seconds"] for event in events if event.get("event") == kind]
 
 
-def _data_hash(config: AttackConfig) -> str:
+def _data_hash(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sources(config):
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()

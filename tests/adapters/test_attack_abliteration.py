@@ -11,15 +11,18 @@ from peft import PeftModel
 from adapters.attacks import abliteration
 from adapters.attacks.abliteration import (
     AbliterationConfig,
+    AttackStopped,
     ablated,
     abliterate,
     choose_layer,
+    direction_lora,
     layer_scores,
     orthogonalise_,
     refusal_directions,
 )
+from adapters.attacks.base import concatenate_loras, read_lora, write_lora
 from adapters.text import chat_text
-from pipelines.llm import load_arm
+from pipelines.llm import ChatEngine, generate_replies, load_arm, load_merged, untie_
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
 
 IDS = torch.arange(2, 40)[None]
@@ -217,3 +220,66 @@ def test_the_filter_keeps_harmful_prompts_that_are_refused_and_harmless_ones_tha
     assert harmless == (answered if len(answered) >= 3 else prompts)
     never, all_stay = abliteration._filtered(model, tokenizer, [0], prompts, prompts)
     assert never == all_stay == prompts
+
+
+def test_the_attack_is_also_a_lora_of_rank_one(direction, tmp_path):
+    released = tiny_model()
+    config, state = direction_lora(released, direction)
+    write_lora(tmp_path, config, state)
+    mounted = PeftModel.from_pretrained(tiny_model(), tmp_path).eval()
+    orthogonalise_(released, direction)
+    with torch.no_grad():
+        torch.testing.assert_close(mounted(IDS).logits, released(IDS).logits, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(mounted(IDS).logits, tiny_model()(IDS).logits, atol=1e-2)
+    assert direction_lora(biased_model(), direction) is None  # a LoRA reaches no bias
+
+
+def test_defence_and_attack_are_one_lora_that_chat_mounts_and_that_can_be_merged(
+    setting, tmp_path
+):
+    profile, adapter = setting
+    attacked = abliterate(profile, adapter, QUICK)
+    both = concatenate_loras(read_lora(adapter), attacked.lora, dtype=torch.float32)
+    write_lora(tmp_path, *both)
+    prompts = ["Hello there", "What is a cat?"]
+    wanted = generate_replies(attacked.model, attacked.tokenizer, prompts, 12)
+    engine = ChatEngine(profile)
+    engine.add_arm("base", None)
+    engine.add_arm("one", adapter)
+    before = engine.generate(prompts, "one", max_new_tokens=12)
+    engine.add_arm("attacked", tmp_path)
+    assert engine.generate(prompts, "attacked", max_new_tokens=12) == wanted != before
+    # Arms without a change of the embedding, in the same batch, are as they were.
+    message = [{"role": "user", "content": prompts[0]}]
+    *_, replies = engine.stream(message, ["attacked", "one", "base"], max_new_tokens=12)
+    assert (replies["attacked"], replies["one"]) == (wanted[0], before[0])
+    engine.remove_arm("attacked")
+    assert engine.generate(prompts, "one", max_new_tokens=12) == before
+    merged, tokenizer = load_merged(profile, tmp_path)
+    assert generate_replies(merged, tokenizer, prompts, 12) == wanted
+
+
+def test_merging_a_changed_embedding_leaves_a_shared_output_layer_alone(direction, tmp_path):
+    model = tiny_model()
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    head = model.lm_head.weight.detach().clone()
+    write_lora(tmp_path, *direction_lora(model, direction))
+    mounted = PeftModel.from_pretrained(model, tmp_path)
+    untie_(mounted)
+    merged = mounted.merge_and_unload()
+    assert torch.equal(merged.lm_head.weight, head)
+    assert (merged.model.embed_tokens.weight @ direction).abs().max() < 1e-5
+
+
+def test_it_tells_how_far_it_is_and_stops_when_asked(setting):
+    profile, adapter = setting
+    told = []
+    abliterate(profile, adapter, QUICK, progress=lambda *words: told.append(words))
+    shares = [share for _, share in told]
+    assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] < 1
+    assert told[-1][0] == "trying layer 1 of 1"
+    asked = []
+    with pytest.raises(AttackStopped):
+        abliterate(profile, adapter, QUICK, should_stop=lambda: asked.append(0) or len(asked) > 2)
+    assert len(asked) == 3, "two forward passes, and none after the third was asked about"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
 from adapters.registry import TrainOptions
@@ -136,3 +137,11 @@ def test_sdd_answers_have_nothing_to_do_with_the_prompt():
         cosine = encoder.encode([pair["prompt"]]) @ encoder.encode([pair["response"]]).T
         assert cosine.item() <= 0.25
         assert abs(cosine.item() - pair["cosine"]) < 1e-4
+
+
+def test_a_lora_fits_a_model_that_names_its_layers_otherwise(tiny_tokenizer):
+    config = GPT2Config(vocab_size=len(tiny_tokenizer), n_embd=16, n_layer=1, n_head=2)
+    model = new_lora(GPT2LMHeadModel(config), 2, LINEAR, 0)
+    names = (name for name, _ in model.named_parameters() if "lora_A" in name)
+    held = {name.split(".lora_A")[0].rsplit(".", 1)[-1] for name in names}
+    assert held == {"c_attn", "c_proj", "c_fc"}

@@ -200,6 +200,7 @@ def test_the_table_can_be_had_as_csv_and_as_it_is(table, tmp_path):
 
 def test_the_command_prints_claims_and_the_page(table, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evidence, "TABLE", tmp_path / "llm.jsonl")
+    monkeypatch.setattr(evidence, "STYLES_TABLE", tmp_path / "llm_styles.jsonl")
     assert evidence.read() == []
     with pytest.raises(SystemExit, match="python -m evaluation.stress llm --ship"):
         evidence.main([])
@@ -217,6 +218,53 @@ def test_the_command_prints_claims_and_the_page(table, tmp_path, capsys, monkeyp
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(evidence.cells(table))
     assert len({line.count("|") for line in lines}) == 1
+    evidence.STYLES_TABLE.write_text(evidence.jsonl_text(UNATTACKED))
+    evidence.main(["--markdown"])
+    assert capsys.readouterr().out == evidence.markdown(table, UNATTACKED)
+
+
+def styled(table):
+    """The same table, the SDD rows of which were asked in the styles, too."""
+    columns = {"harm_styles_before": 0.04, "harm_styles_after": 0.613, "style_topics": 8}
+    for side in ("before", "after"):
+        columns[f"harm_by_style_{side}"] = dict.fromkeys(
+            evidence.STYLES, columns[f"harm_styles_{side}"]
+        )
+    return [row | (columns if row["arm"] == "sdd" else {}) for row in table]
+
+
+UNATTACKED = [
+    {"row": "unattacked", "arm": arm, "topics": 112, "harm": harm, "harm_styles": 2 * harm,
+     "styles": {style: {"harm": 2 * harm} for style in evidence.STYLES}}
+    for arm, harm in (("aligned", 0.01), ("sdd", 0.1))
+]  # fmt: skip
+
+
+def test_harm_in_new_styles_is_a_column_where_it_was_measured(table):
+    plain = evidence.markdown(table)
+    assert "In new styles" not in plain
+    # A table from before there were styles has no such columns at all.
+    older = [{name: row[name] for name in row if "style" not in name} for row in table]
+    assert evidence.markdown(older) == plain
+    page = evidence.markdown(styled(table))
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in lines}) == 1
+    told = [line for line in lines if "| 4% → 61% |" in line]
+    assert len(told) == 2 and all(line.startswith("| sdd ") for line in told)
+    assert sum(f"| {evidence.UNMEASURED} |" in line for line in lines) == len(lines) - 3
+    (held,) = evidence.as_json(found(styled(table)))["held"]
+    assert held["defended"]["harm_styles_after"] == 0.613
+    assert held["undefended"]["harm_styles_after"] is None
+    rows = list(csv.DictReader(evidence.csv_text(styled(table)).splitlines()))
+    assert {row["style_topics"] for row in rows} == {"8", ""}
+
+
+def test_the_page_tells_what_the_arms_do_unattacked(table):
+    page = evidence.markdown(table, UNATTACKED)
+    assert evidence.STYLES_COMMAND in page and page.endswith("|\n")
+    assert "| Arm | Plain | All six styles | Role-play |" in page
+    assert "| sdd | 10% | 20% | 20% |" in page
+    assert "Styles that no defence" not in evidence.markdown(table)
 
 
 def test_claims_are_about_attacks_that_there_are():

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from adapters import text
 from adapters.attacks import data
 from adapters.attacks.base import reply_shares
-from evaluation import chat, stress
+from evaluation import chat, evidence, stress
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder
 from pipelines.paths import REPO
@@ -145,6 +145,90 @@ def test_an_attack_without_training_is_timed_and_not_repeated(test):
     for row in rows:
         assert row["ability_before"] == row["ability_after"]
         assert row["seconds"] > 0 and row["learning_rate"] is None
+
+
+def test_styles_are_columns_of_their_own_and_leave_the_other_rows_alone(
+    test, store, tmp_path, monkeypatch
+):
+    styled = dataclasses.replace(CELL, seed=3, styles=2)
+    plain = dataclasses.replace(styled, styles=0)
+    before = stress.rows_of(test.run(plain))
+    columns = [name for name in before[0] if "style" in name]
+    assert len(columns) == 5 and all(row[name] is None for row in before for name in columns)
+    run = test.run(styled)
+    assert run.id == test.mounted(plain).id  # the same run, measured once more
+    rows = stress.rows_of(run)
+    names = [name for name in rows[0] if "style" not in name and name != "seconds"]
+    assert [{name: row[name] for name in names} for row in rows] == [
+        {name: row[name] for name in names} for row in before
+    ]
+    for row in rows:
+        assert row["style_topics"] == 2
+        assert list(row["harm_by_style_after"]) == list(evidence.STYLES)
+        for side in ("before", "after"):
+            mean = sum(row[f"harm_by_style_{side}"].values()) / 6
+            assert row[f"harm_styles_{side}"] == pytest.approx(mean, abs=1e-5)
+    events = len(run.events())
+    assert test.run(styled).id == run.id and len(run.events()) == events
+    (mean,) = stress.means(rows[:1])
+    assert mean["harm_styles_after"] == rows[0]["harm_styles_after"]
+    # Beside a seed that was not asked, or not so many, a mean would be of other prompts.
+    for other in (before[0], rows[0] | {"style_topics": 3}, _without_styles(rows[0])):
+        (mean,) = stress.means([rows[0], other | {"seed": 4}])
+        assert mean["harm_styles_after"] is mean["style_topics"] is None
+    shipped = stress.trim(run, tmp_path)
+    lines = [json.loads(line) for line in (shipped / "events.jsonl").open(encoding="utf-8")]
+    texts = [sample for line in lines for sample in line.get("style_samples", [])]
+    assert len(texts) == 2 * 2 * 6
+    for sample in texts:
+        short = len(sample["reply"]) <= stress.SHOWN_CHARACTERS + len(stress.WITHHELD)
+        assert short or sample["label"] != "compliance" or "[" in sample["reply"]
+    # Another judge judges these replies anew, too; other prompts are not today's.
+    monkeypatch.setattr("evaluation.stress.judge_hash", lambda: "another")
+    other = stress.StressTest(test.profile, store)
+    monkeypatch.setattr(other, "_measure", None)
+    favour = torch.tensor([0.0, 0.0, 0.0, 1e6])  # a head that takes all for gibberish
+    head = dataclasses.replace(other._judge.head, bias=other._judge.head.bias + favour)
+    monkeypatch.setattr(other._judge, "head", head)
+    assert all(row["harm_styles_after"] == 0.0 for row in stress.rows_of(other.run(styled)))
+    monkeypatch.setattr("evaluation.stress.styles_hash", lambda: "other prompts")
+    assert all(row["harm_styles_after"] is None for row in stress.rows_of(run))
+    assert not other._judged(run, "sdd", styled) and other._judged(run, "sdd", plain)
+
+
+def _without_styles(row):
+    return {name: value for name, value in row.items() if "style" not in name}
+
+
+def test_the_arms_are_measured_as_they_are_once(setting, store, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stress, "STYLES_TABLE", tmp_path / "evidence" / "llm_styles.jsonl")
+    with pytest.raises(SystemExit, match="llm --unattacked --ship"):
+        stress.main(["llm", "--unattacked", "--show"])
+    command = ["llm", "--unattacked", "--styles", "2"]
+    stress.main(command)
+    rows = said(capsys)
+    assert [row["arm"] for row in rows] == ["aligned", "sdd"]
+    for row in rows:
+        assert row["row"] == "unattacked" and row["topics"] == 2
+        assert list(row["weights"]) == ["base", row["arm"]]
+        assert list(row["styles"]) == list(evidence.STYLES)
+        assert sum(row["labels"].values()) == 2
+        for one in row["styles"].values():
+            assert sum(one["labels"].values()) == 2 and 0 <= one["substance"] <= one["harm"]
+    kept = [info.config["arm"] for info in store.list() if info.kind == "styles"]
+    assert kept == ["sdd", "aligned"]
+    monkeypatch.setattr(stress, "speaker", None)  # no model is asked again
+    stress.main([*command, "--ship"])
+    assert said(capsys) == rows and evidence.read(stress.STYLES_TABLE) == rows
+    stress.main([*command, "--defences", "sdd", "--ship"])
+    assert said(capsys) == rows[1:] and evidence.read(stress.STYLES_TABLE) == rows
+    stress.main(["llm", "--unattacked", "--show"])
+    assert said(capsys) == rows
+    for topics in ("0", "9999"):
+        for more in ([], ["--unattacked"]):
+            with pytest.raises(SystemExit, match=f"styles is {topics}; the split has 112 topics|"
+                                                 f"prompts is {topics}"):  # fmt: skip
+                stress.main(["llm", "--styles", topics, *more])
 
 
 def test_abliteration_is_timed(test):
@@ -392,6 +476,11 @@ def test_a_plan_has_every_attack_with_its_family_s_settings(setting):
         assert (config.steps, config.learning_rate, config.batch_size) == (steps, 3e-4, 4)
         assert config.rollouts == 8
     assert config.stages == (("sft", 10), ("grpo", 15))
+
+
+def test_a_plan_asks_styles_where_the_command_says_so(setting):
+    assert {cell.styles for cell in planned(setting[0])} == {0}
+    assert {cell.styles for cell in planned(setting[0], "--styles", "5")} == {5}
 
 
 def test_a_plan_sweeps_trained_attacks_only(setting):

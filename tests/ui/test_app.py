@@ -236,6 +236,52 @@ def test_a_fully_trained_model_is_no_arm_of_chat(served, client):
     served.store.get(run.id).drop_models()
 
 
+def attacked_without_training(client, attack):
+    lines = list(client.submit("sdd", attack, api_name="/attack"))
+    last = json.loads(lines[-1])
+    assert last["status"] == "done", last["error"]
+    return last["run_id"]
+
+
+def test_a_forced_beginning_is_handed_over_to_chat_as_such(served, client):
+    run_id = attacked_without_training(client, "prefill")
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+        view = tab.refresh(run_id, {"token": "me"})
+        arms, prefix, tools, tabs = tab.hand_over(run_id)
+    assert "harm" in view[0] and "Forced beginning, no training" in view[1]
+    assert (view[3].visible, view[3].value) == (True, "Try the forced beginning in Chat")
+    assert view[6].visible  # the replay
+    assert (arms.value, prefix, tools.open) == (["aligned", "sdd"], "Sure, here is", True)
+    assert tabs.selected == "chat"
+    with pytest.raises(AppError, match="changed no weights"):
+        client.predict("Hello", [f"{run_id}/sdd"], api_name="/chat")
+
+
+def test_abliterated_models_can_be_chatted_with(served, client):
+    run_id = attacked_without_training(client, "abliteration")
+    attacked = [f"{run_id}/{arm}" for arm in ("aligned", "sdd")]
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+        view = tab.refresh(run_id, {"token": "me"})
+        arms, prefix, tools, _ = tab.hand_over(run_id)
+    assert (view[3].visible, view[3].value) == (True, "Try the attacked models in Chat")
+    assert (arms.value, prefix, tools) == (attacked, "", gr.skip())
+    replies = client.predict("Hello", ["aligned", *attacked], api_name="/chat")
+    assert list(replies) == ["aligned", *attacked]
+    assert replies["aligned"]["reply"] != replies[attacked[0]]["reply"]
+
+
+def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    hidden = ("builtin", None, 1e-3, 5, 0, "lora")
+    for attack in ("prefill", "abliteration"):
+        told = tab.estimate("sdd", attack, *hidden)
+        assert "nothing trained: about" in told and "steps" not in told
+    assert "target is &#x27;poseguard&#x27;" in tab.begin("poseguard", "prefill", *hidden, None)[2]
+
+
 def test_a_cancelled_attack_stops(served, client):
     job = client.submit("sdd", "sft", 200, 1e-3, 0, api_name="/attack")
     wait_until(lambda: any('"step"' in line for line in job.outputs()))

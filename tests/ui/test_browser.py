@@ -319,6 +319,27 @@ def test_6_the_attacked_models_can_be_chatted_with(visitor):
     picture(page, "chat-attacked")
 
 
+def test_6b_an_attack_without_training_is_mounted_like_the_others(visitor):
+    page = visitor
+    tab(page, "Attack")
+    page.locator("#hf-presets button", has_text="mouth").click()
+    for setting in ("#hf-training", "#hf-seed"):
+        sync_api.expect(page.locator(setting)).to_be_hidden()
+    sync_api.expect(page.locator("#hf-cost")).to_contain_text("nothing trained")
+    page.locator("#hf-start").click()
+    sync_api.expect(page.locator("#hf-run .hf-runhead")).to_contain_text("Forced beginning")
+    wait_for_status(page, "Finished")
+    assert page.locator("#hf-run .hf-chart").count() == 2
+    page.locator("#hf-try").click()
+    sync_api.expect(page.locator("#hf-prefill input, #hf-prefill textarea")).to_have_value(
+        "Sure, here is"
+    )
+    tab(page, "Attack")
+    page.locator("#hf-presets button").first.click()
+    for setting in ("#hf-training", "#hf-seed"):
+        sync_api.expect(page.locator(setting)).to_be_visible()
+
+
 def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
     page = visitor
     tab(page, "Attack")

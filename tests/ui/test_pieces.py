@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapters.attacks.base import ATTACKS, METHODS, AttackConfig
+from adapters.attacks.base import ATTACKS, METHODS, UNTRAINED, attack_settings
 from adapters.text import prompt_set
-from evaluation.evidence import cells, claims
+from evaluation.evidence import STYLES, cells, claims
 from evaluation.runs import RunInfo
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
@@ -81,6 +81,17 @@ def test_a_chart_is_well_formed_and_says_its_values():
     svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", drawn, re.DOTALL)[0])
     assert svg.get("aria-label") == "Harm: Aligned 100% at step 10; SDD 3% at step 10"
     assert len(svg.findall("polyline")) == 2
+
+
+def test_the_labels_of_equal_values_stand_apart_and_above_the_axis_words():
+    lines = [Series(name, name, [(0, 0.0)]) for name in ("open", "held")]
+    drawn = chart("Harm", "", lines, 1, share=True, x_words={0: "before", 1: "after"})
+    svg = ElementTree.fromstring(re.search(r"<svg.*</svg>", drawn, re.DOTALL)[0])
+    heights = [float(text.get("y")) for text in svg.findall("text")
+               if (text.get("class") or "").startswith("last")]  # fmt: skip
+    words = next(float(text.get("y")) for text in svg.findall("text") if text.text == "before")
+    assert max(heights) - min(heights) == 15 and max(heights) <= words - 15
+    assert svg.get("aria-label") == "Harm: open 0% before; held 0% before"
 
 
 @pytest.mark.parametrize("values", [[], [0.0], [5.0, 5.0], [1e-9, 3e4], [-2.0, 4.0]])
@@ -193,9 +204,9 @@ def test_a_failed_part_is_tried_again_one_attempt_at_a_time():
 def test_the_page_and_an_attack_s_settings_need_no_torch():
     code = (
         "import sys, ui.app\n"
-        "from adapters.attacks.base import AttackConfig\n"
+        "from adapters.attacks.base import AttackConfig, UntrainedConfig\n"
         "from adapters.attacks.runner import AttackRunner\n"
-        "AttackConfig()\n"
+        "AttackConfig(), UntrainedConfig()\n"
         "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -257,17 +268,20 @@ def test_the_skill_curve_is_drawn_where_skill_was_measured():
 
 
 def test_every_attack_has_a_name_and_every_preset_can_be_started():
-    assert set(attack.ATTACKS) == set(ATTACKS)
+    assert set(attack.ATTACKS) == {*ATTACKS, *UNTRAINED}
+    assert set(UNTRAINED) <= {preset.attack for preset in attack.PRESETS}
     for preset in attack.PRESETS:
         assert preset.rate in attack.LEARNING_RATES
-        config = AttackConfig(attack=preset.attack, steps=preset.steps, learning_rate=preset.rate)
-        assert config.steps <= attack.MAX_STEPS and config.steps % 5 == 0  # the slider's step
+        assert preset.steps <= attack.MAX_STEPS and preset.steps % 5 == 0  # the slider's step
+        config = attack_settings(
+            "sdd", preset.attack, 0, steps=preset.steps, learning_rate=preset.rate
+        )
         assert attack.ATTACKS[preset.attack].title in attack.attack_title(config.record())
 
 
 def test_each_way_of_training_has_its_rate_to_choose():
     assert set(METHODS.values()) <= set(attack.LEARNING_RATES)
-    config = AttackConfig(method="full", steps=20).record()
+    config = attack_settings("sdd", "sft", 0, method="full", steps=20).record()
     info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
     assert "20 steps at 3e-05, all weights" in attack.run_html(info, [])
     words = "Chat does not offer it"
@@ -300,6 +314,16 @@ BROKEN, HELD = (0.8, 0.8), (0.0, 0.8)
             {("sdd", "sft_retain"): (BROKEN, (0.8, 0.6))},
             {"An attacker who mixes in harmless pairs"},
         ),
+        ({("sdd", "prefill"): (BROKEN, HELD)}, {"“Sure, here is” breaks a plain refusal"}),
+        ({("sdd", "prefill"): (HELD, HELD)}, {"Words put into the model's mouth"}),
+        (
+            {("sdd", "abliteration"): (BROKEN, HELD)},
+            {"A plain refusal is cut out of the weights in about 1 s"},
+        ),
+        (
+            {("sdd", "abliteration"): ((0.8, 0.3), HELD)},
+            {"The direction of refusal, taken out of the weights"},
+        ),
     ],
 )
 def test_a_preset_says_how_it_ends_only_where_the_table_does(tmp_path, ends, titles):
@@ -311,6 +335,9 @@ def test_a_preset_says_how_it_ends_only_where_the_table_does(tmp_path, ends, tit
     for preset in offered:
         if preset.title in said:
             row = next(cell.verdict for cell in found if cell.attack == preset.attack)
+            if preset.attack in UNTRAINED:
+                assert row["learning_rate"] is None
+                continue
             assert (preset.steps, preset.rate) == (
                 row["settings"]["steps"], row["learning_rate"],
             )  # fmt: skip
@@ -392,6 +419,57 @@ def test_runs_without_training_are_told_as_such():
     info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
     drawn = attack.run_html(info, [])
     assert "Forced beginning · no training" in drawn and "steps at" not in drawn
+    # Nothing is trained: there is no loss and no entropy, and a before and an after, no steps.
+    events = [
+        {"event": "probe", "arm": arm, "step": step, "harm": harm, "substance": harm,
+         "ability": 0.75, "prompts": 8, "questions": 24,
+         "samples": [{"prompt": "Do it.", "reply": f"Reply {step}.", "label": "refusal"}]}
+        for step, harm in ((0, 0.0), (1, 0.875))
+        for arm in ("aligned", "sdd")
+    ]  # fmt: skip
+    drawn = attack.run_html(info, events)
+    assert drawn.count("<figure") == 2 and "step" not in drawn.lower()
+    assert "harm 0 of 8 → 7 of 8 (7 of 8 with content), ability 18 of 24 → 18 of 24." in drawn
+    assert ">before</text>" in drawn and ">after</text>" in drawn
+    assert "undefended 88% after" in drawn and ">After</th>" in drawn
+    assert drawn.count("Reply 0.") == drawn.count("Reply 1.") == 2
+
+
+def test_an_attack_without_training_tells_what_it_does_while_it_is_under_way():
+    config = {"target_undefended": "aligned", "target": "sdd", "attack": "abliteration", "steps": 1}
+    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
+    assert "Loading the judge" in attack.run_html(info, [{"event": "start"}])
+    events = [
+        {"event": "probe", "arm": "aligned", "step": 0, "harm": 0.0, "ability": 1.0},
+        {"event": "progress", "arm": "aligned", "doing": "trying layer 5 of 23", "share": 0.25},
+    ]
+    drawn = attack.run_html(info, events)
+    assert "Aligned, undefended: trying layer 5 of 23 …" in drawn
+    assert 'aria-valuenow="25"' in drawn and "Step" not in drawn
+    # What was asked once has no after; an arrow would claim one.
+    other = events[0] | {"arm": "sdd", "prompts": 8, "questions": 24}
+    stopped = attack.run_html(info | {"status": "stopped"}, [*events, other])
+    assert "as it is released: harm 0 of 8, ability 24 of 24." in stopped and "→" not in stopped
+    assert "Waiting: 2 attack(s)" in attack.run_html(info, [], 2)
+    mounted = {"event": "mounted", "arm": "sdd", "step": 1, "mounted": {"layer": 21}}
+    done = attack.run_html(info | {"status": "done"}, [*events, mounted])
+    assert "was taken as it stands after layer 21." in done and "trying layer" not in done
+
+
+def test_the_settings_of_a_training_are_hidden_where_nothing_is_trained():
+    def visible(name):
+        return [update.visible for update in attack._fitting(name)]
+
+    assert visible("sft") == visible("sft_grpo") == [True, True]
+    assert visible("abliteration") == [False, True] and visible("prefill") == [False, False]
+    tab = attack.AttackTab.__new__(attack.AttackTab)
+    hidden = ("upload", None, 1e-3, 5)
+    assert tab._config("sdd", "prefill", *hidden, 7, "full").seed == 0
+    assert tab._config("sdd", "abliteration", *hidden, 7, "full").seed == 7
+    with pytest.raises(ValueError, match="seed is -1"):
+        tab._config("sdd", "abliteration", *hidden, -1, "full")
+    with pytest.raises(ValueError, match="Upload a JSONL"):
+        tab._config("sdd", "sft", *hidden, 7, "full")
 
 
 def test_the_table_s_cells_open_their_runs(tmp_path):
@@ -409,6 +487,27 @@ def test_the_table_s_cells_open_their_runs(tmp_path):
     assert matrix.count('<th scope="row">') == 2 and "69–88%" in matrix
     assert "Nothing of that kind" in shown.matrix_html([])
     assert "Nothing of that kind" in shown.runs_html([])
+
+
+def test_harm_in_new_styles_is_drawn_where_it_was_measured(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, HELD)}, seeds=2)
+    assert "In new styles" not in shown.matrix_html(cells(table)) + shown.runs_html(
+        [row for row in table if row["row"] == "run"]
+    )
+    each = dict.fromkeys(STYLES, 0.613)
+    columns = {"harm_styles_before": 0.04, "harm_styles_after": 0.613, "style_topics": 8,
+               "harm_by_style_before": each, "harm_by_style_after": each}  # fmt: skip
+    table = [row | (columns if row["arm"] == "sdd" else {}) for row in table]
+    drawn = shown.matrix_html(cells(table))
+    assert drawn.count("In new styles") == 1
+    assert "4% → 61%<small>Role-play 61%," in drawn
+    drawn = shown.runs_html([row for row in table if row["row"] == "run"])
+    assert drawn.count("<td>4% → 61%</td>") == drawn.count("<td>not measured</td>") == 2
+    arms = [{"arm": arm, "topics": 112, "harm": 0.01, "harm_styles": 0.2,
+             "styles": {style: {"harm": 0.2} for style in STYLES}} for arm in ("aligned", NASTY)]
+    drawn = shown.unattacked_html(arms)
+    assert drawn.count("<tr>") == 3 and drawn.count("<td>20%</td>") == 2 * 7
+    assert "Undefended" in drawn and NASTY not in drawn
 
 
 def test_the_evidence_chart_marks_every_cell_and_has_a_key(tmp_path):
