@@ -148,7 +148,7 @@ class PoseGuardConfig:
     cells: int = 4
     safety_weight: float = 1.0
     real_weight: float = 0.1
-    steps: int = 500
+    steps: int = 800
     learning_rate: float = 5e-4
     batch_size: int = 16
     unsafe_share: float = 0.4

@@ -27,9 +27,8 @@ clips), 0.3 % lie farther than the one, none farther than the other."""
 
 QUIET, LOUD = 2.0, 4.0
 """Grey levels of 255 between which a difference from the median of all frames goes from shimmer to
-movement. Of 15 held-out clips, the background's change from frame to frame was 2.8 times that of
-rendered ones without this, 0.8 times with it; at 4 and 8 a quarter of that again, but shading that
-moves with an arm begins to stand."""
+movement. Of 17 held-out clips, the background's change from frame to frame was 2.9 times that of
+rendered ones without this and 0.8 times with it (docs/avatar-sd.md)."""
 
 _SHOULDER, _HIP = 5, 8  # left shoulder and right hip, the ends of the torso that PCK goes by
 
