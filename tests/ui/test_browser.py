@@ -209,8 +209,8 @@ def test_3bb_what_the_webcam_films_is_read(visitor):
     camera.get_by_text("Record", exact=True).click()
     page.wait_for_timeout(2000)  # a film of two seconds
     camera.get_by_text("Stop", exact=True).click()
-    # Chromium's stand-in for a camera shows a clock and nobody. In a frame or two the pose model may
-    # take that for somebody: "no person found in 15 of 16 frames".
+    # Chromium's stand-in for a camera shows a clock and nobody. In a frame or two the pose model
+    # may take that for somebody: "no person found in 15 of 16 frames".
     message = page.locator("#hf-pose-note").get_by_role("alert")
     sync_api.expect(message).to_contain_text("no person found in")
     page.locator("#hf-sources").get_by_role("tab", name="File").click()
