@@ -201,9 +201,10 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="At strength 1 people who kneel on both knees dissolve (20 to 24 dB guarded against "
-    "unguarded), on one knee they only fade (29 to 30 dB), and so does who ties a shoe (30 dB), "
-    "which it should leave alone; squatting, sitting and walking stay (31 to 34 dB). "
+    limits="At strength 1 people who kneel on both knees dissolve (19 to 24 dB guarded against "
+    "unguarded), on one knee they only fade (26 to 28 dB). It should leave all others alone: tying "
+    "a shoe and walking stay (35 to 36 dB), squatting and sitting lose a little (31 dB), and so do "
+    "faces seen from near (29 to 31 dB). "
     "docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the paper "
     "does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",

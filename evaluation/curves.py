@@ -12,17 +12,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
-
 from pipelines.paths import REPO
 
 Point = tuple[float, int, float]
 """Minutes, step and loss."""
-
-_SIZE = (900, 320)  # of one run's plot, in pixels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 24, 40, 48  # its margins
-_INK, _FAINT, _LINE = (40, 44, 52), (214, 217, 222), (24, 110, 160)
-_TICKS = 5
 
 
 def read_losses(file: Path) -> list[Point]:
@@ -46,40 +39,25 @@ def read_losses(file: Path) -> list[Point]:
     return points
 
 
-def plot(title: str, points: Sequence[Point]) -> Image.Image:
-    """Draw one run's loss over its minutes of training, with the steps below.
+def draw(runs: Sequence[tuple[str, Sequence[Point]]], out: Path) -> None:
+    """Write a picture of some runs' losses over their minutes of training.
 
     Args:
-        title: said above the plot.
-        points: of `read_losses`.
-
-    Returns:
-        RGB of 900 × 320 px.
+        runs: name and points (of `read_losses`) of each.
+        out: a file whose ending says the format; its folder is made.
     """
-    image = Image.new("RGB", _SIZE, "white")
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(14)
-    minutes, steps, losses = zip(*points, strict=True)
-    room = 0.08 * (max(losses) - min(losses)) or 0.01
-    low, high = min(losses) - room, max(losses) + room
-    right, bottom = _SIZE[0] - _RIGHT, _SIZE[1] - _BOTTOM
+    from matplotlib.figure import Figure  # a developer's package: the app does without
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - minutes[0]) / (minutes[-1] - minutes[0] or 1)
-        return _LEFT + across * (right - _LEFT), bottom - (y - low) / (high - low) * (bottom - _TOP)
-
-    for k in range(_TICKS):
-        y = low + k / (_TICKS - 1) * (high - low)
-        pen.line([place(minutes[0], y), place(minutes[-1], y)], _FAINT)
-        pen.text((_LEFT - 8, place(0, y)[1]), f"{y:.3f}", _INK, font, anchor="rm")
-    last = len(points) - 1
-    for i in sorted({round(k / (_TICKS - 1) * last) for k in range(_TICKS)}):
-        x = place(minutes[i], low)[0]
-        pen.line([(x, bottom), (x, bottom + 5)], _INK)
-        anchor = "ra" if i == last else "ma"
-        pen.text((x, bottom + 9), f"{minutes[i]:.0f} min, step {steps[i]}", _INK, font, anchor)
-    pen.line([place(x, y) for x, _, y in points], _LINE, 3, "curve")
-    pen.text((_LEFT, 12), title, _INK, font)
-    return image
+    figure = Figure((9, 3.2 * len(runs)), layout="constrained")
+    plots = figure.subplots(len(runs), squeeze=False)[:, 0]
+    for plot, (name, points) in zip(plots, runs, strict=True):
+        minutes, steps, losses = zip(*points, strict=True)
+        plot.plot(minutes, losses)
+        plot.grid(alpha=0.3)
+        plot.set(title=f"{name}: loss, mean of 100 steps", ylabel="loss",
+                 xlabel=f"minutes of training ({steps[-1]} steps)")  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=100)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,11 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [(folder.name, read_losses(folder / "loss.jsonl")) for folder in args.folders]
     except (FileNotFoundError, ValueError) as problem:
         raise SystemExit(str(problem)) from problem
-    sheet = Image.new("RGB", (_SIZE[0], _SIZE[1] * len(runs)))
-    for number, (name, points) in enumerate(runs):
-        sheet.paste(plot(f"{name}: loss, mean of 100 steps", points), (0, number * _SIZE[1]))
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(args.out, optimize=True)
+    draw(runs, args.out)
     for name, points in runs:
         print(f"{name}: {points[0][2]:.4f} to {points[-1][2]:.4f} in {points[-1][0]:.0f} minutes, "
               f"{points[-1][1]} steps")

@@ -70,7 +70,8 @@ _THIGH, _SHIN = 0.42, 0.40
 _SHOULDER: Vec = (0.185, 0.315, 0.0)
 _HIP: Vec = (0.095, -0.03, 0.0)
 _WAIST = 0.16
-_PELVIS = 0.918  # upright, with knees that are not quite straight
+PELVIS = 0.918
+"""Height of the pelvis of who stands upright, metres, with knees that are not quite straight."""
 _KNEE = 0.07  # height of a knee's joint when it rests on the floor
 _SEAT, _SEATED = 0.42, 0.55  # the stool, and the pelvis when it sits there
 
@@ -128,8 +129,14 @@ def _local(one: Vec, two: Vec) -> tuple[float, float, Vec]:
     return raise_, out, (two[0] * c + y * s, -two[0] * s + y * c, z)
 
 
-def _reach(target: Vec, elbow: Vec = (0.5, -1.0, -0.2), curl: float = 0.35) -> Arm:
-    """Arm whose hand is at ``target`` (relative to the waist) with the elbow towards ``elbow``."""
+def arm_to(target: Vec, elbow: Vec = (0.5, -1.0, -0.2), curl: float = 0.35) -> Arm:
+    """Return the arm whose hand is at a place; one too far off is pointed at.
+
+    Args:
+        target: of the hand, metres, relative to the waist in the frame of the torso.
+        elbow: direction that the elbow points in, same axes.
+        curl: of the fingers, 0..1.
+    """
     one, two = _bend_point(_SHOULDER, target, _UPPER, _REACH, elbow)
     raise_, out, fore = _local(one, two)
     bend = math.acos(max(-1.0, min(1.0, -fore[1])))
@@ -144,14 +151,14 @@ def _reach_from_floor(
     elbow: Vec = (0.6, -0.6, -0.4),
     curl: float = 0.35,
 ) -> Arm:
-    """Like `_reach` for a target in floor coordinates and a torso that only leans forward.
+    """Like `arm_to` for a target in floor coordinates and a torso that only leans forward.
 
     ``side`` is -1 for the right arm and 1 for the left one; x of the target points to the left.
     """
     y = target[1] - pelvis[1] - _WAIST * math.cos(lean / 2)
     z = target[2] - pelvis[2] - _WAIST * math.sin(lean / 2)
     c, s = math.cos(lean), math.sin(lean)
-    return _reach((side * (target[0] - pelvis[0]), y * c + z * s, z * c - y * s), elbow, curl)
+    return arm_to((side * (target[0] - pelvis[0]), y * c + z * s, z * c - y * s), elbow, curl)
 
 
 def _leg(ankle: Vec, pitch: float, knee_out: float) -> Leg:
@@ -180,18 +187,29 @@ def _ankle_height(pitch: float) -> float:
     return max(FOOT_SOLE * abs(c), 0.04 + 0.03 * c + 0.14 * s)
 
 
-def _body(
+def posed(
     right: Arm,
     left: Arm,
     *,
-    pelvis: Vec = (0.0, _PELVIS, 0.0),
+    pelvis: Vec = (0.0, PELVIS, 0.0),
     right_foot: Foot = (0.1, 0.0, 0.0, 0.0),
     left_foot: Foot = (0.1, 0.0, 0.0, 0.0),
     knees: tuple[float, float] = (0.15, 0.15),
     right_leg: Leg | None = None,
     **rest: float,
 ) -> Pose:
-    """Pose with the pelvis and both feet in place; x of ``pelvis`` points to the avatar's left."""
+    """Return the pose with pelvis and both feet in place.
+
+    Args:
+        right: arm.
+        left: arm.
+        pelvis: its place, metres; x points to the avatar's left.
+        right_foot: its place.
+        left_foot: its place.
+        knees: angles by which the right and the left knee point outwards, radians.
+        right_leg: instead of the one that reaches ``right_foot``.
+        rest: other fields of `worlds.body.Pose`.
+    """
     legs = []
     for sign, (x, z, lift, pitch), knee in (
         (-1, right_foot, knees[0]),
@@ -286,13 +304,13 @@ def _still(
     at = _cycle(rng, seconds, 0.3, 0.7)
     feet = _feet(rng)
     sway *= rng.uniform(0.5, 1.6)
-    base = _PELVIS - rng.uniform(0.0, 0.006)
+    base = PELVIS - rng.uniform(0.0, 0.006)
 
     def pose(t: float) -> Pose:
         w = _wave(at(t))
         fields = dict(rest)
         fields["side"] = fields.get("side", 0.0) - w * sway
-        return _body(
+        return posed(
             right(t) if callable(right) else right,
             left(t) if callable(left) else left,
             pelvis=(w * sway, base - 0.004 * abs(w), 0.0),
@@ -363,7 +381,7 @@ def _gait(
         # The arm goes with the opposite leg, which is furthest forward at the cycle's start.
         w = math.cos(TAU * c)
         bob = math.cos(2 * TAU * c)
-        return _body(
+        return posed(
             arm(-w), arm(w),
             pelvis=(-0.018 * _wave(c), height - 0.014 * bob, 0.02),
             right_foot=foot(c), left_foot=foot((c + 0.5) % 1.0),
@@ -444,7 +462,7 @@ def _sit(rng: Random, seconds: float) -> Callable[[float], Pose]:
                 "sides": (side * 0.27, 0.47, 0.0),
             }[hands]
             arms.append(_reach_from_floor(place, side, pelvis, now, (0.7, -0.5, -0.5)))
-        return _body(
+        return posed(
             arms[0], arms[1], pelvis=pelvis, right_foot=feet[0], left_foot=feet[1],
             knees=(knees, knees), lean=now, seat=_SEAT,
         )
@@ -462,7 +480,7 @@ def _sit_down(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         u = 1 - go(t) if back else go(t)
         k = _smooth(u)
-        low = _PELVIS + (_SEATED - _PELVIS) * k
+        low = PELVIS + (_SEATED - PELVIS) * k
         pelvis = (0.0, low, 0.0)
         lean = bow * math.sin(math.pi * min(1.0, u * 1.02)) + 0.08 * k
         foot = (wide, deep * k, 0.0, 0.0)
@@ -473,7 +491,7 @@ def _sit_down(rng: Random, seconds: float) -> Callable[[float], Pose]:
             for s, hang in ((-1, right), (1, left))
         ]
         # The stool appears with the weight on it: the rig hangs the pelvis on a given seat.
-        return _body(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot,
+        return posed(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot,
                      lean=lean, head_pitch=0.2 * math.sin(math.pi * u),
                      seat=_SEAT if low < _SEATED + 0.01 else 0.0)
 
@@ -490,12 +508,12 @@ def _pick_up(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def pose(t: float) -> Pose:
         k = _smooth(0.5 - 0.62 * math.cos(TAU * at(t)))
-        pelvis = (0.0, _PELVIS + (deep - _PELVIS) * k, -0.16 * k)
+        pelvis = (0.0, PELVIS + (deep - PELVIS) * k, -0.16 * k)
         lean = bow * k
         low = 0.09 + 0.1 * (1 - k)
         down = [_reach_from_floor((s * 0.1, low, far), s, pelvis, lean, (0.8, -0.3, -0.3), 0.7)
                 for s in (-1, 1)]
-        return _body(
+        return posed(
             _swing(right, down[0], k),
             _swing(left, down[1], k) if both else replace(left, raise_=left.raise_ + 0.8 * lean),
             pelvis=pelvis, right_foot=feet[0], left_foot=feet[1], knees=(0.35, 0.35),
@@ -514,12 +532,12 @@ def _bow(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         k = _smooth(0.5 - 0.6 * math.cos(TAU * at(t)))
         lean = deep * k
-        pelvis = (0.0, _PELVIS - 0.015 * k, -0.1 * k)
+        pelvis = (0.0, PELVIS - 0.015 * k, -0.1 * k)
         arms = [replace(a, raise_=a.raise_ + lean * 0.75) for a in (right, left)]
         if hands == "front":
             arms = [_reach_from_floor((s * 0.09, 0.78 - 0.16 * k, 0.17 + 0.03 * k), s, pelvis, lean,
                                       (1.0, -0.3, -0.3)) for s in (-1, 1)]
-        return _body(arms[0], arms[1], pelvis=pelvis, lean=lean, head_pitch=0.25 * k)
+        return posed(arms[0], arms[1], pelvis=pelvis, lean=lean, head_pitch=0.25 * k)
 
     return pose
 
@@ -545,7 +563,7 @@ def _hands(
 
         def now(t: float) -> Arm:
             w = sign * _wave(at(t))
-            return _reach((x + move[0] * w, y + move[1] * w, z + move[2] * w), elbow, curl)
+            return arm_to((x + move[0] * w, y + move[1] * w, z + move[2] * w), elbow, curl)
 
         return now
 
@@ -576,7 +594,7 @@ def _clap(rng: Random, seconds: float) -> Callable[[float], Pose]:
     y, z, wide = rng.uniform(0.16, 0.34), rng.uniform(0.3, 0.38), rng.uniform(0.14, 0.24)
 
     def arm(t: float) -> Arm:
-        return _reach((0.025 + wide * (0.5 - 0.5 * _wave(at(t))), y, z), (0.8, -0.9, -0.2), 0.05)
+        return arm_to((0.025 + wide * (0.5 - 0.5 * _wave(at(t))), y, z), (0.8, -0.9, -0.2), 0.05)
 
     return _still(rng, seconds, arm, arm)
 
@@ -591,8 +609,8 @@ def _cheer(rng: Random, seconds: float) -> Callable[[float], Pose]:
         up = max(0.0, w)
         arm = Arm(0.15, out + 0.12 * w, -0.9, 0.75 - 0.5 * w, curl)
         foot = 0.6 * up if hop > 0.05 else 0.0
-        return _body(
-            arm, arm, pelvis=(0.0, _PELVIS - 0.1 * max(0.0, -w), 0.0),
+        return posed(
+            arm, arm, pelvis=(0.0, PELVIS - 0.1 * max(0.0, -w), 0.0),
             right_foot=(*feet[0][:3], foot), left_foot=(*feet[1][:3], foot),
             lift=hop * up, head_pitch=-0.2, lean=-0.06,
         )
@@ -606,7 +624,7 @@ def _shrug(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def arm(t: float) -> Arm:
         k = 0.5 + 0.5 * _wave(at(t))
-        return _reach((x - 0.08 * (1 - k), y - 0.12 * (1 - k), z), (0.1, -1.0, -0.3), 0.05)
+        return arm_to((x - 0.08 * (1 - k), y - 0.12 * (1 - k), z), (0.1, -1.0, -0.3), 0.05)
 
     return _still(rng, seconds, arm, arm, head_roll=rng.uniform(0.1, 0.3))
 
@@ -644,10 +662,10 @@ def _guitar(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def pose(t: float) -> Pose:
         w, g = _wave(strum(t)), _wave(groove(t))
-        return _body(
-            _reach((0.05 - 0.02 * w, -0.03 + wide * w, 0.2), (1.0, -0.2, -0.5), 0.6),
-            _reach((neck + 0.04 * _wave(slide(t)), 0.14, 0.24), (0.5, -1.0, -0.2), 0.6),
-            pelvis=(0.015 * g, _PELVIS - 0.015 - 0.012 * abs(g), 0.0),
+        return posed(
+            arm_to((0.05 - 0.02 * w, -0.03 + wide * w, 0.2), (1.0, -0.2, -0.5), 0.6),
+            arm_to((neck + 0.04 * _wave(slide(t)), 0.14, 0.24), (0.5, -1.0, -0.2), 0.6),
+            pelvis=(0.015 * g, PELVIS - 0.015 - 0.012 * abs(g), 0.0),
             right_foot=feet[0], left_foot=feet[1], side=-0.03 * g,
             head_pitch=0.18 + 0.12 * g, head_yaw=0.25,
         )
@@ -695,8 +713,8 @@ def _jumping_jack(rng: Random, seconds: float) -> Callable[[float], Pose]:
         air = abs(math.sin(TAU * c))
         arm = Arm(0.1, 0.15 + (top - 0.15) * k, -0.2, 0.18, 0.15)
         foot = (0.09 + (wide - 0.09) * k, 0.0, 0.0, 0.4 * air)
-        return _body(
-            arm, arm, pelvis=(0.0, _PELVIS - 0.03 - 0.09 * k + 0.05 * air, 0.0),
+        return posed(
+            arm, arm, pelvis=(0.0, PELVIS - 0.03 - 0.09 * k + 0.05 * air, 0.0),
             right_foot=foot, left_foot=foot, lift=hop * air,
         )
 
@@ -711,15 +729,15 @@ def _jump(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         u = at(t)
         # Crouch until 0.4, take off, fly until 0.8, land and rise.
-        low = _scalar(u, (0, 0.85), (0.3, deep), (0.42, _PELVIS), (0.78, 0.88), (0.88, 0.75),
+        low = _scalar(u, (0, 0.85), (0.3, deep), (0.42, PELVIS), (0.78, 0.88), (0.88, 0.75),
                       (1, 0.85))
         fly = max(0.0, math.sin(math.pi * (u - 0.42) / 0.38)) if 0.42 < u < 0.8 else 0.0
         swing = _scalar(u, (0, 0.3), (0.26, -0.6), (0.56, 2.4), (0.8, 1.4), (1, 0.3))
         pitch = _scalar(u, (0, 0), (0.32, 0), (0.42, 0.8), (0.7, 0.5), (0.8, 0), (1, 0))
         arm = Arm(swing, 0.2, 0.1, 0.35, 0.3)
         foot = (wide, -0.1 * tuck * fly, 0.0, pitch)
-        crouch = (_PELVIS - low) / 0.3
-        return _body(
+        crouch = (PELVIS - low) / 0.3
+        return posed(
             arm, arm, pelvis=(0.0, low - tuck * fly, -0.13 * crouch),
             right_foot=foot, left_foot=foot, knees=(0.2, 0.2),
             lean=0.65 * max(0.0, crouch), lift=high * fly,
@@ -741,11 +759,11 @@ def _squat(rng: Random, seconds: float) -> Callable[[float], Pose]:
         if hands == "front":
             arm = Arm((1.5 + lean * 0.8) * k, 0.08, 0.2, 0.15, 0.2)
         elif hands == "chest":
-            arm = _reach((0.05, 0.24, 0.22), (0.8, -1.0, 0.0), 0.4)
+            arm = arm_to((0.05, 0.24, 0.22), (0.8, -1.0, 0.0), 0.4)
         else:
-            arm = _reach((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
+            arm = arm_to((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
         foot = (wide, 0.0, 0.0, 0.0)
-        return _body(arm, arm, pelvis=(0.0, _PELVIS - 0.01 + (deep - _PELVIS) * k, -0.17 * k),
+        return posed(arm, arm, pelvis=(0.0, PELVIS - 0.01 + (deep - PELVIS) * k, -0.17 * k),
                      right_foot=foot, left_foot=foot, knees=(out, out), lean=lean,
                      head_pitch=-0.4 * k)
 
@@ -763,8 +781,8 @@ def _lunge(rng: Random, seconds: float) -> Callable[[float], Pose]:
         k = 0.75 + 0.25 * _wave(at(t))
         arms = (right, left)
         if hips:
-            arms = (_reach((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4),) * 2
-        return _body(
+            arms = (arm_to((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4),) * 2
+        return posed(
             *arms, pelvis=(0.0, 0.82 + (deep - 0.82) * k, 0.0),
             right_foot=(0.09, ahead, 0.0, 0.0), left_foot=(0.09, -behind, 0.0, 0.95),
             knees=(0.1, 0.0), lean=lean,
@@ -787,9 +805,9 @@ def _throw(rng: Random, seconds: float) -> Callable[[float], Pose]:
         ahead = far * _scalar(u, (0, 0.0), (0.4, 0.28), (0.75, 0.28), (1, 0.0))
         heel = _scalar(u, (0, 0.0), (0.4, 0.1), (0.62, 0.8), (0.8, 0.6), (1, 0.0))
         grip = _scalar(u, (0, 0.9), (0.5, 0.8), (0.58, 0.1), (1, 0.9))
-        return _body(
-            _reach(hand, (0.9, -0.4, -0.5), grip),
-            _reach(other), pelvis=(0.0, _PELVIS - 0.02 - 0.25 * ahead, 0.0),
+        return posed(
+            arm_to(hand, (0.9, -0.4, -0.5), grip),
+            arm_to(other), pelvis=(0.0, PELVIS - 0.02 - 0.25 * ahead, 0.0),
             right_foot=(0.12, -0.6 * ahead, 0.0, heel), left_foot=(0.1, ahead, 0.0, 0.0),
             turn=turn, head_yaw=-0.7 * turn,
             lean=_scalar(u, (0, 0.0), (0.35, -0.12), (0.62, 0.35), (1, 0.0)),
@@ -802,7 +820,7 @@ def _kick(rng: Random, seconds: float) -> Callable[[float], Pose]:
     at = _cycle(rng, seconds, 0.45, 0.7)
     high = rng.uniform(0.8, 1.5)
     feet = _feet(rng)
-    stand = _body(_rest(rng), _rest(rng), right_foot=feet[0], left_foot=feet[1]).right_leg
+    stand = posed(_rest(rng), _rest(rng), right_foot=feet[0], left_foot=feet[1]).right_leg
 
     def pose(t: float) -> Pose:
         u = at(t)
@@ -813,9 +831,9 @@ def _kick(rng: Random, seconds: float) -> Callable[[float], Pose]:
         point = _scalar(u, (0, stand.foot), (0.28, 0.5), (0.5, 0.6), (0.9, stand.foot),
                         (1, stand.foot))
         k = raised / high
-        return _body(
+        return posed(
             Arm(-0.55 * k, 0.45, 0.1, 0.5, 0.6), Arm(0.7 * k, 0.45, 0.2, 0.6, 0.6),
-            pelvis=(0.04, _PELVIS - 0.025, 0.0), left_foot=feet[1],
+            pelvis=(0.04, PELVIS - 0.025, 0.0), left_foot=feet[1],
             right_leg=Leg(raised, stand.out, stand.turn, bend, point),
             lean=-0.25 * max(0.0, k) + 0.12 * max(0.0, -k), turn=0.3 * k,
         )
@@ -833,9 +851,9 @@ def _punch(rng: Random, seconds: float) -> Callable[[float], Pose]:
         left = max(0.0, _wave(c, 0.5)) ** 1.5
 
         def arm(k: float) -> Arm:
-            return _reach((0.1 - 0.08 * k, y - 0.03 * k, 0.24 + 0.36 * k), (0.5, -1.0, 0.0), 1.0)
+            return arm_to((0.1 - 0.08 * k, y - 0.03 * k, 0.24 + 0.36 * k), (0.5, -1.0, 0.0), 1.0)
 
-        return _body(
+        return posed(
             arm(r), arm(left), pelvis=(0.0, 0.85 - 0.02 * abs(_wave(c)), 0.0),
             right_foot=(0.14, -ahead, 0.0, 0.4 * r), left_foot=(0.14, ahead, 0.0, 0.0),
             turn=0.55 * (r - left), lean=0.12, head_yaw=-0.4 * (r - left),
@@ -857,10 +875,10 @@ def _golf(rng: Random, seconds: float) -> Callable[[float], Pose]:
         turn = far * _scalar(u, (0, 0.0), (0.1, 0.0), (0.4, -0.85), (0.56, 0.1), (0.72, 0.9),
                              (0.82, 0.9), (1, 0.0))
         heel = _scalar(u, (0, 0.0), (0.56, 0.1), (0.72, 0.8), (0.82, 0.8), (1, 0.0))
-        return _body(
-            _reach((0.02 - x, y - 0.04, z), (0.6, -1.0, -0.2), 0.9),
-            _reach((0.02 + x, y + 0.04, z), (0.6, -1.0, -0.2), 0.9),
-            pelvis=(0.05 * turn, _PELVIS - 0.05, -0.05),
+        return posed(
+            arm_to((0.02 - x, y - 0.04, z), (0.6, -1.0, -0.2), 0.9),
+            arm_to((0.02 + x, y + 0.04, z), (0.6, -1.0, -0.2), 0.9),
+            pelvis=(0.05 * turn, PELVIS - 0.05, -0.05),
             right_foot=(wide, 0.0, 0.0, heel), left_foot=(wide, 0.0, 0.0, 0.0),
             lean=_scalar(u, (0, 0.38), (0.56, 0.38), (0.75, 0.05), (0.84, 0.05), (1, 0.38)),
             turn=turn, head_yaw=-0.75 * turn, head_pitch=0.25,
@@ -880,8 +898,8 @@ def _tennis(rng: Random, seconds: float) -> Callable[[float], Pose]:
         other = _keys(u, (0, (0.06, 0.12, 0.34)), (0.35, (0.12, 0.25, 0.5)),
                       (0.6, (0.35, 0.1, 0.1)), (1, (0.06, 0.12, 0.34)))
         turn = _scalar(u, (0, 0.0), (0.35, -0.75), (0.62, 0.6), (0.75, 0.5), (1, 0.0))
-        return _body(
-            _reach(hand, (0.7, -0.8, -0.4), 0.95), _reach(other),
+        return posed(
+            arm_to(hand, (0.7, -0.8, -0.4), 0.95), arm_to(other),
             pelvis=(0.06 * turn, 0.84, 0.0), right_foot=(0.2, -0.06, 0.0, max(0.0, 0.6 * turn)),
             left_foot=(0.2, 0.1, 0.0, max(0.0, -0.3 * turn)), lean=0.16, turn=turn,
             head_yaw=-0.6 * turn,
@@ -897,7 +915,7 @@ def _disco(rng: Random, seconds: float) -> Callable[[float], Pose]:
     at = _cycle(rng, seconds, 0.6, 1.0)
     hip = rng.uniform(0.04, 0.08)
     up, down = (0.42, 0.74, 0.14), (-0.2, -0.1, 0.24)
-    other = (_reach((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4) if rng.random() < 0.7
+    other = (arm_to((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4) if rng.random() < 0.7
              else _rest(rng))
 
     def pose(t: float) -> Pose:
@@ -906,9 +924,9 @@ def _disco(rng: Random, seconds: float) -> Callable[[float], Pose]:
         mid = (0.34, 0.2, 0.46)
         hand = _keys(k, (0, down), (0.5, mid), (1, up))
         w = 2 * k - 1
-        return _body(
-            _reach(hand, (0.8, -0.5, -0.3), 0.4), other,
-            pelvis=(hip * w, _PELVIS - 0.03 - 0.02 * abs(_wave(c, 0.25)), 0.0),
+        return posed(
+            arm_to(hand, (0.8, -0.5, -0.3), 0.4), other,
+            pelvis=(hip * w, PELVIS - 0.03 - 0.02 * abs(_wave(c, 0.25)), 0.0),
             right_foot=(0.17, 0.0, 0.0, 0.35 * k), left_foot=(0.17, 0.0, 0.0, 0.35 * (1 - k)),
             side=0.12 * w, turn=0.18 * (1 - 2 * k), head_yaw=-0.35 * w, head_pitch=-0.15 * w,
         )
@@ -923,12 +941,12 @@ def _twist(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def pose(t: float) -> Pose:
         w = _wave(at(t))
-        low = _PELVIS - 0.03 - deep * (0.5 + 0.5 * _wave(slow(t)))
+        low = PELVIS - 0.03 - deep * (0.5 + 0.5 * _wave(slow(t)))
 
         def arm(k: float) -> Arm:
-            return _reach((0.26, 0.08 + 0.05 * k, 0.24 + 0.12 * k), (0.6, -1.0, -0.5), 0.8)
+            return arm_to((0.26, 0.08 + 0.05 * k, 0.24 + 0.12 * k), (0.6, -1.0, -0.5), 0.8)
 
-        return _body(
+        return posed(
             arm(w), arm(-w), pelvis=(0.0, low, -0.03),
             right_foot=(0.12, 0.0, 0.0, 0.25), left_foot=(0.12, 0.0, 0.0, 0.25),
             yaw=far * w, turn=-1.5 * far * w, head_yaw=0.5 * far * w, lean=0.12,
@@ -951,8 +969,8 @@ def _robot(rng: Random, seconds: float) -> Callable[[float], Pose]:
         a, b = plan[int(c) % 4], plan[(int(c) + 1) % 4]
         # Each quarter moves quickly and then freezes, as a machine would.
         k = _smooth((c % 1.0) / 0.55)
-        return _body(
-            mix(a[0], b[0], k), mix(a[1], b[1], k), pelvis=(0.0, _PELVIS - 0.01, 0.0),
+        return posed(
+            mix(a[0], b[0], k), mix(a[1], b[1], k), pelvis=(0.0, PELVIS - 0.01, 0.0),
             turn=a[2] + (b[2] - a[2]) * k, head_yaw=a[3] + (b[3] - a[3]) * k,
         )
 
@@ -967,10 +985,10 @@ def _plie(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         k = 0.5 - 0.5 * math.cos(TAU * at(t))
         high = _keys(k, (0, (0.2, -0.06, 0.26)), (0.5, (0.12, 0.2, 0.42)), (1, (0.5, 0.24, 0.22)))
-        arm = _reach(high, (1.0, 0.1, -0.5), 0.1)
+        arm = arm_to(high, (1.0, 0.1, -0.5), 0.1)
         foot = (wide, 0.0, 0.0, 0.0)
-        return _body(
-            arm, arm, pelvis=(0.0, _PELVIS - 0.03 + (deep - _PELVIS + 0.03) * k, 0.0),
+        return posed(
+            arm, arm, pelvis=(0.0, PELVIS - 0.03 + (deep - PELVIS + 0.03) * k, 0.0),
             right_foot=foot, left_foot=foot, knees=(out, out), head_roll=0.12 * k,
             head_pitch=-0.1,
         )
@@ -986,9 +1004,9 @@ def _hip_sway(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         c = at(t)
         w = _wave(c)
-        return _body(
+        return posed(
             Arm(0.3 + 0.2 * w, out, 0.2, bend, 0.4), Arm(0.3 - 0.2 * w, out, 0.2, bend, 0.4),
-            pelvis=(far * w, _PELVIS - 0.05 - 0.02 * abs(w), 0.0),
+            pelvis=(far * w, PELVIS - 0.05 - 0.02 * abs(w), 0.0),
             right_foot=(wide, 0.0, 0.0, 0.3 * max(0.0, w)),
             left_foot=(wide, 0.0, 0.0, 0.3 * max(0.0, -w)),
             side=-0.16 * w, turn=0.12 * _wave(c, 0.25), head_roll=0.12 * w,
@@ -1008,8 +1026,8 @@ def _arm_wave_dance(rng: Random, seconds: float) -> Callable[[float], Pose]:
         def arm(lag: float) -> Arm:
             return Arm(0.1, 1.5 + wide * _wave(c, lag), -1.5, 0.35 + 0.3 * _wave(c, lag - 0.2), 0.1)
 
-        return _body(
-            arm(0.0), arm(-0.5), pelvis=(0.03 * _wave(c, 0.1), _PELVIS - 0.03, 0.0),
+        return posed(
+            arm(0.0), arm(-0.5), pelvis=(0.03 * _wave(c, 0.1), PELVIS - 0.03, 0.0),
             right_foot=feet[0], left_foot=feet[1], side=0.16 * _wave(c, 0.25),
             head_roll=0.15 * _wave(c, 0.25),
         )
@@ -1037,9 +1055,9 @@ def _comet(rng: Random, seconds: float) -> Callable[[float], Pose]:
                               (0.86, 0.1), (1, 0.0))
         leg = size * _scalar(u, (0, 0.0), (0.6, 0.0), (0.76, 1.0), (0.84, 1.0), (1, 0.0))
         low = _scalar(u, (0, 0.0), (0.45, 0.09), (0.56, 0.09), (0.7, 0.0), (1, 0.0))
-        return _body(
-            _reach(right, (0.9, -0.6, -0.2), 0.3), _reach(left, (0.9, -0.6, -0.2), 0.3),
-            pelvis=(step, _PELVIS - 0.03 - low, 0.0),
+        return posed(
+            arm_to(right, (0.9, -0.6, -0.2), 0.3), arm_to(left, (0.9, -0.6, -0.2), 0.3),
+            pelvis=(step, PELVIS - 0.03 - low, 0.0),
             right_foot=(0.13 + 0.42 * leg, 0.0, 0.3 * leg, 0.5 * leg),
             left_foot=(0.1, 0.0, 0.0, 0.0), side=0.22 * leg - 0.8 * step * (1 - leg),
             head_yaw=-0.4 * leg, head_pitch=2.0 * low,
@@ -1073,9 +1091,9 @@ def _kneel_arms(hands: str, rest: tuple[Arm, Arm], front: Vec, pelvis: Vec, lean
         near = _reach_from_floor(place, side, pelvis, lean, (0.8, -0.4, -0.4))
         return (rest[0], near) if side > 0 else (near, rest[1])
     if hands == "hips":
-        arm = _reach((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
+        arm = arm_to((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
     elif hands == "clasped":
-        arm = _reach((0.02, 0.22 + 0.02 * w, 0.26), (0.8, -1.0, -0.1), 0.6)
+        arm = arm_to((0.02, 0.22 + 0.02 * w, 0.26), (0.8, -1.0, -0.1), 0.6)
     elif hands == "open":
         arm = Arm(0.5, 0.9 + 0.06 * w, -0.4, 0.5, 0.05)
     else:
@@ -1098,7 +1116,7 @@ def _kneel_one(rng: Random, seconds: float, right: bool) -> Callable[[float], Po
         pelvis = (0.0, height, 0.0)
         now = lean + 0.03 * w
         arms = _kneel_arms(hands, rest, knee, pelvis, now, w)
-        made = _body(
+        made = posed(
             *arms, pelvis=pelvis, right_foot=(0.1, z, 0.0, pitch), left_foot=front,
             knees=(0.05, 0.12), lean=now, side=0.015 * w, head_pitch=0.1 + 0.04 * w,
         )
@@ -1128,7 +1146,7 @@ def _kneel_both(rng: Random, seconds: float) -> Callable[[float], Pose]:
                                   pelvis, now, (0.8, -0.4, -0.4)) for s in (-1, 1))
         else:
             arms = _kneel_arms(hands, rest, (0.1, 0.3, 0.3), pelvis, now, w)
-        return _body(*arms, pelvis=pelvis, right_foot=foot, left_foot=foot, knees=(0.1, 0.1),
+        return posed(*arms, pelvis=pelvis, right_foot=foot, left_foot=foot, knees=(0.1, 0.1),
                      lean=now, head_pitch=0.12 + 0.05 * w)
 
     return pose
@@ -1150,7 +1168,7 @@ def _kneel_bow(rng: Random, seconds: float) -> Callable[[float], Pose]:
         floor = max(0.06, 0.3 * (1 - k) + 0.06)
         arms = [_reach_from_floor((s * 0.15, floor, ahead), s, pelvis, lean, (1.0, 0.2, 0.0), 0.05)
                 for s in (-1, 1)]
-        return _body(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot,
+        return posed(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot,
                      knees=(0.12, 0.12), lean=lean, head_pitch=0.2 + 0.2 * k)
 
     return pose
@@ -1172,7 +1190,7 @@ def _to_knee(rng: Random, seconds: float, both: bool, back: bool) -> Callable[[f
         # The back foot tips onto its toes before the knee comes down on the floor.
         step = _smooth(u / 0.5) if not both else first
         low = 0.86 + (height - 0.86) * down if u > 0 else 0.86
-        low += (_PELVIS - 0.86) * (1 - _smooth(u / 0.2))
+        low += (PELVIS - 0.86) * (1 - _smooth(u / 0.2))
         pelvis = (0.0, low, 0.0)
         rear = (0.1, z * step, 0.05 * math.sin(math.pi * step), pitch * _smooth(u / 0.6))
         if both:
@@ -1186,7 +1204,7 @@ def _to_knee(rng: Random, seconds: float, both: bool, back: bool) -> Callable[[f
             on = _reach_from_floor((0.13, 0.61, front - 0.04), 1, (0.0, height, 0.0), 0.08,
                                    (0.8, -0.4, -0.4))
             arms = (right, _swing(left, on, _smooth(u)))
-        return _body(*arms, pelvis=pelvis, right_foot=rear, left_foot=other, knees=(0.06, 0.1),
+        return posed(*arms, pelvis=pelvis, right_foot=rear, left_foot=other, knees=(0.06, 0.1),
                      lean=lean, head_pitch=0.2 * math.sin(math.pi * u))
 
     return pose
@@ -1208,7 +1226,7 @@ def _tie_shoe(rng: Random, seconds: float) -> Callable[[float], Pose]:
         arms = [
             _reach_from_floor((0.13 + s * (0.05 + 0.02 * w), 0.14 + 0.015 * s * w, ahead + 0.1), s,
                               pelvis, lean, (0.8, -0.2, -0.3), 0.8) for s in (-1, 1)]
-        return _body(arms[0], arms[1], pelvis=pelvis, right_foot=(0.13, -behind, 0.0, 0.55),
+        return posed(arms[0], arms[1], pelvis=pelvis, right_foot=(0.13, -behind, 0.0, 0.55),
                      left_foot=(0.13, ahead, 0.0, 0.0), knees=(0.45, 0.3), lean=lean,
                      head_pitch=0.25 + 0.03 * w)
 
@@ -1222,10 +1240,10 @@ def _stretch_up(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def pose(t: float) -> Pose:
         k = 0.5 + 0.5 * _wave(at(t))
-        arm = _reach((0.05, 0.86 + 0.05 * k, 0.02), (1.0, 0.0, -0.1), 0.2)
+        arm = arm_to((0.05, 0.86 + 0.05 * k, 0.02), (1.0, 0.0, -0.1), 0.2)
         heel = tip * k
-        return _body(
-            arm, arm, pelvis=(0.0, _PELVIS - 0.005 + _ankle_height(heel) - _ankle_height(0.0), 0.0),
+        return posed(
+            arm, arm, pelvis=(0.0, PELVIS - 0.005 + _ankle_height(heel) - _ankle_height(0.0), 0.0),
             right_foot=(*feet[0][:3], heel), left_foot=(*feet[1][:3], heel), lean=-back,
             head_pitch=-0.25 * k,
         )
@@ -1236,14 +1254,14 @@ def _stretch_up(rng: Random, seconds: float) -> Callable[[float], Pose]:
 def _stretch_side(rng: Random, seconds: float) -> Callable[[float], Pose]:
     at = _cycle(rng, seconds, 0.35, 0.6)
     far = rng.uniform(0.3, 0.5)
-    hip = _reach((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
+    hip = arm_to((0.18, -0.04, 0.05), (1.0, 0.0, -0.5), 0.4)
     wide = rng.uniform(0.14, 0.24)
 
     def pose(t: float) -> Pose:
         k = far * (0.75 + 0.25 * _wave(at(t)))
-        return _body(
+        return posed(
             Arm(0.1, 2.7 + 0.3 * k, -0.4, 0.35, 0.2), hip,
-            pelvis=(-0.12 * k, _PELVIS - 0.04, 0.0), right_foot=(wide, 0.0, 0.0, 0.0),
+            pelvis=(-0.12 * k, PELVIS - 0.04, 0.0), right_foot=(wide, 0.0, 0.0, 0.0),
             left_foot=(wide, 0.0, 0.0, 0.0), side=k, head_roll=0.3 * k,
         )
 
@@ -1263,10 +1281,10 @@ def _stretch_quad(rng: Random, seconds: float) -> Callable[[float], Pose]:
         knee = (-_THIGH * math.cos(angle), _THIGH * math.sin(angle))
         total = bend - angle
         ankle = (knee[0] - _SHIN * math.cos(total), knee[1] - _SHIN * math.sin(total))
-        hold = _reach((0.14, _HIP[1] + ankle[0] - _WAIST, ankle[1] - 0.03), (0.7, 0.0, -1.0), 0.8)
+        hold = arm_to((0.14, _HIP[1] + ankle[0] - _WAIST, ankle[1] - 0.03), (0.7, 0.0, -1.0), 0.8)
         other = Arm(0.2, 1.3 + 0.1 * w, 0.0, 0.15, 0.2) if lift else hang
-        return _body(
-            hold, other, pelvis=(0.06, _PELVIS - 0.005, 0.0), left_foot=(0.05, 0.0, 0.0, 0.0),
+        return posed(
+            hold, other, pelvis=(0.06, PELVIS - 0.005, 0.0), left_foot=(0.05, 0.0, 0.0, 0.0),
             right_leg=Leg(angle, 0.03, 0.0, bend, 0.9), lean=0.05, side=0.03 * w,
         )
 
@@ -1281,11 +1299,11 @@ def _touch_toes(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         k = _smooth(0.55 - 0.6 * math.cos(TAU * at(t)))
         lean = deep * k
-        pelvis = (0.0, _PELVIS - 0.03 - 0.02 * k, -0.15 * k)
+        pelvis = (0.0, PELVIS - 0.03 - 0.02 * k, -0.15 * k)
         arms = [_swing(hang, _reach_from_floor((s * wide, 0.16, 0.18), s, pelvis, lean,
                                                (1.0, 0.0, 0.0), 0.15), k) for s in (-1, 1)]
         foot = (wide, 0.0, 0.0, 0.0)
-        return _body(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot, lean=lean,
+        return posed(arms[0], arms[1], pelvis=pelvis, right_foot=foot, left_foot=foot, lean=lean,
                      head_pitch=0.25 * k)
 
     return pose
@@ -1298,9 +1316,9 @@ def _one_leg(rng: Random, seconds: float) -> Callable[[float], Pose]:
 
     def pose(t: float) -> Pose:
         w = _wave(at(t))
-        return _body(
+        return posed(
             Arm(0.1, out + 0.15 * w, 0.0, 0.15, 0.1), Arm(0.1, out - 0.15 * w, 0.0, 0.15, 0.1),
-            pelvis=(0.07 + 0.012 * w, _PELVIS - 0.012, 0.0), left_foot=(0.04, 0.0, 0.0, 0.0),
+            pelvis=(0.07 + 0.012 * w, PELVIS - 0.012, 0.0), left_foot=(0.04, 0.0, 0.0, 0.0),
             right_leg=Leg(high + 0.05 * w, 0.05, 0.1, bend, 0.3), side=0.05 * w,
         )
 
@@ -1311,14 +1329,14 @@ def _tree(rng: Random, seconds: float) -> Callable[[float], Pose]:
     at = _cycle(rng, seconds, 0.35, 0.6)
     high = rng.uniform(0.38, 0.52)
     if rng.random() < 0.6:
-        arm = _reach((0.025, 0.85, 0.03), (1.0, 0.0, 0.0), 0.0)
+        arm = arm_to((0.025, 0.85, 0.03), (1.0, 0.0, 0.0), 0.0)
     else:
-        arm = _reach((0.025, 0.22, 0.2), (1.0, -0.6, 0.0), 0.0)
+        arm = arm_to((0.025, 0.22, 0.2), (1.0, -0.6, 0.0), 0.0)
 
     def pose(t: float) -> Pose:
         w = _wave(at(t))
-        return _body(
-            arm, arm, pelvis=(0.075 + 0.008 * w, _PELVIS - 0.008, 0.0),
+        return posed(
+            arm, arm, pelvis=(0.075 + 0.008 * w, PELVIS - 0.008, 0.0),
             right_foot=(0.01, 0.03, high - _ankle_height(1.3) + 0.04, 1.3),
             left_foot=(0.03, 0.0, 0.0, 0.0), knees=(1.25, 0.1), side=0.02 * w,
         )
@@ -1333,7 +1351,7 @@ def _warrior(rng: Random, seconds: float) -> Callable[[float], Pose]:
     def pose(t: float) -> Pose:
         w = _wave(at(t))
         arm = Arm(0.05, 1.5 + 0.04 * w, 0.0, 0.06, 0.0)
-        return _body(
+        return posed(
             arm, arm, pelvis=(0.13, deep + 0.015 * w, 0.0),
             right_foot=(wide, 0.0, 0.0, 0.0), left_foot=(wide, 0.0, 0.0, 0.0), knees=(0.3, 1.4),
             head_yaw=1.0,
@@ -1367,14 +1385,14 @@ def _random(rng: Random, seconds: float) -> Callable[[float], Pose]:
     torso = {"lean": track(-0.15, 0.6), "side": track(-0.35, 0.35), "turn": track(-0.6, 0.6),
              "head_yaw": track(-0.8, 0.8), "head_pitch": track(-0.4, 0.5),
              "head_roll": track(-0.3, 0.3)}
-    high, aside = track(0.62, _PELVIS), track(-0.06, 0.06)
+    high, aside = track(0.62, PELVIS), track(-0.06, 0.06)
     places = [(rng.uniform(0.06, 0.24), rng.uniform(-0.18, 0.18)) for _ in "RL"]
     raised, heels = track(-0.25, 0.3), (track(0.0, 0.3), track(0.0, 0.3))
     knees = rng.uniform(0.05, 0.5)
 
     def pose(t: float) -> Pose:
         up = max(0.0, raised(t))
-        return _body(
+        return posed(
             right(t), left(t), pelvis=(aside(t), high(t), 0.0),
             right_foot=(*places[0], up, heels[0](t) + up), left_foot=(*places[1], 0.0, heels[1](t)),
             knees=(knees, knees), **{name: part(t) for name, part in torso.items()},
@@ -1386,8 +1404,8 @@ def _random(rng: Random, seconds: float) -> Callable[[float], Pose]:
 # --- from builders to clips --------------------------------------------------------------------
 
 
-def _settle(arm: Arm, before: Arm | None) -> Arm:
-    """The same arm in allowed angles, as near as possible to those of the frame before.
+def settled(arm: Arm, before: Arm | None) -> Arm:
+    """Return the same arm in allowed angles, as near as possible to those of the frame before.
 
     Flexion, abduction and twist have two equivalent triples (half a turn apart); staying on one
     keeps the angles continuous, so that frames can be interpolated.
@@ -1455,7 +1473,7 @@ def _clip(rng: Random, frames: int, *, build: Builder, mirror: bool) -> list[Pos
     for i in range(frames):
         t = i / FPS
         pose = at(t)
-        right, left = _settle(pose.right, right), _settle(pose.left, left)
+        right, left = settled(pose.right, right), settled(pose.left, left)
         fingers = curl + 0.05 * _wave(flex(t))
         pose = within_limits(
             replace(

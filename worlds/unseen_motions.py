@@ -17,12 +17,12 @@ import numpy as np
 
 from worlds.body import Pose
 from worlds.motions import (
-    _PELVIS,
+    PELVIS,
     Foot,
     Vec,
-    _body,
-    _reach,
-    _settle,
+    arm_to,
+    posed,
+    settled,
     within_limits,
 )
 
@@ -52,7 +52,7 @@ class Key:
 
     right: Vec
     left: Vec
-    pelvis: Vec = (0.0, _PELVIS, 0.0)
+    pelvis: Vec = (0.0, PELVIS, 0.0)
     right_foot: Foot = (0.1, 0.0, 0.0, 0.0)
     left_foot: Foot = (0.1, 0.0, 0.0, 0.0)
     elbows: tuple[Vec, Vec] = (_DOWN, _DOWN)
@@ -228,12 +228,12 @@ def unseen_motion(name: str, rng: random.Random, frames: int, heading: float = 0
     right = left = None
     for i in range(frames):
         key = _between(keys, (start + i / frames) % 1.0)
-        pose = _body(
-            _reach(key.right, key.elbows[0]), _reach(key.left, key.elbows[1]), pelvis=key.pelvis,
+        pose = posed(
+            arm_to(key.right, key.elbows[0]), arm_to(key.left, key.elbows[1]), pelvis=key.pelvis,
             right_foot=key.right_foot, left_foot=key.left_foot, knees=key.knees, lean=key.lean,
             side=key.side, turn=key.turn, head_yaw=key.head_yaw, head_pitch=key.head_pitch,
         )  # fmt: skip
-        right, left = _settle(pose.right, right), _settle(pose.left, left)
+        right, left = settled(pose.right, right), settled(pose.left, left)
         # After the limits: training motions never turn their backs, and these may.
         poses.append(replace(within_limits(replace(pose, right=right, left=left)), yaw=heading))
     return poses
