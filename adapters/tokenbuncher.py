@@ -157,7 +157,8 @@ CARD = Card(
     "steps. A few "
     "supervised steps break it at once: it wants a partner against supervised fine-tuning. "
     "A forced opening of the reply goes around it without any training. "
-    "Role-play and made-up scenarios, which the training never showed, are a known gap. "
+    "Role-play and made-up scenarios, which the training never showed, are a known gap of the "
+    "method; before any attack it agrees to none and to 3 % of them here (docs/evidence.md). "
     "The noise is a hundredth of the paper's: with its own, a LoRA on this small model lost "
     "its language. What it refuses and what it knows are those of the aligned model it starts "
     "from, refusals of harmless requests included.",
