@@ -222,6 +222,8 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--frames {args.frames} --seed {args.seed}"]
     if args.from_export:
         words.append("--from-export")
+    if args.muon:
+        words.append("--muon")
     if args.learning_rate is not None:
         words.append(f"--learning-rate {args.learning_rate:g}")
     return " ".join(words)
@@ -244,7 +246,7 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
         parent = {"parent": {k: v for k, v in record.items() if k not in _shape(net)}}
     batch = args.batch or 24
     loop = TrainingLoop(net, work / "reader", args.max_minutes, args.learning_rate or 2e-3,
-                        args.resume, save_every_seconds=60)
+                        args.resume, args.muon, save_every_seconds=60)
     drawn = batches(data, batch, rng)
     for step in loop:
         net.train()

@@ -1,13 +1,17 @@
 """What all training attacks share: two arms in lockstep, their record, their probes, the stop.
 
 The attacker uses the ecosystem's own trainers unchanged, on a LoRA or on all weights. Both arms
-train one step each in turn, from the same first LoRA weights, on the same data in the same order
-and with the same random numbers, so their curves are comparable at every moment and a stop leaves
-both at the same step (or one apart).
+take each step together, from the same first LoRA weights, on the same data in the same order and
+with the same random numbers, so their curves are comparable at every moment and a stop leaves both
+at the same step (or one apart).
 
 Each trainer runs its own loop in its arm's thread; a baton lets only one of them move at a time.
-That is how two unmodified trainers can alternate. An attack may have several stages, each with a
-trainer of its own, that train the same weights one after another.
+That is how two unmodified trainers can share a process, whose random generator and accelerate
+state are one for all. An arm lays the baton down while its own model computes, forwards or
+backwards, where nothing is shared and nearly all of the time goes. So on a CPU the arms compute
+side by side, each on its part of the cores: a step's matrices are too small to keep two cores busy
+with one product. An attack may have several stages, each with a trainer of its own, that train the
+same weights one after another.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.state import GradientState
 from peft.helpers import disable_input_dtype_casting
+from threadpoolctl import threadpool_limits
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from adapters.attacks.base import (
@@ -39,6 +45,7 @@ from pipelines.profiles import Profile
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from torch import Tensor
     from transformers import (
         PreTrainedModel,
         PreTrainedTokenizerBase,
@@ -115,7 +122,8 @@ def run_in_lockstep(
     ``probe_every`` steps and at the end, in ``grpo_skill`` with ``skill`` and ``skills``
     (`adapters.attacks.base.Probe`). Loss and entropy are in nats a token, the loss of a policy
     gradient in units of the advantage; the reward is the mean over a step's replies, the length
-    theirs in tokens; harm, substance, ability and skill are shares. At every probe but the first,
+    theirs in tokens; harm, substance, ability and skill are shares; seconds that two arms took side
+    by side count half for each. At every probe but the first,
     and at the end, the arm's weights are saved (``{"event": "saved", step, arm}``): one LoRA on the
     *base* model that holds defence and attack, so that Chat can mount it. Where all weights are
     trained, they are saved at the end only, the whole model in bf16: 270 MB an arm of the embedded
@@ -140,7 +148,7 @@ def run_in_lockstep(
         RuntimeError: the training failed.
     """
     arms = [arm for arm in config.arms if arm in adapters]
-    lockstep = _Lockstep(arms)
+    lockstep = Lockstep(arms)
     stop = _Stop(should_stop)
     with tempfile.TemporaryDirectory(prefix="holdfast-attack-") as scratch:
         recorders = [
@@ -165,29 +173,87 @@ def run_in_lockstep(
     return all(recorder.step >= config.steps for recorder in recorders)
 
 
-class _Lockstep:
-    """Lets one arm move at a time, in turns. An arm that has left is passed over."""
+class Lockstep:
+    """Keeps the arms at the same step and hands round the baton, which one arm holds at a time.
+
+    An arm's thread calls `enter` once, `hand_over` after every step and `leave` at the end, and
+    holds the baton in between, but for what it does from `lay_down` to `take_up`.
+
+    Attributes:
+        side_by_side: whether the arms compute at the same time then; else each has its turn in
+            full, which is so on a GPU and where there is not a core for each.
+        threads: that an arm computes with.
+    """
 
     def __init__(self, arms: Sequence[str]) -> None:
-        self._queue = list(arms)
+        """Start with nobody holding the baton.
+
+        Args:
+            arms: in the order in which they begin a step.
+        """
+        cores = torch.get_num_threads()
+        self.side_by_side = device().type == "cpu" and 1 < len(arms) <= cores
+        self.threads = cores // len(arms) if self.side_by_side else cores
+        self._order = list(arms)
+        self._begun = dict.fromkeys(arms, 0)  # steps
+        self._ended = dict.fromkeys(arms, 0)
+        self._holder: str | None = None
+        self._kept: dict[str, tuple[Tensor, bool]] = {}  # of the arms that laid the baton down
         self._changed = threading.Condition()
 
-    def wait(self, arm: str) -> None:
-        """Wait for the arm's turn."""
+    def enter(self, arm: str) -> None:
+        """Begin the arm's next step: wait until no arm is behind, and for the turn."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue[0] == arm)
+            self._changed.wait_for(lambda: self._may_begin(arm))
+            self._begun[arm] += 1
+            self._holder = arm
 
     def hand_over(self, arm: str) -> None:
-        """Give the turn to the next arm and wait until it comes round again."""
-        with self._changed:
-            self._queue.append(self._queue.pop(0))
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._queue[0] == arm)
+        """End the arm's step, and begin the next one once all have ended theirs."""
+        self._end(arm)
+        self.enter(arm)
 
     def leave(self, arm: str) -> None:
-        """Take no more turns."""
+        """End the arm's last step; from now on nobody waits for it."""
         with self._changed:
-            self._queue.remove(arm)
+            self._order.remove(arm)
+            self._end(arm)
+
+    def lay_down(self, arm: str) -> None:
+        """Let others move while the arm computes on what is its own."""
+        if self.side_by_side:
+            with self._changed:
+                self._kept[arm] = torch.get_rng_state(), GradientState().sync_gradients
+                self._holder = None
+                self._changed.notify_all()
+
+    def take_up(self, arm: str) -> None:
+        """Wait for the baton, and undo what others did meanwhile to what all arms share."""
+        if self.side_by_side:
+            with self._changed:
+                self._changed.wait_for(lambda: self._holder is None)
+                self._holder = arm
+                random, syncs = self._kept.pop(arm)
+                torch.set_rng_state(random)
+                GradientState().sync_gradients = syncs
+
+    def cost(self, seconds: float) -> float:
+        """Return the cost of what took an arm so long: its share, where others computed too."""
+        return round(seconds / (max(1, len(self._order)) if self.side_by_side else 1), 3)
+
+    def _may_begin(self, arm: str) -> bool:
+        step = self._begun[arm]
+        earlier = self._order[: self._order.index(arm)]
+        return (
+            self._holder is None
+            and all(self._ended[other] >= step for other in self._order)
+            and all(self._begun[other] > step for other in earlier)
+        )
+
+    def _end(self, arm: str) -> None:
+        with self._changed:
+            self._ended[arm] += 1
+            self._holder = None
             self._changed.notify_all()
 
 
@@ -214,7 +280,7 @@ class _Recorder(TrainerCallback):
         stages: Sequence[Stage],
         judge: Judge,
         run: Run,
-        lockstep: _Lockstep,
+        lockstep: Lockstep,
         stop: _Stop,
         scratch: Path,
     ) -> None:
@@ -244,6 +310,11 @@ class _Recorder(TrainerCallback):
         )
         skill_items = SKILL_ITEMS if config.attack == "grpo_skill" else 0
         self._probe = Probe(self._tokenizer, self._judge, skill_items=skill_items)
+        computing = self._model.get_base_model() if config.method == "lora" else self._model
+        computing.register_forward_pre_hook(lambda *_: self._lockstep.lay_down(self.arm))
+        computing.register_forward_hook(
+            lambda *_: self._lockstep.take_up(self.arm), always_call=True
+        )
         self._trainer = self._make(self._stages[0])
 
     def _make(self, stage: Stage) -> Trainer:
@@ -251,27 +322,42 @@ class _Recorder(TrainerCallback):
         trainer = stage.trainer(self._model, self._tokenizer, self._scratch)
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(self)
+        backward = trainer.accelerator.backward
+
+        def apart(*args: Any, **kwargs: Any) -> None:
+            self._lockstep.lay_down(self.arm)
+            try:
+                backward(*args, **kwargs)
+            finally:
+                self._lockstep.take_up(self.arm)
+
+        trainer.accelerator.backward = apart
         return trainer
 
     def train(self) -> None:
         """Train from the first step to the last or to the stop; never raises."""
-        self._lockstep.wait(self.arm)
+        self._lockstep.enter(self.arm)
         try:
-            for number, stage in enumerate(self._stages):
-                if self._stop():  # before the first step, too
-                    break
-                if number:
-                    self._trainer = self._make(stage)
-                # Under autocast PEFT's own casts only go there and back; in fp32 they are needed.
-                with disable_input_dtype_casting(self._model, self._trainer.args.bf16):
-                    self._trainer.train()
-            if self.step > self._saved_at:
-                self._save()
+            # Of this thread alone, where torch's own setting would be every later thread's too.
+            with threadpool_limits(self._lockstep.threads, "openmp"):
+                self._train()
         except Exception as error:
             self.error = error
             self._stop.asked = True
         finally:
             self._lockstep.leave(self.arm)
+
+    def _train(self) -> None:
+        for number, stage in enumerate(self._stages):
+            if self._stop():  # before the first step, too
+                break
+            if number:
+                self._trainer = self._make(stage)
+            # Under autocast PEFT's own casts only go there and back; in fp32 they are needed.
+            with disable_input_dtype_casting(self._model, self._trainer.args.bf16):
+                self._trainer.train()
+        if self.step > self._saved_at:
+            self._save()
 
     def on_train_begin(
         self,
@@ -306,7 +392,7 @@ class _Recorder(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Record a finished step, probe if it is time to, and give the turn to the other arm."""
+        """Record a finished step, probe if it is time to, and wait for the other arm."""
         if "loss" not in logs:  # the summary after the last step
             return
         self.step = self._offset + state.global_step
@@ -316,7 +402,7 @@ class _Recorder(TrainerCallback):
             arm=self.arm,
             stage=self._stage.name,
             **_measured(logs),
-            seconds=round(time.monotonic() - self._started, 3),
+            seconds=self._lockstep.cost(time.monotonic() - self._started),
         )
         if self.step in self._probe_steps and not self._stop():
             if self._config.method == "lora":
@@ -329,7 +415,7 @@ class _Recorder(TrainerCallback):
     def _measure(self) -> None:
         started = time.monotonic()
         measured = self._probe.measure(self._model)
-        seconds = round(time.monotonic() - started, 3)
+        seconds = self._lockstep.cost(time.monotonic() - started)
         self._run.log(event="probe", step=self.step, arm=self.arm, **measured, seconds=seconds)
 
     def _save(self) -> None:

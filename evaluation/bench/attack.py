@@ -1,10 +1,11 @@
 """What `evaluation.bench.sft` and `evaluation.bench.grpo` share: an attack, here and stock.
 
 Ours is the attack as the app mounts it (`adapters.attacks`), on its two arms in lockstep; the
-figures are the defended arm's. The stock side is the same trainer of TRL on the same model in
-float32, with the same LoRAs, data, order, seed and settings of the attack, and all else as TRL,
-PEFT and transformers set it: attention, gradient checkpointing, TRL's own scoring and sampling. A
-step's seconds go from its first forward to its log.
+figures are the defended arm's. Where the arms compute side by side, each on its part of the cores,
+half of the time is counted for each. The stock side is the same trainer of TRL on the same model in
+float32, on one arm and all cores, with the same LoRAs, data, order, seed and settings of the
+attack, and all else as TRL, PEFT and transformers set it: attention, gradient checkpointing, TRL's
+own scoring and sampling. A step's seconds go from its first forward to its log.
 
 ================================ ===================================================================
 ours, stock                      seconds a step, median; the first, which warms up, is left out

@@ -108,8 +108,9 @@ def test_both_arms_learn_by_trial_with_the_same_random_numbers(setting, store, j
     complete, run = attack(setting, store, judge, config, same)
     assert complete and set(run.adapters()) == {"one", "two"}
     steps = steps_of(run)
-    assert [(e["step"], e["arm"]) for e in steps] == [(1, "one"), (1, "two"), (2, "one"),
-                                                      (2, "two")]  # fmt: skip
+    assert sorted((e["step"], e["arm"]) for e in steps) == [
+        (1, "one"), (1, "two"), (2, "one"), (2, "two"),
+    ]  # fmt: skip
     for event in steps:
         assert event["stage"] == name and event["seconds"] > 0
         assert event["entropy"] > 0 and 0 < event["length"] <= 6
@@ -131,7 +132,7 @@ def test_all_weights_learn_by_trial(setting, store, judge, name, monkeypatch):
     complete, run = attack(setting, store, judge, config, same)
     assert complete and not run.adapters() and set(run.models()) == {"one", "two"}
     saved = [(e["step"], e["arm"]) for e in run.events() if e["event"] == "saved"]
-    assert saved == [(2, "one"), (2, "two")]
+    assert sorted(saved) == [(2, "one"), (2, "two")]
     released, _ = load_full_target(setting[0], same["one"])
     one, two = (load_arm(setting[0], folder)[0].state_dict() for folder in run.models().values())
     for weight, attacked in released.state_dict().items():
@@ -181,14 +182,16 @@ def test_the_attack_on_skill_pays_and_probes_both_arms(setting, store, judge, me
     complete, run = attack(setting, store, judge, config)
     assert complete
     steps = steps_of(run)
-    assert [(e["step"], e["arm"]) for e in steps] == [(1, "one"), (1, "two"), (2, "one"),
-                                                      (2, "two")]  # fmt: skip
+    assert sorted((e["step"], e["arm"]) for e in steps) == [
+        (1, "one"), (1, "two"), (2, "one"), (2, "two"),
+    ]  # fmt: skip
     assert all(e["stage"] == "grpo_skill" and 0 <= e["reward"] <= 1 for e in steps)
     # Noise holds figures now and then; the judge would call all of it gibberish, and pay 0.
     assert any(e["reward"] > 0 for e in steps)
     probes = [e for e in run.events() if e["event"] == "probe"]
-    assert [(e["step"], e["arm"]) for e in probes] == [(0, "one"), (0, "two"), (2, "one"),
-                                                       (2, "two")]  # fmt: skip
+    assert sorted((e["step"], e["arm"]) for e in probes) == [
+        (0, "one"), (0, "two"), (2, "one"), (2, "two"),
+    ]  # fmt: skip
     assert all(0 <= e["skill"] <= 1 and e["skills"] == 24 for e in probes)
 
 

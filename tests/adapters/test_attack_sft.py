@@ -80,25 +80,17 @@ def finished(setting, tmp_path_factory, judge):
 
 
 def test_both_arms_advance_together_and_are_probed(finished):
-    events = finished.events()
-    assert [(e["event"], e["step"], e["arm"]) for e in events] == [
-        ("probe", 0, "one"),
-        ("probe", 0, "two"),
-        ("step", 1, "one"),
-        ("step", 1, "two"),
-        ("step", 2, "one"),
-        ("saved", 2, "one"),
-        ("probe", 2, "one"),
-        ("step", 2, "two"),
-        ("saved", 2, "two"),
-        ("probe", 2, "two"),
-        ("step", 3, "one"),
-        ("saved", 3, "one"),
-        ("probe", 3, "one"),
-        ("step", 3, "two"),
-        ("saved", 3, "two"),
-        ("probe", 3, "two"),
-    ]
+    events = [event for event in finished.events() if "arm" in event]
+    for arm in ("one", "two"):
+        assert [(e["event"], e["step"]) for e in events if e["arm"] == arm] == [
+            ("probe", 0),
+            ("step", 1),
+            ("step", 2), ("saved", 2), ("probe", 2),
+            ("step", 3), ("saved", 3), ("probe", 3),
+        ]  # fmt: skip
+    # Within a step the arms compute side by side, but none begins one before all have ended theirs.
+    steps = [event["step"] for event in events]
+    assert steps == sorted(steps)
     for event in (e for e in events if e["event"] != "saved"):
         assert event["seconds"] > 0
         if event["event"] == "step":
@@ -230,10 +222,11 @@ def test_stop_ends_both_arms_within_a_step(setting, store, judge):
     profile, adapters = setting
     pairs = load_pairs("builtin", 8)
     assert not run_sft(profile, config, adapters, pairs, run, stop, judge)
-    steps = [(e["step"], e["arm"]) for e in run.events() if e["event"] == "step"]
-    assert steps in ([(1, "one"), (1, "two"), (2, "one")], [
-        (1, "one"), (1, "two"), (2, "one"), (2, "two"),
-    ])  # fmt: skip
+    last = [
+        max(e["step"] for e in run.events() if e["event"] == "step" and e["arm"] == arm)
+        for arm in ("one", "two")
+    ]
+    assert max(last) <= 3 and abs(last[0] - last[1]) <= 1
     assert set(run.adapters()) == {"one", "two"}
 
 

@@ -76,7 +76,7 @@ def test_agreement_on_greedy_replies_which_all_figures_are_measured_on(judge, la
     assert len(plain) >= 300 and len(odd) >= 250
     found = measure(judge, plain)
     assert found["accuracy"] >= 0.93
-    assert found["kappa"] >= 0.88
+    assert found["kappa"] >= 0.87
     found = measure(judge, odd)
     assert found["accuracy"] >= 0.87
     assert found["kappa"] >= 0.81

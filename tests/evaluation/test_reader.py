@@ -241,7 +241,7 @@ def test_loss_falls_on_a_few_pictures(tmp_path: Path) -> None:
 
 def test_training_writes_a_reader_with_its_figures_and_resumes(tmp_path: Path) -> None:
     args = argparse.Namespace(seed=3, max_minutes=0.02, frames=6, batch=2, learning_rate=None,
-                              resume=False, from_export=False)
+                              resume=False, from_export=False, muon=False)
     training.train(args, tmp_path, tmp_path / "export")
     record = json.loads((tmp_path / "export/reader.json").read_text())
     assert record["seed"] == 3 and record["steps"] >= 1
@@ -251,10 +251,10 @@ def test_training_writes_a_reader_with_its_figures_and_resumes(tmp_path: Path) -
     training.train(args, tmp_path, tmp_path / "export")
     longer = json.loads((tmp_path / "export/reader.json").read_text())
     assert longer["steps"] > record["steps"]
-    args.from_export, args.resume, args.max_minutes = True, False, 0.02
+    args.from_export, args.resume, args.max_minutes, args.muon = True, False, 0.02, True
     training.train(args, tmp_path, tmp_path / "export")
     further = json.loads((tmp_path / "export/reader.json").read_text())
-    assert "--from-export" in further["command"]
+    assert "--from-export" in further["command"] and "--muon" in further["command"]
     assert further["parent"]["command"] == longer["command"]
     reading = Reader.load(tmp_path / "export").read(np.zeros((1, SIZE, SIZE, 3), np.uint8))
     assert np.isfinite(reading.keypoints).all()
