@@ -56,6 +56,7 @@ _MOST_PEOPLE = 5
 _VIEWS = tuple((scale, turn) for scale in (1.0, 0.9, 1.1) for turn in (0.0, -0.2, 0.2))
 _CONSENSUS = 0.15  # crops agree when their joints differ by less than this part of the torso
 _MOST_EMPTY = 0.25  # of a film's frames may show nobody
+_SEARCHES = 3  # parts of a film at the end of which others than the one followed are looked for
 _SURE = 0.3  # with fewer crops in agreement than this, the median error trebles (60 avatars)
 # BlazePose's landmark for each OpenPose joint; the neck is the middle of the shoulders.
 _LANDMARK_OF_JOINT = (0, -1, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
@@ -392,8 +393,10 @@ def extract_steps(
 ) -> Iterator[int | PoseClip]:
     """Find one person's pose in the frames of a film, a frame at a time.
 
-    The largest person of the first frame that shows somebody is followed. Up to a quarter of the
-    frames may show nobody: their joints are interpolated, and the clip's notes say how many.
+    The largest person of the first frame that shows somebody is followed. The clip's notes say so
+    where there are more, or where others come into view later, for whom a few frames are searched.
+    Up to a quarter of the frames may show nobody: their joints are interpolated, and the clip's
+    notes say how many.
 
     Args:
         frames: 1 to ``MAX_FRAMES`` pictures of one size, RGB uint8 [H, W, 3].
@@ -414,7 +417,9 @@ def extract_steps(
     extractor = None if drawn else _extractor(mediapipe_folder())
     keypoints, confidence = np.zeros((len(frames), 18, 2)), np.zeros((len(frames), 18))
     notes: list[str] = []
-    most, person = 0, None
+    most = later = 0
+    person = None
+    searched = {len(frames) * part // _SEARCHES for part in range(1, _SEARCHES)} | {len(frames) - 1}
     for index, frame in enumerate(frames):
         if extractor is None:
             try:
@@ -427,10 +432,12 @@ def extract_steps(
         else:
             small, scale = _shrunk(frame)
             person = extractor.follow(small, person) if person else None
-            if person is None:
+            if person is None or index in searched:
                 found = extractor.extract(small, thorough=False)
-                if found:
+                if found and person is None:
                     most, person = max(most, found.people), found.person
+                elif found:
+                    later = max(later, found.people)
             if person:
                 keypoints[index], confidence[index] = _placed(person, frame.shape, scale)
         yield index + 1
@@ -453,7 +460,7 @@ def extract_steps(
         face=None,
         width=frames[0].shape[1],
         height=frames[0].shape[0],
-        notes=(*_crowd_note(most), *notes),
+        notes=(*_crowd_note(most), *_newcomers_note(most, later), *notes),
     ).filled()
     if seconds and len(clip) > 1:
         clip = clip.smoothed(seconds / (len(clip) - 1))
@@ -560,6 +567,12 @@ def _placed(person: Landmarks, shape: tuple[int, ...], scale: Array) -> tuple[Ar
 
 def _crowd_note(count: int) -> tuple[str, ...]:
     return (f"{count} people found: the largest is used",) if count > 1 else ()
+
+
+def _newcomers_note(count: int, later: int) -> tuple[str, ...]:
+    if later <= max(1, count):
+        return ()
+    return (f"{later} people found later on: the one from the beginning is followed",)
 
 
 def _doubt_note(agreement: float) -> tuple[str, ...]:

@@ -338,6 +338,10 @@ class _MixedBatch:
         self._rows: list[int] = []  # of the last call, and what they took of each layer's factors
         self._taken: dict[Module, tuple[Tensor, Tensor]] = {}
         model.base_model.disable_adapter_layers()
+        self._layers = [layer for layer, _ in _lora_layers(model)]
+        for layer in self._layers:
+            # What PEFT's own forward comes to without its LoRAs, less the checks on the way there.
+            layer.forward = layer.get_base_layer().forward
         self._hooks = [
             layer.register_forward_hook(
                 (self._embedding_adder if embeds else self._adder)(
@@ -363,6 +367,8 @@ class _MixedBatch:
         """Give the model back, with its LoRAs switched off."""
         for hook in self._hooks:
             hook.remove()
+        for layer in self._layers:
+            del layer.forward
 
     def _adder(self, down: Tensor, up: Tensor) -> Callable[..., Tensor]:
         def add(layer: Module, given: tuple[Tensor], result: Tensor) -> Tensor:

@@ -169,6 +169,23 @@ def test_the_largest_of_two_people_in_a_video_is_followed():
 
 
 @needs_models
+def test_who_comes_into_a_video_later_is_told_and_not_followed():
+    first, second = (avatar(scene, (0, 3, 6, 9)) for scene in scenes(2))
+    shots = []
+    for number, ((image, _), (other, _)) in enumerate(zip(first, second, strict=True)):
+        picture = np.full((256, 512, 3), 200, np.uint8)
+        picture[:, :256] = image
+        if number >= 2:
+            picture[:, 256:] = other
+        shots.append(picture)
+    clip = extract_clip(shots)
+    assert clip.notes == ("2 people found later on: the one from the beginning is followed",)
+    assert all(
+        x[seen].mean() < 256 for x, seen in zip(clip.keypoints[..., 0], clip.seen, strict=True)
+    )
+
+
+@needs_models
 def test_an_upper_body_is_enough():
     ((image, keypoints),) = avatar(scenes(1)[0])
     hips = int(keypoints[[8, 11], 1].mean())
