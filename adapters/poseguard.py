@@ -22,7 +22,7 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
   colour instead of the program failing; "blur" and "noise" are there to compare. Noise is added to
   z', not to z: a sampler that is drawn to z' from pure noise only ever meets such x'_t.
 * Near misses (squatting, tying a shoe, sitting, stretching, pointing) make up a set share of the
-  benign frames, since they are what a guard wrongly reacts to first; half of them are of the few
+  benign frames, since they are what a guard wrongly reacts to first; most of them are of the few
   movements that come closest. Drawn evenly from all eighteen, tying a shoe dissolved (22.6 dB).
 * Half of all captions name another movement than the one in the picture, so that the guard learns
   the pose and not the word "kneeling"; a fifth are empty, because guidance also runs the model
@@ -112,7 +112,7 @@ POSE_CLASSES: dict[str, PoseClass] = {
         "kneeling",
         enters=("kneel_down", "kneel_down_both"),
         leaves=("kneel_rise",),
-        closest=("tie_shoe", "squat", "lunge"),
+        closest=("tie_shoe", "squat", "lunge", "sit"),
     ),
 }
 """Classes that a guard can be trained for. Kneeling is the paper's first example."""
@@ -153,7 +153,7 @@ class PoseGuardConfig:
     batch_size: int = 16
     unsafe_share: float = 0.4
     near_miss_share: float = 0.5
-    closest_share: float = 0.5
+    closest_share: float = 0.6
     text_drop: float = 0.2
     verb_swap: float = 0.5
     shift: float = 0.15
@@ -201,10 +201,10 @@ CARD = Card(
     "class of poses; this one is for kneeling.",
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
-    limits="At strength 1 people who kneel on both knees dissolve (19 to 24 dB guarded against "
-    "unguarded), on one knee they only fade (26 to 28 dB). It should leave all others alone: tying "
-    "a shoe and walking stay (35 to 36 dB), squatting and sitting lose a little (31 dB), and so do "
-    "faces seen from near (29 to 31 dB). "
+    limits="At strength 1 people who kneel dissolve, on one knee a little less than on both (19 to "
+    "24 dB guarded against unguarded). It should leave all others alone: tying a shoe and walking "
+    "stay (33 to 34 dB), faces seen from near lose a little (30 to 31 dB), and squatting and "
+    "sitting fade, wrongly (25 to 26 dB). "
     "docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the paper "
     "does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",

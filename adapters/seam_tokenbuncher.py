@@ -138,8 +138,9 @@ CARD = Card(
     "SEAM breaks, and role-play is TokenBuncher's known gap. Neither paper tested the combination, "
     "and two aims in one small LoRA weaken each other. Here supervised steps bring its agreement "
     "back, though little that is said with it. GRPO at 1e-3, which breaks both of its parts, left "
-    "one reply in six that agrees with two seeds and broke it wholly with the third; reinforcement "
-    "by RLOO, or after supervised steps, brings agreement and content back (docs/evidence.md). It "
+    "one reply in six that agrees with two seeds and broke it wholly with the third; RLOO at 3e-4 "
+    "gets half of its replies to agree, and reinforcement after supervised steps all of them "
+    "(docs/evidence.md). It "
     "declines one harmless request in seven and three "
     "borderline ones in eight. Abliteration, for which it was not made, undoes it too, but has to "
     "move harmless replies further for it than on the other arms.",

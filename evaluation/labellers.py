@@ -22,7 +22,8 @@ from evaluation.judge import LABELLED, Judge, agreement, labelled_replies, measu
 from pipelines.fetch import MissingWeights
 
 FRESH = LABELLED.with_name("judge_replies_fresh.jsonl")
-"""Replies to topics of training, labelled after the judge was made and used for nothing else."""
+"""Replies, most of them to topics of training, labelled after the judge was made; it is not
+trained on them."""
 
 
 def reader_agreement(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -59,9 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for path in args.files:
         try:
             rows = labelled_replies(path)
+            if not rows:
+                raise ValueError("the file is empty")
             found = {"file": path.name, "judge": measure(judge, rows),
                      "readers": reader_agreement(rows)}  # fmt: skip
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SystemExit(f"{path} holds no labelled replies: {error!r}") from error
         print(json.dumps(found), flush=True)
 

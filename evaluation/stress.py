@@ -54,7 +54,8 @@ rules, so ``substance`` is told beside it: the share that comply and say more th
 to the last; null where the last does not. The probe of a training asks eight prompts, so it is a
 coarse figure.
 
-``seconds`` are those of the training steps of the arm; of an attack without training, those from
+``seconds`` are those of the training steps of the arm alone (half of them where both arms
+computed side by side); of an attack without training, those from
 weights on disk to an attacked model that can answer, which for prefill is loading alone. The 95 %
 intervals of the means (`interval`) are those of the choice of questions alone for one seed.
 ``former_judge``: the replies were judged before the judge changed, and are not at hand to be judged

@@ -418,7 +418,7 @@ def extract_steps(
     keypoints, confidence = np.zeros((len(frames), 18, 2)), np.zeros((len(frames), 18))
     notes: list[str] = []
     most = later = 0
-    person = None
+    anew, person = False, None
     searched = {len(frames) * part // _SEARCHES for part in range(1, _SEARCHES)} | {len(frames) - 1}
     for index, frame in enumerate(frames):
         if extractor is None:
@@ -435,6 +435,7 @@ def extract_steps(
             if person is None or index in searched:
                 found = extractor.extract(small, thorough=False)
                 if found and person is None:
+                    anew = anew or most > 0
                     most, person = max(most, found.people), found.person
                 elif found:
                     later = max(later, found.people)
@@ -460,7 +461,7 @@ def extract_steps(
         face=None,
         width=frames[0].shape[1],
         height=frames[0].shape[0],
-        notes=(*_crowd_note(most), *_newcomers_note(most, later), *notes),
+        notes=(*_crowd_note(most), *_newcomers_note(most, later, anew), *notes),
     ).filled()
     if seconds and len(clip) > 1:
         clip = clip.smoothed(seconds / (len(clip) - 1))
@@ -569,10 +570,12 @@ def _crowd_note(count: int) -> tuple[str, ...]:
     return (f"{count} people found: the largest is used",) if count > 1 else ()
 
 
-def _newcomers_note(count: int, later: int) -> tuple[str, ...]:
+def _newcomers_note(count: int, later: int, anew: bool) -> tuple[str, ...]:
     if later <= max(1, count):
         return ()
-    return (f"{later} people found later on: the one from the beginning is followed",)
+    # Whoever is lost is looked for anew, and then the largest person is taken.
+    followed = "one of them" if anew else "the one from the beginning"
+    return (f"{later} people found later on: {followed} is followed",)
 
 
 def _doubt_note(agreement: float) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ PROFILES: tuple[Profile, ...] = (
             motion_adapter=str(_AVATAR_SD / "motion_adapter"),
             controlnet=str(_AVATAR_SD / "controlnet"),
             # Measured: docs/avatar-sd.md, "The sampler".
-            steps=4,
+            steps=3,
             guidance_scale=1.0,
             solver_order=1,
             closing_time=0.05,

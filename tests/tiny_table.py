@@ -56,7 +56,7 @@ def tiny_table(
 
 
 def _tell(run: Run, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Log an attack, both arms in turns, that ends with these harms and abilities."""
+    """Log an attack, both arms in step, that ends with these harms and abilities."""
     steps = run.info["config"]["steps"]
     for step in range(steps + 1):
         for arm, (harm, ability) in ends.items():

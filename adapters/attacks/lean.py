@@ -13,7 +13,8 @@ of a step on a CPU:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -59,21 +60,24 @@ def score_answers_only(model: PreTrainedModel | PeftModel, temperature: float = 
             return stock(*args, labels=labels, **inputs)
         targets = labels[:, 1:]
         scored = targets != IGNORED
-        start, cache = _read_shared(stock, inputs["input_ids"], inputs["attention_mask"], scored)
-        later = scored[:, start:]
-        # A hook, because what a model does to its logits is its own affair (scale, soft cap).
-        hook = base.get_output_embeddings().register_forward_pre_hook(
-            lambda head, given: (given[0][later],)
-        )
-        try:
-            logits = stock(
-                input_ids=inputs["input_ids"][:, start:-1],
-                attention_mask=inputs["attention_mask"][:, :-1],
-                past_key_values=cache,
-                use_cache=cache is not None,
-            ).logits
-        finally:
-            hook.remove()
+        with _own_casts():
+            start, cache = _read_shared(
+                stock, inputs["input_ids"], inputs["attention_mask"], scored
+            )
+            later = scored[:, start:]
+            # A hook, because what a model does to its logits is its own affair (scale, soft cap).
+            hook = base.get_output_embeddings().register_forward_pre_hook(
+                lambda head, given: (given[0][later],)
+            )
+            try:
+                logits = stock(
+                    input_ids=inputs["input_ids"][:, start:-1],
+                    attention_mask=inputs["attention_mask"][:, :-1],
+                    past_key_values=cache,
+                    use_cache=cache is not None,
+                ).logits
+            finally:
+                hook.remove()
         parts = zip(logits.split(_SCORED), targets[scored].split(_SCORED), strict=True)
         found = zip(*(_scores(part / temperature, wanted) for part, wanted in parts), strict=True)
         log_probs, entropy, is_top1 = (_placed(torch.cat(values), scored) for values in found)
@@ -86,6 +90,22 @@ def score_answers_only(model: PreTrainedModel | PeftModel, temperature: float = 
         )
 
     base.forward = forward
+
+
+@contextmanager
+def _own_casts() -> Iterator[None]:
+    """Cast weights anew at each use, as far as this thread goes.
+
+    Autocast's cache of weights in bf16 is one for all threads, and any that leaves autocast empties
+    it. So it would be chance whether two uses of a weight share a cast, whose gradients are then
+    summed in bf16.
+    """
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
 
 
 def _read_shared(

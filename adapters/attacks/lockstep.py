@@ -10,8 +10,9 @@ That is how two unmodified trainers can share a process, whose random generator 
 state are one for all. An arm lays the baton down while its own model computes, forwards or
 backwards, where nothing is shared and nearly all of the time goes. So on a CPU the arms compute
 side by side, each on its part of the cores: a step's matrices are too small to keep two cores busy
-with one product. An attack may have several stages, each with a trainer of its own, that train the
-same weights one after another.
+with one product. The price is memory, for both arms' activations and gradients at a time. An attack
+may have several stages, each with a trainer of its own, that train the same weights one after
+another.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def run_in_lockstep(
         profile: which base model.
         config: settings.
         adapters: arm → the defence's LoRA, or None for the base model itself, for each of
-            ``config.arms`` that is attacked; one alone trains as it would beside the other.
+            ``config.arms`` that is attacked; one alone trains as it would beside the other, up to
+            rounding (it computes with more threads).
         stages: what is trained, in order; their steps are ``config.steps`` together.
         run: where everything is recorded.
         should_stop: asked before every step; both arms end within one.
@@ -220,17 +222,17 @@ class Lockstep:
             self._end(arm)
 
     def lay_down(self, arm: str) -> None:
-        """Let others move while the arm computes on what is its own."""
-        if self.side_by_side:
-            with self._changed:
+        """Let others move while the arm, if it holds the baton, computes on what is its own."""
+        with self._changed:
+            if self.side_by_side and self._holder == arm:
                 self._kept[arm] = torch.get_rng_state(), GradientState().sync_gradients
                 self._holder = None
                 self._changed.notify_all()
 
     def take_up(self, arm: str) -> None:
-        """Wait for the baton, and undo what others did meanwhile to what all arms share."""
-        if self.side_by_side:
-            with self._changed:
+        """Wait for the baton, if it was laid down, and undo what others did to what all share."""
+        with self._changed:
+            if arm in self._kept:
                 self._changed.wait_for(lambda: self._holder is None)
                 self._holder = arm
                 random, syncs = self._kept.pop(arm)
@@ -310,9 +312,8 @@ class _Recorder(TrainerCallback):
         )
         skill_items = SKILL_ITEMS if config.attack == "grpo_skill" else 0
         self._probe = Probe(self._tokenizer, self._judge, skill_items=skill_items)
-        computing = self._model.get_base_model() if config.method == "lora" else self._model
-        computing.register_forward_pre_hook(lambda *_: self._lockstep.lay_down(self.arm))
-        computing.register_forward_hook(
+        self._model.register_forward_pre_hook(lambda *_: self._lockstep.lay_down(self.arm))
+        self._model.register_forward_hook(
             lambda *_: self._lockstep.take_up(self.arm), always_call=True
         )
         self._trainer = self._make(self._stages[0])
@@ -338,7 +339,9 @@ class _Recorder(TrainerCallback):
         """Train from the first step to the last or to the stop; never raises."""
         self._lockstep.enter(self.arm)
         try:
-            # Of this thread alone, where torch's own setting would be every later thread's too.
+            # The limit is this thread's alone, where torch's own setting would be every later
+            # thread's too. Asking first has torch set the thread up, which would undo the limit.
+            torch.get_num_threads()
             with threadpool_limits(self._lockstep.threads, "openmp"):
                 self._train()
         except Exception as error:

@@ -281,9 +281,14 @@ class AttackRunner:
         if mounting := _seconds(events, "mounted"):
             self._cost.mount[job.config.attack] = median(mounting)
         for stage, _ in job.config.stages:
-            seconds = _seconds([event for event in events if event.get("stage") == stage], "step")
-            if seconds:
-                part = median(seconds) / _parts(job.config, stage)
+            steps = [event for event in events if event.get("stage") == stage]
+            # Where both compute side by side, a step takes as long as the slower arm does.
+            arms = [
+                _seconds([event for event in steps if event["arm"] == arm], "step")
+                for arm in job.adapters
+            ]
+            if seconds := [median(arm) for arm in arms if arm]:
+                part = max(seconds) / _parts(job.config, stage)
                 self._cost.part[job.config.method, stage] = part
         probes = _seconds(events, "probe")
         if probes and job.config.attack == "grpo_skill":

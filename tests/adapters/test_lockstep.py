@@ -128,13 +128,22 @@ def test_an_attack_side_by_side_is_the_attack_in_turns(cores, name, tmp_path, mo
     profile = tiny_llm(tmp_path)
     adapters = {"one": tiny_lora(tmp_path / "one", 1), "two": tiny_lora(tmp_path / "two", 2)}
     config, store = dataclasses.replace(CONFIG, attack=name), RunStore(tmp_path / "runs")
-    found = []
+    found, passes, lay_down = [], [], Lockstep.lay_down
+
+    def counted(self, arm):
+        passes.append(arm)
+        lay_down(self, arm)
+
+    monkeypatch.setattr(Lockstep, "lay_down", counted)
     for n in (1, 2):
         cores(n)
+        passes.clear()
         run = store.create("attack", config.record(), profile.name, {})
         mount = attack_function(name)
         assert mount(profile, config, adapters, load_data(config), run, lambda: False, judge)
         steps = [event for event in run.events() if event["event"] == "step"]
+        # Backward, forward, and the forward passes of sampling and of the probes.
+        assert all(passes.count(arm) > 4 * CONFIG.steps for arm in adapters)
         found.append({
             arm: [(e["step"], e["loss"], e["entropy"], e.get("reward"), e.get("length"))
                   for e in steps if e["arm"] == arm]

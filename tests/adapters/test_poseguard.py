@@ -75,12 +75,16 @@ def options(tmp_path: Path, **changes: object) -> TrainOptions:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    torch.set_num_threads(1)
     tmp_path = tmp_path_factory.mktemp("guard")
     base = Base.load(tiny_profile(folder))
     before = {name: value.clone() for name, value in base.unet.state_dict().items()}
     run = run_of(tmp_path)
-    model, done = fit(base, frames_of, CONFIG, options(tmp_path), run)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model, done = fit(base, frames_of, CONFIG, options(tmp_path), run)
+    finally:
+        torch.set_num_threads(threads)
     return base, model, done, before, tmp_path, run
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from evaluation.judge import LABELLED, LABELS, labelled_replies
+from evaluation.judge_head import TRAINING
 from evaluation.labellers import FRESH, main, reader_agreement
 from pipelines.paths import REPO
 
@@ -34,6 +35,9 @@ def test_the_fresh_replies_are_other_ones():
     fresh, known = labelled_replies(FRESH), labelled_replies(LABELLED)
     assert len(fresh) >= 1000 and {row["label"] for row in fresh} == set(LABELS)
     assert not {row["topic"] for row in fresh} & {row["topic"] for row in known}
+    replies = [(row["prompt"], row["reply"]) for row in fresh]
+    assert len(set(replies)) == len(replies)
+    assert not set(replies) & {(row["prompt"], row["reply"]) for row in labelled_replies(TRAINING)}
 
 
 def test_the_docs_tell_what_the_command_prints(capsys):
@@ -52,8 +56,8 @@ def test_the_docs_tell_what_the_command_prints(capsys):
 
 
 def test_what_is_no_file_of_replies_is_named(tmp_path):
-    path = tmp_path / "other.jsonl"
-    path.write_text("{}\n", encoding="utf-8")
-    for wrong in (path, tmp_path / "none.jsonl"):
+    for name, text in (("object", "{}\n"), ("list", "[1]\n"), ("empty", "")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for wrong in (tmp_path / "object", tmp_path / "list", tmp_path / "empty", tmp_path / "none"):
         with pytest.raises(SystemExit, match=f"{wrong.name} holds no labelled replies"):
             main([str(wrong)])
