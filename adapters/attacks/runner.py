@@ -80,8 +80,8 @@ class _Cost:
             (method, stage): seconds
             for method in METHODS
             for stage, seconds in (
-                ("sft", 0.3), ("grpo", 0.01), ("grpo_entropy", 0.012), ("rloo", 0.012),
-                ("grpo_skill", 0.01),
+                ("sft", 0.2), ("grpo", 0.008), ("grpo_entropy", 0.01), ("rloo", 0.01),
+                ("grpo_skill", 0.008),
             )
         }
     )  # fmt: skip
