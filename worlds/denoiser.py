@@ -28,6 +28,7 @@ from diffusers import (
     ControlNetModel,
     DDIMScheduler,
     MotionAdapter,
+    Transformer2DModel,
     UNet2DConditionModel,
 )
 from tokenizers import pre_tokenizers
@@ -125,8 +126,8 @@ class Denoiser(nn.Module):
             block_out_channels=channels,
             layers_per_block=1,
             cross_attention_dim=width,
-            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * (len(channels) - 1),
-            up_block_types=("CrossAttnUpBlock2D",) * (len(channels) - 1) + ("UpBlock2D",),
+            down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+            up_block_types=("CrossAttnUpBlock2D",) * len(channels),
             # diffusers reads this as the number of heads, whatever its name says.
             attention_head_dim=tuple(max(1, c // 32) for c in channels),
             norm_num_groups=16,
@@ -421,10 +422,25 @@ def write_sheet(denoiser: Denoiser, vae: AutoencoderKL, held_out: AvatarSet, pat
 
 
 def load_weights(denoiser: Denoiser, folder: Path) -> None:
-    """Give a denoiser the weights of an export."""
+    """Give a denoiser the weights of an export, attention layers that it lacks starting at nothing.
+
+    Exports of before November 26, 2026 attend at 16 × 16 and below only. What is new adds to its
+    input what its last projection makes; with that at zero the grown model draws as the former one
+    did, and learns from there.
+
+    Raises:
+        RuntimeError: the export lacks other weights, or has some that the denoiser has no place
+            for.
+    """
     for name in ("unet", "controlnet", "text_encoder"):
         part = getattr(denoiser, name)
-        part.load_state_dict(type(part).from_pretrained(folder / name).state_dict())
+        weights = type(part).from_pretrained(folder / name).state_dict()
+        for where, layer in part.named_modules():
+            if isinstance(layer, Transformer2DModel) and f"{where}.proj_out.weight" not in weights:
+                nn.init.zeros_(layer.proj_out.weight)
+                nn.init.zeros_(layer.proj_out.bias)
+                weights |= {f"{where}.{key}": value for key, value in layer.state_dict().items()}
+        part.load_state_dict(weights)
 
 
 def freeze_coarse(network: nn.Module, levels: int) -> None:

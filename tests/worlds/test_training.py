@@ -18,6 +18,7 @@ from worlds.denoiser import (
     encode_poses,
     figure_weights,
     freeze_coarse,
+    load_weights,
     new_scheduler,
     new_tokenizer,
     noisy_first,
@@ -238,6 +239,62 @@ def test_the_embedding_comes_back_after_an_error(denoiser: Denoiser) -> None:
             torch.ones(1),
         )
     assert isinstance(denoiser.controlnet.controlnet_cond_embedding.conv_out, nn.Conv2d)
+
+
+@pytest.fixture
+def former(denoiser: Denoiser, tmp_path: Path) -> Path:
+    """An export of before there was attention at the finest level."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    types = {
+        "down_block_types": ["DownBlock2D", *denoiser.unet.config.down_block_types[1:]],
+        "up_block_types": [*denoiser.unet.config.up_block_types[:-1], "UpBlock2D"],
+    }
+    unet = UNet2DConditionModel.from_config({**denoiser.unet.config, **types})
+    controlnet = ControlNetModel.from_config(
+        {**denoiser.controlnet.config, "down_block_types": types["down_block_types"]}
+    )
+    for name, part in (
+        ("unet", unet),
+        ("controlnet", controlnet),
+        ("text_encoder", denoiser.text_encoder),
+    ):
+        part.save_pretrained(tmp_path / name)
+    return tmp_path
+
+
+def test_a_grown_model_starts_as_the_one_it_grew_from(denoiser: Denoiser, former: Path) -> None:
+    grown = Denoiser(denoiser.tokenizer, channels=(16, 32, 64), width=32)
+    load_weights(grown, former)
+    x, t, tokens = torch.randn(2, 8, 32, 32), torch.tensor([900, 20]), grown.tokens(["red", "hat"])
+    picture, told = torch.rand(2, 3, 256, 256), torch.ones(2)
+    with torch.no_grad():
+        new = grown(x, t, tokens, picture, told)
+        for name in ("unet", "controlnet"):
+            part = getattr(denoiser, name)
+            setattr(denoiser, name, type(part).from_pretrained(former / name))
+        old = denoiser(x, t, tokens, picture, told)
+    assert torch.allclose(new, old, atol=1e-4)
+
+
+def test_a_grown_model_learns_with_what_is_new(denoiser: Denoiser, former: Path) -> None:
+    grown = Denoiser(denoiser.tokenizer, channels=(16, 32, 64), width=32)
+    load_weights(grown, former)
+    grown(
+        torch.randn(1, 8, 32, 32),
+        torch.tensor([900]),
+        grown.tokens(["red"]),
+        torch.rand(1, 3, 256, 256),
+        torch.ones(1),
+    ).square().mean().backward()
+    for block in (grown.unet.down_blocks[0], grown.unet.up_blocks[-1]):
+        assert block.attentions[0].proj_out.weight.grad.abs().sum() > 0
+
+
+def test_an_export_of_another_shape_is_refused(denoiser: Denoiser, former: Path) -> None:
+    other = Denoiser(denoiser.tokenizer, channels=(16, 32), width=32)
+    with pytest.raises(RuntimeError, match="up_blocks.2"):
+        load_weights(other, former)
 
 
 def test_motion_modules_start_as_identity(denoiser: Denoiser) -> None:
