@@ -41,6 +41,8 @@ class AnimationSpec:
         still_background: whether the camera never moves, so that what is far from the figure may be
             the same in all frames, and shimmer anywhere may be brought to rest (see
             `pipelines.still`).
+        sharpening: amount of unsharp masking of finished frames, 0 for none (see
+            `pipelines.sharpen`).
     """
 
     base: str
@@ -57,6 +59,7 @@ class AnimationSpec:
     closing_time: float | None = None
     noise_share: float = 0.0
     still_background: bool = False
+    sharpening: float = 0.0
 
     @property
     def folder(self) -> str:
@@ -171,6 +174,7 @@ PROFILES: tuple[Profile, ...] = (
             closing_time=0.05,
             noise_share=1.0,
             still_background=True,
+            sharpening=0.7,
         ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -183,6 +183,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.max_minutes,
         args.learning_rate or 1e-3,
         args.resume,
+        muon=args.muon,
     )
     for step in loop:
         x, weight = random_crops(data, args.batch or 8, rng)

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--muon",
         action="store_true",
-        help="frames, motion, reader: train matrices and convolutions by Muon",
+        help="train matrices and convolutions by Muon",
     )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")

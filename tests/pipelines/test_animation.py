@@ -30,6 +30,7 @@ from pipelines.animation import (
 )
 from pipelines.fetch import MissingWeights
 from pipelines.pose import PoseClip, draw_clip, load_openpose_json
+from pipelines.sharpen import sharpened
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile, tiny_unet
 
 PROMPT = "red shirt"
@@ -192,6 +193,20 @@ def test_seed_pose_and_prompt_decide_the_clip(engine):
         engine.pair(clip(), "blue hat", {}, 7),
     ):
         assert not np.array_equal(base, result_of(other).unguarded)
+
+
+def test_a_profile_may_sharpen_the_frames_and_its_results_say_so(folder):
+    soft, crisp = (
+        result_of(
+            AnimationEngine(tiny_profile(folder, sharpening=amount), torch.float32).pair(
+                clip(), PROMPT, {}, 3
+            )
+        )
+        for amount in (0.0, 0.7)
+    )
+    assert np.array_equal(crisp.unguarded, sharpened(soft.unguarded, 0.7))
+    assert "sharpened by 0.7" in crisp.settings["sampler"]
+    assert "sharpened" not in soft.settings["sampler"]
 
 
 def test_settings_make_the_same_clip_again(engine):
