@@ -139,11 +139,10 @@ CARD = Card(
     "and two aims in one small LoRA weaken each other. Here supervised steps bring its agreement "
     "back, though little that is said with it. GRPO at 1e-3, which breaks both of its parts, left "
     "one reply in six that agrees with two seeds and broke it wholly with the third; RLOO at 3e-4 "
-    "gets half of its replies to agree, and reinforcement after supervised steps all of them "
-    "(docs/evidence.md). It "
-    "declines one harmless request in seven and three "
-    "borderline ones in eight. Abliteration, for which it was not made, undoes it too, but has to "
-    "move harmless replies further for it than on the other arms.",
+    "gets half of its replies to agree, and so does reinforcement after supervised steps, one that "
+    "pays for variety hardly any (docs/evidence.md). It declines one harmless request in seven and "
+    "three borderline ones in eight. Abliteration, for which it was not made, undoes it too, but "
+    "has to move harmless replies further for it than on the other arms.",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",
 )
