@@ -148,12 +148,12 @@ class PoseGuardConfig:
     cells: int = 4
     safety_weight: float = 1.0
     real_weight: float = 0.1
-    steps: int = 800
+    steps: int = 1000
     learning_rate: float = 5e-4
     batch_size: int = 16
     unsafe_share: float = 0.4
-    near_miss_share: float = 0.5
-    closest_share: float = 0.6
+    near_miss_share: float = 0.7
+    closest_share: float = 0.7
     text_drop: float = 0.2
     verb_swap: float = 0.5
     shift: float = 0.15

@@ -27,6 +27,7 @@ from pipelines.paths import ASSETS
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import (
     MAX_SHARD_SIZE,
+    forget_origin,
     read_records,
     training_record,
     write_records,
@@ -225,5 +226,6 @@ def train(args: argparse.Namespace, work: Path) -> None:
         AutoencoderKL.from_pretrained(loop.folder / "model").half().save_pretrained(
             export / "vae", max_shard_size=MAX_SHARD_SIZE
         )
+        forget_origin(export / "vae/config.json")
         later = [r for r in read_records(export) if r["stage"] != "vae"]
         write_records(export, records + later)

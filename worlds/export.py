@@ -150,11 +150,8 @@ def save_avatar_sd(
     # otherwise: name float32, or a plain from_pretrained mixes the two.
     config = partial / "text_encoder" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2))
-    # diffusers notes where a module was loaded from: a path of the machine that trained it.
     for config in partial.glob("*/config.json"):
-        fields = json.loads(config.read_text())
-        fields.pop("_name_or_path", None)
-        config.write_text(json.dumps(fields, indent=2) + "\n")
+        forget_origin(config)
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -163,6 +160,16 @@ def save_avatar_sd(
     (partial / "model_index.json").replace(folder / "model_index.json")
     shutil.rmtree(partial)
     return folder
+
+
+def forget_origin(config: Path) -> None:
+    """Take out of a config where its module was loaded from: a path of the machine that trained it.
+
+    diffusers notes it there.
+    """
+    fields = json.loads(config.read_text())
+    fields.pop("_name_or_path", None)
+    config.write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def _half(module: torch.nn.Module, name: str) -> torch.nn.Module:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from diffusers import ControlNetModel, MotionAdapter, StableDiffusionPipeline, UNetMotionModel
 
 import worlds.export
+from pipelines.paths import ASSETS
 from tests.tiny import tiny_avatar_sd
 from worlds.export import save_avatar_sd
 
@@ -55,3 +58,23 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
             pipe.scheduler,
             motion_adapter=motion,
         )
+
+
+def test_an_export_does_not_say_where_its_parts_came_from(tmp_path):
+    folder = tiny_avatar_sd(tmp_path / "avatar-sd")
+    pipe = StableDiffusionPipeline.from_pretrained(folder)  # every part notes its folder
+    assert pipe.vae.config["_name_or_path"]
+    again = save_avatar_sd(
+        tmp_path / "again", pipe.vae, pipe.text_encoder, pipe.tokenizer, pipe.unet, pipe.scheduler
+    )
+    for config in again.glob("*/config.json"):
+        assert str(tmp_path) not in config.read_text()
+
+
+def test_the_shipped_weights_name_no_machine():
+    configs = [*ASSETS.rglob("config.json"), *ASSETS.rglob("adapter_config.json")]
+    assert len(configs) > 5
+    for config in configs:
+        fields = json.loads(config.read_text(encoding="utf-8"))
+        for name in ("_name_or_path", "base_model_name_or_path"):
+            assert not str(fields.get(name) or "").startswith(("/", "~")), config
