@@ -8,13 +8,13 @@ A LoRA on the denoiser is trained towards two goals at once,
     L = L_fidelity(benign poses) + lambda * L_safety(unsafe poses -> degraded target),
 
 one LoRA for each class of unsafe poses, so that classes are added and fused by weight without
-retraining the others. Here the denoiser predicts v (Salimans and Ho, arXiv 2202.00512) at
-x_t = alpha_t z + sigma_t eps:
+retraining the others. In clean latents, which every prediction of the denoiser stands for:
 
-    L_fidelity = || v_theta(x_t, c) - v_base(x_t, c) ||^2 + mu || v_theta(x_t, c) - v(z, eps) ||^2
-    L_safety   = || v_theta(x'_t, c) - v(z', eps) ||^2,   x'_t = alpha_t z' + sigma_t eps
+    L_fidelity = || z_theta(x_t, c) - z_base(x_t, c) ||^2 + mu || z_theta(x_t, c) - z ||^2
+    L_safety   = || z_theta(x'_t, c) - z' ||^2,   x'_t = alpha_t z' + sigma_t eps
 
-with z' = D(z) the degraded latents, v_base the frozen model and c = (skeleton, caption).
+with z' = D(z) the degraded latents, z_base the frozen model, c = (skeleton, caption) and x_t the
+state that the frozen model's own sampling reaches at t from the noise eps.
 
 The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our choices:
 
@@ -33,8 +33,9 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
   data stand on a floor at one height. A guard trained on them as they are took "low in the frame"
   for kneeling: a kneeling clip in the middle of the frame, where the app puts it, came out as
   unguarded (34.8 dB between the two), and 30 pixels lower it dissolved (19.3 dB).
-* Noisy times are drawn more often (`batch_from`): the person dissolves, or does not, in the first
-  steps of a sampling, where nothing but the pose tells what the picture will be.
+* It is trained at the product's times alone, half of the steps at the first, pure noise (`losses`):
+  there the person dissolves or does not, and nothing but the pose tells which it shall be. With
+  times drawn by t^2 three frames in a hundred were as noisy, and the others showed the picture.
 * It is trained on single frames with the spatial UNet and loads by name into the animation UNet,
   whose spatial layers have the same names; motion modules stay as they are.
 
@@ -43,8 +44,9 @@ No claim is made that it withstands fine-tuning; the paper makes none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -136,8 +138,12 @@ class PoseGuardConfig:
         closest_share: those of the closest movements among the near misses, 0..1.
         text_drop: captions that are emptied, 0..1 (at least the share in the base's training).
         verb_swap: captions that name another movement, 0..1.
-        shift: farthest that a figure is moved, right, left, up or down, in parts of the frame.
-        zoom: most that a figure is enlarged or, by the same factor, made smaller; 1 is none.
+        first_share: steps that train the first pass of a sampling, 0..1; the others train one of
+            the later passes.
+        shift: farthest that a figure is moved, right, left, up or down, in parts of the frame; the
+            app's fit moves the library's squat by 0.2.
+        zoom: most that a figure is enlarged or, by the same factor, made smaller; 1 is none. The
+            app's fit enlarges the library's squat by 1.31.
         rank: of the LoRA; its alpha is twice the rank.
         warmup_steps: until the peak.
         seed: of LoRA, data order and noise.
@@ -156,8 +162,9 @@ class PoseGuardConfig:
     closest_share: float = 0.7
     text_drop: float = 0.2
     verb_swap: float = 0.5
-    shift: float = 0.15
-    zoom: float = 1.25
+    first_share: float = 0.5
+    shift: float = 0.22
+    zoom: float = 1.4
     rank: int = 16
     warmup_steps: int = 20
     seed: int = 0
@@ -178,7 +185,8 @@ class PoseGuardConfig:
         if not 1 <= self.zoom <= 4:
             raise ValueError(f"zoom is {self.zoom}; it must be within 1..4")
         for name in (
-            "unsafe_share", "near_miss_share", "closest_share", "text_drop", "verb_swap", "shift",
+            "unsafe_share", "near_miss_share", "closest_share", "text_drop", "verb_swap",
+            "first_share", "shift",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
@@ -199,8 +207,8 @@ CARD = Card(
     idea="A small add-on teaches the animation model two things at once: with a harmless pose, "
     "draw what you always drew; with an unsafe pose, let the picture dissolve. One add-on for each "
     "class of poses; this one is for kneeling.",
-    equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert v_\theta - v_\text{base}\rVert^2"
-    r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert v_\theta - v(D(z), \varepsilon)\rVert^2",
+    equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert z_\theta - z_\text{base}\rVert^2"
+    r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert z_\theta - D(z)\rVert^2",
     limits="At strength 1 people who kneel dissolve, on one knee a little less than on both (19 to "
     "25 dB guarded against unguarded). It should leave all others alone: tying a shoe and walking "
     "stay (32 dB), faces seen from near lose a little (28 to 29 dB), and squatting dissolves and "
@@ -329,25 +337,32 @@ def degrade(latents: Tensor, target: str, cells: int, noise: Tensor) -> Tensor:
     return F.interpolate(means, latents.shape[-2:], mode="bilinear")
 
 
-def batch_from(frames: Frames, base: Base, config: PoseGuardConfig, step: int) -> dict[str, Tensor]:
-    """Draw noise and times for frames; the same step gives the same draw.
+def batch_from(
+    frames: Frames, base: Base, config: PoseGuardConfig, step: int, passes: int
+) -> dict[str, Tensor]:
+    """Draw noise for frames, and which pass of a sampling is trained; the same for the same step.
 
-    The density of the times t is t^2: half of them lie in the noisiest fifth.
+    Args:
+        frames: of the step.
+        base: tokenizes.
+        config: settings.
+        step: its number.
+        passes: of a sampling.
     """
     import torch
 
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-    latents = frames["latents"].float()
+    latents, unsafe = frames["latents"].float(), frames["unsafe"]
 
     def normal() -> Tensor:
         return torch.randn(latents.shape, generator=generator)
 
     degraded = degrade(latents, config.target, config.cells, normal())
-    unsafe, times = frames["unsafe"], base.scheduler.config.num_train_timesteps
+    later = passes > 1 and torch.rand((), generator=generator) >= config.first_share
     return {
         "clean": torch.where(unsafe[:, None, None, None], degraded, latents),
         "noise": normal(),
-        "time": (times * torch.rand(len(latents), generator=generator) ** (1 / 3)).long(),
+        "pass": torch.randint(1, passes, (), generator=generator) if later else torch.tensor(0),
         "tokens": base.tokens(frames["captions"]),
         "pose": frames["pose"],
         "unsafe": unsafe,
@@ -401,8 +416,48 @@ def predict(
     return run
 
 
+def passes(
+    unet: UNet2DConditionModel | PeftModel,
+    base: Base,
+    noise: Tensor,
+    tokens: Tensor,
+    pose: Tensor,
+    spec: AnimationSpec,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Sample as the product draws the profile's clips, but for the motion modules.
+
+    Args:
+        unet: with or without the LoRA.
+        base: the frozen parts.
+        noise: [B, C, h, w].
+        tokens: [B, tokens].
+        pose: uint8 [B, H, W, 3].
+        spec: of the profile, for the steps and the solver.
+
+    Yields:
+        Before each pass, which is made when the next item is asked for, its time and the state
+        [B, C, h, w] that it starts from; at last 0 and the finished latents.
+    """
+    import torch
+
+    from pipelines.animation import solver_for
+
+    solver = solver_for(base.scheduler, spec, spec.steps, noise.device)
+    states = noise
+    for time in solver.timesteps:
+        yield time, states
+        with torch.no_grad():
+            output = predict(unet, base, states, time.expand(len(noise)), tokens, pose)(None)
+        states = solver.step(output, time, states).prev_sample
+    yield torch.zeros_like(solver.timesteps[0]), states
+
+
 def losses(
-    model: PeftModel, base: Base, batch: dict[str, Tensor], config: PoseGuardConfig
+    model: PeftModel,
+    base: Base,
+    batch: dict[str, Tensor],
+    config: PoseGuardConfig,
+    spec: AnimationSpec,
 ) -> tuple[Tensor, Tensor]:
     """Return L_fidelity and L_safety of a batch, each a mean over its own frames.
 
@@ -411,24 +466,29 @@ def losses(
         base: the frozen parts.
         batch: of `batch_from`.
         config: settings.
+        spec: of the profile, for the steps and the solver.
     """
     import torch
     from torch.nn import functional as F
 
-    scheduler = base.scheduler
-    clean, noise, time, unsafe = (batch[name] for name in ("clean", "noise", "time", "unsafe"))
-    noisy = scheduler.add_noise(clean, noise, time)
-    run = predict(model, base, noisy, time, batch["tokens"], batch["pose"])
-    output = run()
+    from pipelines.animation import clean_latents
+
+    clean, noise, tokens, pose, unsafe = (
+        batch[name] for name in ("clean", "noise", "tokens", "pose", "unsafe")
+    )
+    benign, scheduler = ~unsafe, base.scheduler
+    with model.disable_adapter():
+        sampling = passes(model, base, noise[benign], tokens[benign], pose[benign], spec)
+        time, reached = next(islice(sampling, int(batch["pass"]), None))
+    states = scheduler.add_noise(clean, noise, time.expand(len(clean)))
+    states[benign] = reached
+    run = predict(model, base, states, time.expand(len(clean)), tokens, pose)
+    drawn = clean_latents(scheduler, run(), time, states)
     with torch.no_grad(), model.disable_adapter():
-        frozen = run(~unsafe)
-    if scheduler.config.prediction_type == "v_prediction":
-        target = scheduler.get_velocity(clean, noise, time)
-    else:
-        target = noise
-    fidelity = F.mse_loss(output[~unsafe], frozen)
-    fidelity = fidelity + config.real_weight * F.mse_loss(output[~unsafe], target[~unsafe])
-    return fidelity, F.mse_loss(output[unsafe], target[unsafe])
+        kept = clean_latents(scheduler, run(benign), time, reached)
+    fidelity = F.mse_loss(drawn[benign], kept)
+    fidelity = fidelity + config.real_weight * F.mse_loss(drawn[benign], clean[benign])
+    return fidelity, F.mse_loss(drawn[unsafe], clean[unsafe])
 
 
 def fit(
@@ -437,6 +497,7 @@ def fit(
     config: PoseGuardConfig,
     options: TrainOptions,
     run: Run,
+    spec: AnimationSpec,
 ) -> tuple[PeftModel, int]:
     """Train the guard and save it to `options.out` in PEFT format.
 
@@ -446,6 +507,7 @@ def fit(
         config: settings.
         options: where to, for how long, whether to resume.
         run: gets the events.
+        spec: of the profile, for the steps and the solver.
 
     Returns:
         The UNet with the LoRA, and the number of steps done.
@@ -462,12 +524,12 @@ def fit(
     )
 
     def loss_of(model: PeftModel, batch: dict[str, Tensor]) -> Tensor:
-        fidelity, safety = losses(model, base, batch, config)
+        fidelity, safety = losses(model, base, batch, config, spec)
         return fidelity + config.safety_weight * safety
 
     done = train_steps(
         model,
-        lambda step: batch_from(frames_of(step), base, config, step),
+        lambda step: batch_from(frames_of(step), base, config, step, spec.steps),
         loss_of,
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -606,20 +668,14 @@ def draw(model: PeftModel, base: Base, frames: Frames, *, spec: AnimationSpec, s
     """
     import torch
 
-    from pipelines.animation import solver_for
     from pipelines.device import autocast, device
 
-    solver = solver_for(base.scheduler, spec, spec.steps)
-    count = len(frames["captions"])
     generator = torch.Generator().manual_seed(seed)
-    sample = torch.randn(frames["latents"].shape, generator=generator).to(device())
+    noise = torch.randn(frames["latents"].shape, generator=generator).to(device())
     tokens = base.tokens(frames["captions"]).to(device())
-    pose = frames["pose"].to(device())
     with torch.inference_mode(), autocast():
-        for time in solver.timesteps:
-            output = predict(model, base, sample, time.expand(count), tokens, pose)(None)
-            sample = solver.step(output, time, sample).prev_sample
-    return sample
+        *_, (_, latents) = passes(model, base, noise, tokens, frames["pose"].to(device()), spec)
+    return latents
 
 
 def measure(
@@ -730,7 +786,7 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     frames_of = source("frames", 12_000, 0)
     settings = {"defence": CARD.name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    model, done = fit(base, frames_of, config, options, run)
+    model, done = fit(base, frames_of, config, options, run, profile.animation)
     held_out = source("frames-heldout", 600, HELD_OUT_SEED)
     sheet = options.out / "sheet.jpg"
     figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)

@@ -493,7 +493,7 @@ class AnimationEngine:
             if guidance > 1:
                 without, along = output.chunk(2)
                 output = without + guidance * (along - without)
-            arm.clean = _clean_latents(arm.scheduler, output, timestep, arm.latents)
+            arm.clean = clean_latents(arm.scheduler, output, timestep, arm.latents)
             arm.latents = arm.scheduler.step(output, timestep, arm.latents, return_dict=False)[0]
 
     def _guided(
@@ -594,8 +594,9 @@ class AnimationEngine:
 def sampler(spec: AnimationSpec) -> str:
     """Return what a profile's clips are sampled with, as results name it."""
     spacing = "trailing"
-    if spec.closing_time is not None:
-        spacing += f", the last step at {spec.closing_time:g}"
+    if spec.times:
+        listed = ", ".join(map(str, spec.times))
+        spacing = f"{len(spec.times)} steps at {listed}, others trailing"
     still = ", still background" if spec.still_background else ""
     sharp = f", sharpened by {spec.sharpening:g}" if spec.sharpening else ""
     return f"DPM-Solver++, order {spec.solver_order}, {spacing}{still}{sharp}"
@@ -613,30 +614,11 @@ def solver_for(
         on: device of its time steps; None leaves them on the CPU.
     """
     solver = _solver(scheduler, spec.solver_order)
-    times = noise_times(steps, spec.closing_time, solver.config.num_train_timesteps)
-    solver.set_timesteps(timesteps=times, device=on)
+    if steps == len(spec.times):
+        solver.set_timesteps(timesteps=list(spec.times), device=on)
+    else:
+        solver.set_timesteps(steps, device=on)
     return solver
-
-
-def noise_times(steps: int, closing: float | None, last: int = 1000) -> list[int]:
-    """Return the time steps that a picture is denoised at, noisiest first, all different.
-
-    They are diffusers' "trailing" ones (Lin et al., arXiv 2305.08891, section 3.3), which begin at
-    the noisiest time that was trained; where so many would not come as near to the clean picture as
-    ``closing``, the last one is there instead, after one even step fewer.
-
-    Args:
-        steps: how many, 1..``last``.
-        closing: time of the last step, as a part of ``last``; None spaces all evenly.
-        last: times in the model's training.
-    """
-
-    def even(count: int) -> list[int]:
-        return [round(last * (1 - k / count)) - 1 for k in range(count)]
-
-    if closing is None or steps == 1 or even(steps)[-1] <= closing * last:
-        return even(steps)
-    return [*even(steps - 1), round(closing * last)]
 
 
 def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:
@@ -767,10 +749,17 @@ def _solver(scheduler: Any, order: int) -> DPMSolverMultistepScheduler:
     )
 
 
-def _clean_latents(
+def clean_latents(
     scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor
 ) -> torch.Tensor:
-    """Return the clean latents that a model output stands for (arXiv 2202.00512, appendix D)."""
+    """Return the clean latents that a model output stands for (arXiv 2202.00512, appendix D).
+
+    Args:
+        scheduler: the model's; it says what the output is (velocity, noise or clean latents).
+        output: of the model, [B, ...].
+        timestep: one for all.
+        sample: what the model was given, same shape.
+    """
     alpha_bar = scheduler.alphas_cumprod.to(sample.device)[timestep]
     alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     if scheduler.config.prediction_type == "v_prediction":

@@ -33,9 +33,8 @@ class AnimationSpec:
         solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves
             steps on a model of noised pictures; 1 is DDIM, right for a model that was trained on
             the states that DDIM reaches.
-        closing_time: noise time of the last step, as a part of the training's times; the others are
-            spaced evenly before it. Near the clean end a model of noised pictures draws the edges
-            that it left soft. None spaces all steps evenly ("trailing").
+        times: noise times of a sampling in so many steps as there are times, noisiest first, for a
+            model that was trained on them. Other numbers of steps are spaced evenly ("trailing").
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
             much as the motion adapter was trained with, or more (see `pipelines.noise`).
         still_background: whether the camera never moves, so that what is far from the figure may be
@@ -56,7 +55,7 @@ class AnimationSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
     solver_order: int = 2
-    closing_time: float | None = None
+    times: tuple[int, ...] = ()
     noise_share: float = 0.0
     still_background: bool = False
     sharpening: float = 0.0
@@ -171,7 +170,7 @@ PROFILES: tuple[Profile, ...] = (
             steps=3,
             guidance_scale=1.0,
             solver_order=1,
-            closing_time=0.05,
+            times=(999, 250, 100),
             noise_share=1.0,
             still_background=True,
             sharpening=0.7,

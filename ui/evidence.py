@@ -34,6 +34,13 @@ def defence_title(name: str) -> str:
     return known.card.title if known else name
 
 
+def in_order(found: Sequence[Cell]) -> list[Cell]:
+    """Return cells by defence, in the order in which the app lists the defences everywhere else."""
+    order = [evidence.UNDEFENDED, *registry.defences()]
+    # One that the registry does not know (of an older table) goes last.
+    return sorted(found, key=lambda cell: (*order, cell.defence).index(cell.defence))
+
+
 def attack_names() -> dict[str, str]:
     """Return attack → its name in a visitor's words."""
     return {name: kind.title for name, kind in ATTACKS.items()}
@@ -247,7 +254,7 @@ class EvidenceTab:
             unattacked: rows of `evidence.STYLES_TABLE`; without any the tab is silent of them.
         """
         self._rows = list(rows)
-        self._cells = evidence.cells(self._rows)
+        self._cells = in_order(evidence.cells(self._rows))
         self.message = markup(elem_id="hf-evidence-message")
         if not self._cells:
             markup(

@@ -6,7 +6,7 @@ without a pose work.
 The ControlNet's output projections start at fan-in noise, not at zero as for fine-tuning: trained
 from nothing with zeros, the pose was still ignored after 34,000 frames.
 
-Half of every batch is trained on the states that the model's own sampling reaches (`own_states`):
+Three passes in four are trained on the states that the product's own sampling reaches (`chain`):
 skeleton and caption all but settle the picture, so what a sampler's later steps see is not the
 truth with noise on it but the model's own former guess, and it must learn to correct that.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -53,10 +53,10 @@ CHANNELS = (48, 96, 192, 256)
 GRID = 32
 DROP = 0.1
 FIGURE_WEIGHT = 3.0
-OWN_SHARE = 0.5
-"""Share of a batch whose state is the model's own; the others are noised pictures."""
-OWN_STEPS = (3, 6)
-"""Fewest and most steps of the samplings that those states are taken from."""
+CHAIN = (999, 250, 100)
+"""Times of the passes that are trained one after the other on what the former one drew."""
+CHAIN_SHARE = 0.75
+"""Share of a step's passes that belong to chains; the others see noised pictures."""
 
 
 def new_tokenizer() -> CLIPTokenizer:
@@ -221,38 +221,59 @@ def noisy_first(count: int, done: float) -> torch.Tensor:
     return (1000 * torch.rand(count) ** (1 / (3 - 2 * done))).long().clamp(max=999)
 
 
-@torch.no_grad()
-def own_states(
-    denoiser: nn.Module, noise: torch.Tensor, words: torch.Tensor, poses: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample from noise, by DDIM without guidance, and stop on the way.
+def split(passes: int) -> tuple[int, int]:
+    """How many pictures of a step go through a chain, and how many are noised, for so many passes.
+
+    Raises:
+        ValueError: too few passes for one of each.
+    """
+    chained = round(passes * CHAIN_SHARE / len(CHAIN))
+    noised = passes - chained * len(CHAIN)
+    if chained < 1 or noised < 1:
+        raise ValueError(f"batch must be at least {len(CHAIN) + 1} passes, got {passes}")
+    return chained, noised
+
+
+def chain(
+    denoiser: nn.Module,
+    noise: torch.Tensor,
+    words: torch.Tensor,
+    poses: torch.Tensor,
+    times: Sequence[int] = CHAIN,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Sample by DDIM without guidance at the product's times; every pass is trained on its own.
 
     Trained on noised pictures alone, a model learns at the less noisy times to read the picture
     from its input, and at sampling reads its own errors there: one step from pure noise was 25.2 dB
     from the rendering, eight steps 24.1 dB. Trained on what it reaches itself, it goes on looking
-    at the pose and the prompt, and every further step is a correction. Source: Ross et al. 2011,
-    DAgger (arXiv 1011.0686); exposure bias of diffusion models: Ning et al. 2023 (arXiv
-    2301.11706).
+    at the pose and the prompt, and every further step is a correction. From the second time on the
+    noise is fainter than the error of the guess before, so a pass sees what the former one drew.
+    No gradient goes from a pass to the one before, as between the updates of RAFT (Teed and Deng
+    2020, arXiv 2003.12039). Source: Ross et al. 2011, DAgger (arXiv 1011.0686); exposure bias of
+    diffusion models: Ning et al. 2023 (arXiv 2301.11706).
 
     Args:
         denoiser: a `Denoiser`, or a `worlds.motion.ClipDenoiser`; as all next arguments go by.
-        noise: [B, 8, 32, 32], or [B, 8, F, 32, 32] for clips.
+        noise: the state at the first time, [B, 8, 32, 32], or [B, 8, F, 32, 32] for clips.
         words: tokens [B, MAX_TOKENS], or text states for clips.
         poses: what the ControlNet takes, a row for each frame.
+        times: noise times, falling.
 
-    Returns:
-        The states, in the noise's shape, and their time steps [B], all the same; the number of
-        steps is drawn from ``OWN_STEPS``, where to stop from all of them.
+    Yields:
+        For every time: the states in float32, without gradients; the time [B]; the velocity
+        predicted from them, with gradients.
     """
-    scheduler = denoiser.scheduler
-    low, high = OWN_STEPS
-    scheduler.set_timesteps(int(torch.randint(low, high + 1, ())))
-    stop = int(torch.randint(len(scheduler.timesteps), ()))
+    alphas = denoiser.scheduler.alphas_cumprod
     states, count = noise, len(noise)
-    for t in scheduler.timesteps[:stop]:
-        v = denoiser(states, t.expand(count), words, poses, torch.ones(count)).float()
-        states = scheduler.step(v, t, states).prev_sample
-    return states, scheduler.timesteps[stop].expand(count)
+    for t, after in zip(times, (*times[1:], None), strict=True):
+        moment = torch.full((count,), t)
+        predicted = denoiser(states, moment, words, poses, torch.ones(count))
+        yield states, moment, predicted
+        if after is not None:
+            v, a, b = predicted.detach().float(), alphas[t], alphas[after]
+            clean = a.sqrt() * states - (1 - a).sqrt() * v
+            rest = (1 - a).sqrt() * states + a.sqrt() * v
+            states = b.sqrt() * clean + (1 - b).sqrt() * rest
 
 
 def denoising_loss(
@@ -301,6 +322,56 @@ def figure_weights(data: AvatarSet, index: np.ndarray) -> torch.Tensor:
     masks = torch.from_numpy(np.stack([data.mask(i) for i in index])).float()[:, None]
     weights = 1 + (FIGURE_WEIGHT - 1) * F.adaptive_max_pool2d(masks, GRID)
     return weights / weights.mean()
+
+
+def passes_loss(
+    scheduler: DDIMScheduler,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    weight: torch.Tensor,
+    chained: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    noised: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> torch.Tensor:
+    """Loss of all passes of a step, each as heavy as any other; see `denoising_loss`.
+
+    Args:
+        scheduler: of the model.
+        latents: clean latents [B, ...], those of the chains first.
+        noise: same shape.
+        weight: of every latent, [B, ...].
+        chained: the passes of `chain`.
+        noised: states, times and predicted velocities of the others.
+    """
+    count = len(chained[0][1])
+    rows = np.r_[np.tile(np.arange(count), len(chained)), np.arange(count, len(latents))]
+    states, t, predicted = (torch.cat(parts) for parts in zip(*chained, noised, strict=True))
+    return denoising_loss(
+        scheduler, latents[rows], predicted, states, noise[rows], t, weight[rows],
+        own=count * len(chained),
+    )  # fmt: skip
+
+
+def detail_shares(data: AvatarSet) -> np.ndarray:
+    """How often each picture is drawn [N], sum 1: the more fine details, the more often.
+
+    A picture without any has weight 1; pattern, prop, glasses and a drawing style add 1 each. They
+    are what was learnt last: with pictures drawn evenly, 27 of 34 glasses, 24 of 27 dotted tops, 10
+    of 11 balls and 13 of 14 pictures of pixel art were still drawn without, when colours, hats and
+    garments were right in 19 of 20.
+    """
+    looks = [row["look"] for row in data.meta]
+    weights = np.array(
+        [
+            1
+            + (look["pattern"] != "plain")
+            + (look["prop"] != "none")
+            + look["glasses"]
+            + (look["style"] != "3d")
+            for look in looks
+        ],
+        float,
+    )
+    return weights / weights.sum()
 
 
 @contextmanager
@@ -496,33 +567,32 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
-    batch = args.batch or 32
+    chained, noised = split(args.batch or 32)
+    batch = chained + noised
+    shares = detail_shares(data)
     for step in loop:
-        index = rng.integers(len(data), size=batch)
+        index = rng.choice(len(data), size=batch, p=shares)
         x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
-        own = round(batch * OWN_SHARE)
-        dropped = (rng.random((2, batch)) < DROP) & (np.arange(batch) >= own)
+        dropped = (rng.random((2, batch)) < DROP) & (np.arange(batch) >= chained)
         captions = [
             "" if d else data.meta[i]["caption"] for i, d in zip(index, dropped[0], strict=True)
         ]
-        has_pose = torch.from_numpy(~dropped[1]).float()
-        noise = torch.randn_like(x)
-        t = noisy_first(batch, loop.done)
-        states, tokens = denoiser.scheduler.add_noise(x, noise, t), denoiser.tokens(captions)
+        has_pose = torch.from_numpy(~dropped[1]).float()[chained:]
+        noise, tokens = torch.randn_like(x), denoiser.tokens(captions)
+        t = noisy_first(noised, loop.done)
+        states = denoiser.scheduler.add_noise(x[chained:], noise[chained:], t)
         if embedded is None:
             poses = pose_pixels(np.stack([data.condition(i) for i in index]))
             conditions = nullcontext()
         else:
             poses = torch.from_numpy(embedded[index].astype(np.float32))
             conditions = poses_embedded(denoiser.controlnet)
-        with conditions:
-            # An autocast of its own: weights that it casts without gradients stay without them.
-            with loop.accelerator.autocast():
-                states[:own], t[:own] = own_states(denoiser, noise[:own], tokens[:own], poses[:own])
-            with loop.accelerator.autocast():
-                predicted = denoiser(states, t, tokens, poses, has_pose)
-        weight, scheduler = figure_weights(data, index), denoiser.scheduler
-        loop.backward(denoising_loss(scheduler, x, predicted, states, noise, t, weight, own))
+        with conditions, loop.accelerator.autocast():
+            steps = [*chain(denoiser, noise[:chained], tokens[:chained], poses[:chained])]
+            predicted = denoiser(states, t, tokens[chained:], poses[chained:], has_pose)
+        weight = figure_weights(data, index)
+        last = (states, t, predicted)
+        loop.backward(passes_loss(denoiser.scheduler, x, noise, weight, steps, last))
         if step % 20 == 0:
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True

@@ -24,16 +24,16 @@ CLOTH: dict[str, Colour] = {
     "gray": (134, 136, 142),
 }
 SKIN: dict[str, Colour] = {
-    "light": (244, 206, 178),
-    "tan": (216, 166, 122),
-    "brown": (156, 104, 70),
-    "dark": (98, 66, 50),
+    "light": (248, 214, 188),
+    "tan": (212, 158, 110),
+    "brown": (148, 96, 64),
+    "dark": (86, 56, 42),
 }
 HAIR: dict[str, Colour] = {
     "black": (34, 30, 32),
-    "brown": (100, 62, 36),
+    "brown": (98, 64, 40),
     "blonde": (230, 194, 112),
-    "red": (176, 72, 36),
+    "red": (192, 82, 34),
     "white": (228, 228, 230),
 }
 HAIRSTYLES = ("short", "long")

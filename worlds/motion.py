@@ -2,8 +2,8 @@
 
 Source: Guo et al. 2023, AnimateDiff (arXiv 2307.04725), section 4.2: only the motion modules are
 trained, on clips, with the image objective; their output projections start at zero, so that the
-first step leaves the frame model as it is. As the frame model, half of every batch starts from
-states that the model's own sampling reaches.
+first step leaves the frame model as it is. As the frame model, most passes start from states that
+the model's own sampling reaches.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from worlds.data import FRAMES, HELD_OUT_SEED, AvatarSet, build
 from worlds.denoiser import (
     DROP,
     GRID,
-    OWN_SHARE,
+    chain,
     decode,
-    denoising_loss,
     encode_poses,
     encode_set,
     figure_weights,
     freeze_coarse,
-    own_states,
+    passes_loss,
     pose_pixels,
     poses_embedded,
+    split,
 )
 from worlds.export import read_records, save_avatar_sd, training_record, write_records
 from worlds.loop import TrainingLoop
@@ -188,31 +188,28 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
-    clips, batch = list(data.clips()), args.batch or 4
+    clips, (chained, noised) = list(data.clips()), split(args.batch or 4)
+    batch = chained + noised
     for step in loop:
         chosen = [clips[i] for i in rng.integers(len(clips), size=batch)]
         index = np.concatenate([np.array(c) for c in chosen])
         x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
         x = x.unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        own = round(batch * OWN_SHARE)
-        dropped = (rng.random((2, batch)) < DROP) & (np.arange(batch) >= own)
+        dropped = (rng.random((2, batch)) < DROP) & (np.arange(batch) >= chained)
         captions = [
             "" if d else data.meta[c[0]]["caption"] for c, d in zip(chosen, dropped[0], strict=True)
         ]
-        has_pose = torch.from_numpy(~dropped[1]).float()
-        noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (batch,))
-        states, text = model.scheduler.add_noise(x, noise, t), model.text(captions)
-        poses = torch.from_numpy(embedded[index].astype(np.float32))
-        with poses_embedded(model.controlnet):
-            # An autocast of its own: weights that it casts without gradients stay without them.
-            with loop.accelerator.autocast():
-                states[:own], t[:own] = own_states(
-                    model, noise[:own], text[:own], poses[: own * FRAMES]
-                )
-            with loop.accelerator.autocast():
-                predicted = model(states, t, text, poses, has_pose)
+        has_pose = torch.from_numpy(~dropped[1]).float()[chained:]
+        noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (noised,))
+        states = model.scheduler.add_noise(x[chained:], noise[chained:], t)
+        text, poses = model.text(captions), torch.from_numpy(embedded[index].astype(np.float32))
+        first = chained * FRAMES
+        with poses_embedded(model.controlnet), loop.accelerator.autocast():
+            steps = [*chain(model, noise[:chained], text[:chained], poses[:first])]
+            predicted = model(states, t, text[chained:], poses[first:], has_pose)
         weight = figure_weights(data, index).unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        loop.backward(denoising_loss(model.scheduler, x, predicted, states, noise, t, weight, own))
+        last = (states, t, predicted)
+        loop.backward(passes_loss(model.scheduler, x, noise, weight, steps, last))
         if step % 10 == 0:
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True

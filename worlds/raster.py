@@ -16,6 +16,9 @@ CONE, ELLIPSOID, BOX = 0, 1, 2
 (PLAIN, STRIPED, DOTTED, SKIN, HEAD, HAIR, SHOE, CANOPY, BEACH_BALL, BOOK, WOOD, GUITAR, METAL) = (
     range(13)
 )
+STRIPES, DOTS = 0.13, 0.115
+"""Distance of one stripe or row of dots to the next, metres: two latents of a whole figure, so that
+a small model can draw them and an audience see them."""
 
 
 @njit(cache=True, fastmath=True)
@@ -217,14 +220,14 @@ def _face(lx, ly, lz, face, skin, hair, iris, glasses, out):
             out[2] = skin[2] * 0.35 + 34
     if glasses > 0:
         r = math.sqrt((ax - 0.048) ** 2 + (ly - 0.012) ** 2)
-        bridge = ax < 0.016 and abs(ly - 0.018) < 0.0045
-        arm = ax > 0.082 and abs(ly - 0.018) < 0.0045
-        if 0.0315 < r < 0.0405 or bridge or arm:
+        bridge = ax < 0.016 and abs(ly - 0.018) < 0.0065
+        arm = ax > 0.082 and abs(ly - 0.018) < 0.0065
+        if 0.033 < r < 0.047 or bridge or arm:
             for k in range(3):
                 out[k] = 26.0
-        elif r <= 0.0315:
+        elif r <= 0.033:  # pale, so that they stand out from dark skin too
             for k in range(3):
-                out[k] = out[k] * 0.88 + 24.0
+                out[k] = out[k] * 0.6 + 94.0
 
 
 @njit(cache=True, fastmath=True)
@@ -289,14 +292,14 @@ def shade(
                 )
                 nx += 0.07 * fold
                 ny += 0.07 * math.sin(ly * 38 + 7 * lx)
-                if m == STRIPED and math.sin(ly * 2 * math.pi / 0.085) > 0.1:
+                if m == STRIPED and math.sin(ly * 2 * math.pi / STRIPES) > 0.1:
                     c[0], c[1], c[2] = second[i, 0], second[i, 1], second[i, 2]
                 if m == DOTTED:
                     ang = math.atan2(lx, lz + 1e-6) * 0.115
-                    v = ly / 0.068
-                    u = ang / 0.068 + 0.5 * (int(math.floor(v)) % 2)
+                    v = ly / DOTS
+                    u = ang / DOTS + 0.5 * (int(math.floor(v)) % 2)
                     du, dv = u - math.floor(u) - 0.5, v - math.floor(v) - 0.5
-                    if du * du + dv * dv < 0.085:
+                    if du * du + dv * dv < 0.095:
                         c[0], c[1], c[2] = second[i, 0], second[i, 1], second[i, 2]
             elif m == HEAD:
                 gloss, width_hl = 0.08, 12.0

@@ -528,8 +528,8 @@ def _prop(parts: _Parts, s: Skeleton, look: Look) -> None:
         )
     elif look.prop == "ball":
         parts.solid(
-            hand + F @ np.array([0.0, -0.13, 0.0]),
-            (0.13, 0.13, 0.13),
+            hand + F @ np.array([0.0, -0.15, 0.0]),
+            (0.15, 0.15, 0.15),
             (240, 120, 40),
             F,
             material=r.BEACH_BALL,
@@ -540,7 +540,7 @@ def _prop(parts: _Parts, s: Skeleton, look: Look) -> None:
         tilt = F @ rot_x(-0.5)
         parts.solid(
             hand + tilt @ np.array([0.0, -0.05, 0.05]),
-            (0.088, 0.115, 0.022),
+            (0.115, 0.15, 0.028),
             (168, 40, 48),
             tilt,
             material=r.BOOK,
@@ -579,9 +579,9 @@ def _prop(parts: _Parts, s: Skeleton, look: Look) -> None:
     elif look.prop == "pistol":
         at = lambda *v: hand + F @ np.array(v, float)  # noqa: E731
         steel = dict(frame=F, material=r.METAL, box=True)
-        parts.solid(at(0, -0.10, 0.045), (0.020, 0.135, 0.030), (58, 60, 68), group=4, **steel)
-        parts.solid(at(0, -0.01, 0.0), (0.019, 0.032, 0.065), (34, 34, 38), group=5, **steel)
-        parts.solid(at(0, -0.085, 0.005), (0.008, 0.03, 0.008), (34, 34, 38), group=5, **steel)
+        parts.solid(at(0, -0.13, 0.058), (0.026, 0.175, 0.039), (58, 60, 68), group=4, **steel)
+        parts.solid(at(0, -0.013, 0.0), (0.025, 0.042, 0.085), (34, 34, 38), group=5, **steel)
+        parts.solid(at(0, -0.11, 0.006), (0.010, 0.039, 0.010), (34, 34, 38), group=5, **steel)
 
 
 def _stool(parts: _Parts, s: Skeleton) -> None:

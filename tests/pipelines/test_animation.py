@@ -24,7 +24,7 @@ from pipelines.animation import (
     PairResult,
     Progress,
     _solver,
-    noise_times,
+    solver_for,
     write_gif,
     write_mp4,
 )
@@ -110,16 +110,14 @@ def test_a_solver_of_first_order_is_ddim(engine):
     assert torch.allclose(*ends, atol=1e-4)
 
 
-def test_noise_times_are_trailing_or_end_nearer_to_the_clean_picture(engine):
+def test_times_are_the_profiles_or_trailing(folder, engine):
+    spec = tiny_profile(folder, times=(999, 250, 100)).animation
+    assert solver_for(engine.pipe.scheduler, spec, 3).timesteps.tolist() == [999, 250, 100]
     solver = _solver(engine.pipe.scheduler, 1)
-    for steps in (1, 3, 4, 19, 20, 25, 100):
+    for steps in (1, 2, 4, 25):
         solver.set_timesteps(steps)
-        assert noise_times(steps, None) == solver.timesteps.tolist()
-        times = noise_times(steps, 0.05)
-        assert len(times) == steps and times[0] == 999
-        assert all(a > b for a, b in zip(times, times[1:], strict=False)), "no time twice"
-        assert steps == 1 or times[-1] <= 50
-    assert noise_times(4, 0.05) == [999, 666, 332, 50]
+        made = solver_for(engine.pipe.scheduler, spec, steps).timesteps
+        assert made.tolist() == solver.timesteps.tolist()
 
 
 def test_the_loop_equals_the_untouched_pipeline(engine, folder):
@@ -162,11 +160,11 @@ def test_the_background_rests_only_where_the_profile_says_so(folder):
     assert "still background" not in before.settings["sampler"]
 
 
-def test_the_last_step_is_taken_at_the_closing_time(folder, engine):
-    closing = AnimationEngine(tiny_profile(folder, closing_time=0.05), torch.float32)
-    made, even = (result_of(e.pair(clip(), PROMPT, {}, 7)) for e in (closing, engine))
+def test_steps_are_taken_at_the_profiles_times(folder, engine):
+    timed = AnimationEngine(tiny_profile(folder, times=(999, 250, 100)), torch.float32)
+    made, even = (result_of(e.pair(clip(), PROMPT, {}, 7)) for e in (timed, engine))
     assert not np.array_equal(made.unguarded, even.unguarded)
-    assert "last step at 0.05" in made.settings["sampler"]
+    assert "3 steps at 999, 250, 100" in made.settings["sampler"]
 
 
 def test_guidance_acts_within_its_interval_only(engine):

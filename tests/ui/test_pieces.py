@@ -489,6 +489,16 @@ def test_the_table_s_cells_open_their_runs(tmp_path):
     assert "Nothing of that kind" in shown.runs_html([])
 
 
+def test_defences_stand_in_the_registry_s_order_whichever_was_measured_first(tmp_path):
+    names = ("no_longer_there", "tokenbuncher", "seam_tokenbuncher", "seam", "sdd")
+    table = tiny_table(tmp_path, {(name, "sft"): (BROKEN, HELD) for name in names}, seeds=1)
+    found = shown.in_order(cells(table))
+    assert [cell.defence for cell in found] == [
+        "aligned", "sdd", "seam", "tokenbuncher", "seam_tokenbuncher", "no_longer_there",
+    ]  # fmt: skip
+    assert shown.in_order([]) == []
+
+
 def test_harm_in_new_styles_is_drawn_where_it_was_measured(tmp_path):
     table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, HELD)}, seeds=2)
     assert "In new styles" not in shown.matrix_html(cells(table)) + shown.runs_html(

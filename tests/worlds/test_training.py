@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from torch import nn
 
 from worlds.autoencoder import new_autoencoder, random_crops, reconstruction_loss
 from worlds.data import build
 from worlds.denoiser import (
-    OWN_STEPS,
+    CHAIN,
     Denoiser,
+    chain,
     denoising_loss,
+    detail_shares,
     encode_poses,
     figure_weights,
     freeze_coarse,
@@ -22,9 +25,10 @@ from worlds.denoiser import (
     new_scheduler,
     new_tokenizer,
     noisy_first,
-    own_states,
+    passes_loss,
     pose_pixels,
     poses_embedded,
+    split,
 )
 from worlds.looks import CHARACTERS, caption
 from worlds.loop import TrainingLoop
@@ -172,25 +176,67 @@ def test_skeletons_embedded_once_give_the_same_output(denoiser: Denoiser, tmp_pa
     assert torch.equal(direct, again)
 
 
-def test_own_states_are_those_of_a_sampling(denoiser: Denoiser) -> None:
+def test_a_chain_goes_on_from_what_was_drawn(denoiser: Denoiser) -> None:
     noise, tokens = torch.randn(2, 8, 32, 32), denoiser.tokens(["park", "beach"])
-    poses = torch.rand(2, 3, 256, 256)
-    scheduler, seen = denoiser.scheduler, set()
-    for seed in range(12):
-        torch.manual_seed(seed)
-        states, t = own_states(denoiser, noise, tokens, poses)
-        steps, start = len(scheduler.timesteps), scheduler.timesteps.tolist().index(int(t[0]))
-        assert OWN_STEPS[0] <= steps <= OWN_STEPS[1] and len(set(t.tolist())) == 1
-        seen.add((steps, start))
-        if start == 0:
-            assert torch.equal(states, noise) and t[0] == 999
-        elif start == 1:  # by hand: the clean guess from pure noise, noised by the same noise
-            with torch.no_grad():
-                clean = -denoiser(noise, torch.full((2,), 999), tokens, poses, torch.ones(2))
-            alpha = scheduler.alphas_cumprod[t[0]]
-            assert torch.allclose(states, alpha.sqrt() * clean + (1 - alpha).sqrt() * noise,
-                                  atol=1e-3)  # fmt: skip
-    assert len(seen) > 4
+    poses, (first, second, third) = torch.rand(2, 3, 256, 256), (999, 250, 100)
+    passes = [*chain(denoiser, noise, tokens, poses, (first, second, third))]
+    assert [t.tolist() for _, t, _ in passes] == [[t] * 2 for t in (first, second, third)]
+    assert torch.equal(passes[0][0], noise)
+    scheduler = DPMSolverMultistepScheduler.from_config(
+        denoiser.scheduler.config, algorithm_type="dpmsolver++", solver_order=1
+    )
+    scheduler.set_timesteps(timesteps=[first, second, third])
+    states = noise
+    for (seen, t, predicted), time in zip(passes, scheduler.timesteps, strict=True):
+        assert torch.allclose(seen, states, atol=1e-3), "as the product samples"
+        assert not seen.requires_grad and predicted.requires_grad
+        with torch.no_grad():
+            again = denoiser(seen, t, tokens, poses, torch.ones(2))
+        assert torch.allclose(again, predicted, atol=1e-5)
+        states = scheduler.step(predicted.detach(), time, states).prev_sample
+
+
+def test_all_passes_of_a_step_weigh_the_same() -> None:
+    scheduler, (x, noise) = new_scheduler(), torch.randn(2, 3, 8, 4, 4)
+    weight = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
+
+    def off_by(state: torch.Tensor, clean: torch.Tensor, t: int) -> tuple:
+        times = torch.full((len(state),), t)
+        a = scheduler.alphas_cumprod[t]
+        return state, times, (a.sqrt() * state - clean) / (1 - a).sqrt()
+
+    first, others = x[:1], (noise[1:], torch.tensor([999, 999]), -x[1:] - 1)
+    passes = [off_by(torch.randn_like(first), first + by, t) for by, t in ((2, 999), (3, 250))]
+    # Two passes of the first picture, one of each other; at pure noise the velocity is the picture.
+    expected = (1 * 4 + 1 * 9 + 2 * 1 + 3 * 1) / 4
+    assert passes_loss(scheduler, x, noise, weight, passes, others) == pytest.approx(
+        expected, rel=1e-3
+    )
+
+
+def test_three_passes_in_four_belong_to_chains() -> None:
+    assert split(32) == (8, 8) and split(4) == (1, 1)
+    chained, noised = split(64)
+    assert chained * len(CHAIN) == 3 * noised
+    with pytest.raises(ValueError, match="batch must be at least 4 passes, got 3"):
+        split(3)
+
+
+def test_pictures_with_fine_details_are_drawn_more_often(tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 24, workers=1)
+    shares = detail_shares(data)
+    assert shares.sum() == pytest.approx(1)
+    looks = [row["look"] for row in data.meta]
+    plain = [
+        k
+        for k, look in enumerate(looks)
+        if (look["pattern"], look["prop"], look["glasses"], look["style"])
+        == ("plain", "none", False, "3d")
+    ]
+    assert plain and len(plain) < len(looks)
+    assert set(shares[plain]) == {shares.min()}
+    dotted = next(k for k, look in enumerate(looks) if look["pattern"] == "dotted")
+    assert shares[dotted] >= 2 * shares.min()
 
 
 def test_noisy_times_come_first_and_all_times_at_the_end() -> None:
