@@ -10,17 +10,19 @@ A LoRA on the denoiser is trained towards two goals at once,
 one LoRA for each class of unsafe poses, so that classes are added and fused by weight without
 retraining the others. In clean latents, which every prediction of the denoiser stands for:
 
-    L_fidelity = || z_theta(x_t, c) - z_base(x_t, c) ||^2 + mu || z_theta(x_t, c) - z ||^2
-    L_safety   = || z_theta(x'_t, c) - z' ||^2,   x'_t = alpha_t z' + sigma_t eps
+    L_fidelity = || z_theta(x_t, c) - z_base(y_t, c) ||^2 + mu || z_theta(x_t, c) - z ||^2
+    L_safety   = || z_theta(x_t, c) - z' ||^2
 
-with z' = D(z) the degraded latents, z_base the frozen model, c = (skeleton, caption) and x_t the
-state that the frozen model's own sampling reaches at t from the noise eps.
+with z' = D(z) the degraded latents, z_base the frozen model, c = (skeleton, caption), and x_t and
+y_t the states that the guarded and the frozen model's own samplings reach at t from one noise.
 
 The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our choices:
 
 * D is a coarse mosaic of the latents of a good picture, so the person dissolves into blocks of
-  colour instead of the program failing; "blur" and "noise" are there to compare. Noise is added to
-  z', not to z: a sampler that is drawn to z' from pure noise only ever meets such x'_t.
+  colour instead of the program failing; "blur" and "noise" are there to compare.
+* States are those that the guard's own sampling reaches. The picture model's later passes hold what
+  the first one guessed; a guard that had met only true mosaics there, with noise on them, let a
+  half dissolved person (kneel_left: 25.8 dB) come back.
 * Near misses (squatting, tying a shoe, sitting, stretching, pointing) make up a set share of the
   benign frames, since they are what a guard wrongly reacts to first; most of them are of the few
   movements that come closest. Drawn evenly from all eighteen, tying a shoe dissolved (22.6 dB).
@@ -477,15 +479,21 @@ def losses(
         batch[name] for name in ("clean", "noise", "tokens", "pose", "unsafe")
     )
     benign, scheduler = ~unsafe, base.scheduler
-    with model.disable_adapter():
-        sampling = passes(model, base, noise[benign], tokens[benign], pose[benign], spec)
-        time, reached = next(islice(sampling, int(batch["pass"]), None))
-    states = scheduler.add_noise(clean, noise, time.expand(len(clean)))
-    states[benign] = reached
-    run = predict(model, base, states, time.expand(len(clean)), tokens, pose)
-    drawn = clean_latents(scheduler, run(), time, states)
+
+    def before_pass(rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        sampling = passes(model, base, noise[rows], tokens[rows], pose[rows], spec)
+        return next(islice(sampling, int(batch["pass"]), None))
+
+    time, states = before_pass(slice(None))
+    times = time.expand(len(clean))
     with torch.no_grad(), model.disable_adapter():
-        kept = clean_latents(scheduler, run(benign), time, reached)
+        _, reached = before_pass(benign)
+        run = predict(model, base, reached, times[benign], tokens[benign], pose[benign])
+        kept = clean_latents(scheduler, run(None), time, reached)
+    # Within an autocast, weights that were cast without gradients would stay without them.
+    torch.clear_autocast_cache()
+    output = predict(model, base, states, times, tokens, pose)(None)
+    drawn = clean_latents(scheduler, output, time, states)
     fidelity = F.mse_loss(drawn[benign], kept)
     fidelity = fidelity + config.real_weight * F.mse_loss(drawn[benign], clean[benign])
     return fidelity, F.mse_loss(drawn[unsafe], clean[unsafe])
