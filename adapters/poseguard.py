@@ -377,8 +377,8 @@ def predict(
     time: Tensor,
     tokens: Tensor,
     pose: Tensor,
-) -> Callable[[Tensor | None], Tensor]:
-    """Run the frozen parts once and return a function that runs the UNet on some of the frames.
+) -> Tensor:
+    """Run the frozen parts without gradients and the UNet on what they say.
 
     Args:
         unet: with or without the LoRA.
@@ -389,7 +389,7 @@ def predict(
         pose: uint8 [B, H, W, 3].
 
     Returns:
-        A function of a bool mask [B] (None: all) that returns the UNet's output, float32.
+        The UNet's output [B, C, h, w], float32.
     """
     import torch
 
@@ -402,19 +402,14 @@ def predict(
             controlnet_cond=pose.permute(0, 3, 1, 2).float() / 255,
             return_dict=False,
         )
-
-    def run(some: Tensor | None = None) -> Tensor:
-        rows = slice(None) if some is None else some
-        return unet(
-            noisy[rows],
-            time[rows],
-            encoder_hidden_states=text[rows],
-            down_block_additional_residuals=[residual[rows] for residual in down],
-            mid_block_additional_residual=middle[rows],
-            return_dict=False,
-        )[0].float()
-
-    return run
+    return unet(
+        noisy,
+        time,
+        encoder_hidden_states=text,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+        return_dict=False,
+    )[0].float()
 
 
 def passes(
@@ -448,7 +443,7 @@ def passes(
     for time in solver.timesteps:
         yield time, states
         with torch.no_grad():
-            output = predict(unet, base, states, time.expand(len(noise)), tokens, pose)(None)
+            output = predict(unet, base, states, time.expand(len(noise)), tokens, pose)
         states = solver.step(output, time, states).prev_sample
     yield torch.zeros_like(solver.timesteps[0]), states
 
@@ -487,11 +482,11 @@ def losses(
     times = time.expand(len(clean))
     with torch.no_grad(), model.disable_adapter():
         _, reached = before_pass(benign)
-        run = predict(model, base, reached, times[benign], tokens[benign], pose[benign])
-        kept = clean_latents(scheduler, run(None), time, reached)
+        output = predict(model, base, reached, times[benign], tokens[benign], pose[benign])
+        kept = clean_latents(scheduler, output, time, reached)
     # Within an autocast, weights that were cast without gradients would stay without them.
     torch.clear_autocast_cache()
-    output = predict(model, base, states, times, tokens, pose)(None)
+    output = predict(model, base, states, times, tokens, pose)
     drawn = clean_latents(scheduler, output, time, states)
     fidelity = F.mse_loss(drawn[benign], kept)
     fidelity = fidelity + config.real_weight * F.mse_loss(drawn[benign], clean[benign])

@@ -53,8 +53,9 @@ CHANNELS = (48, 96, 192, 256)
 GRID = 32
 DROP = 0.1
 FIGURE_WEIGHT = 3.0
-CHAIN = (999, 250, 100)
-"""Times of the passes that are trained one after the other on what the former one drew."""
+CHAIN = get_profile("embedded").animation.times
+"""Times of the passes that are trained one after the other on what the former one drew: the
+product's, noisiest first."""
 CHAIN_SHARE = 0.75
 """Share of a step's passes that belong to chains; the others see noised pictures."""
 
