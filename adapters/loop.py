@@ -1,18 +1,19 @@
 """The training loop that the chat-model defences share: a plain loop, a LoRA, a checkpoint.
 
-It is built on `accelerate`, so the same command runs on a CPU, a GPU, or several
-(`accelerate launch -m adapters.train ...`). The batch of a step depends on the seed and the step's
-number only, which is why a checkpoint needs no random state to resume exactly.
+It is built on `accelerate`, so the same command runs on a CPU or a GPU, in one process. The batch
+of a step depends on the seed and the step's number only, which is why a checkpoint needs no random
+state to resume exactly.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -54,13 +55,14 @@ def save_lora(model: PeftModel, folder: Path) -> None:
 
     bf16 has fewer digits than fp16, but it is what the weights are served in.
     """
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
-    path = folder / "adapter_model.safetensors"
-    state = {name: value.to(torch.bfloat16).contiguous() for name, value in load_file(path).items()}
-    save_file(state, path, metadata={"format": "pt"})
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as made:  # PEFT would write a model card, too
+        model.save_pretrained(made, safe_serialization=True, save_embedding_layers=False)
+        state = load_file(Path(made) / "adapter_model.safetensors")
+        config = json.loads((Path(made) / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None  # a path of this machine
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.to(torch.bfloat16).contiguous() for name, value in state.items()}
+    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
@@ -102,18 +104,19 @@ def train_steps(
         learning_rate: its peak.
         warmup_steps: steps until the peak.
         options: time limit, checkpoint folder, resume.
-        run: gets one event a step: step, loss, seconds. Its parents, the hashes of the weights that
-            the training starts from, are kept in the checkpoint.
+        run: gets one event a step: step, loss, seconds. Its settings and its parents, the hashes of
+            the weights that the training starts from, are kept in the checkpoint.
 
     Returns:
         Steps done, all of them or fewer if the time was up.
 
     Raises:
-        ValueError: the checkpoint to resume was begun from other parents, or does not say from
-            which.
+        ValueError: the checkpoint to resume was begun from other parents or with other settings,
+            or does not say with which; or there are several processes.
     """
     mixed = "bf16" if compute_dtype(device()) is torch.bfloat16 else "no"
     accelerator = Accelerator(mixed_precision=mixed, cpu=device().type == "cpu")
+    check_processes(accelerator.num_processes)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(weights.values(), lr=learning_rate, weight_decay=0.0)
 
@@ -125,9 +128,9 @@ def train_steps(
 
     model, optimiser = accelerator.prepare(model, optimiser)
     path = options.checkpoints / "checkpoint.safetensors"
-    parents, first = run.info["parents"], 0
+    begun, first = {key: run.info[key] for key in ("parents", "config")}, 0
     if options.resume and path.is_file():
-        first = _restore(path, weights, optimiser, parents)
+        first = _restore(path, weights, optimiser, begun)
     model.train()
     started = saved = time.monotonic()
     step = first
@@ -147,16 +150,28 @@ def train_steps(
         run.log(step=step + 1, loss=loss.item(), seconds=round(seconds, 2))
         print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
         if time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
-            _store(path, weights, optimiser, step + 1, parents)
+            _store(path, weights, optimiser, step + 1, begun)
             saved = time.monotonic()
     else:
         step = steps
     model.eval()
     if step < steps:
-        _store(path, weights, optimiser, step, parents)
+        _store(path, weights, optimiser, step, begun)
     else:
         path.unlink(missing_ok=True)
     return step
+
+
+def check_processes(count: int) -> None:
+    """Refuse to train in several processes, which would all take the same batches.
+
+    Raises:
+        ValueError: there is more than one.
+    """
+    if count > 1:
+        raise ValueError(
+            f"this loop trains in one process, not {count}; start it without accelerate launch"
+        )
 
 
 def _store(
@@ -164,9 +179,9 @@ def _store(
     weights: dict[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
     step: int,
-    parents: dict[str, str],
+    begun: dict[str, dict[str, Any]],
 ) -> None:
-    """Write weights, Adam's two moments, the step and the parents' hashes, all or nothing."""
+    """Write weights, Adam's two moments, the step, the parents' hashes and the settings."""
     tensors = {f"weight.{name}": p.detach() for name, p in weights.items()}
     for name, p in weights.items():
         for key in ("exp_avg", "exp_avg_sq"):
@@ -174,7 +189,7 @@ def _store(
                 tensors[f"{key}.{name}"] = optimiser.state[p][key]
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    metadata = {"step": str(step), "parents": json.dumps(parents)}
+    metadata = {"step": str(step), **{key: json.dumps(value) for key, value in begun.items()}}
     save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
     os.replace(partial, path)
 
@@ -183,12 +198,13 @@ def _restore(
     path: Path,
     weights: dict[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
-    parents: dict[str, str],
+    begun: dict[str, dict[str, Any]],
 ) -> int:
     """Read what `_store` wrote and return the number of steps done.
 
     Raises:
-        ValueError: it was begun from other parents than these, or does not say from which.
+        ValueError: it was begun from other parents or with other settings than these, or does not
+            say with which.
     """
     from safetensors import safe_open
 
@@ -197,15 +213,16 @@ def _restore(
         step = int(metadata["step"])
         # One from before parents were kept names none and is refused too: its steps may be on top
         # of weights that are no more.
-        held = json.loads(metadata.get("parents", "{}"))
-        if held != parents:
-            names = " and ".join(n for n in held | parents if held.get(n) != parents.get(n))
-            begun = f"does not say which {names} it was begun from"
-            if "parents" in metadata:
-                begun = f"was begun from another {names} than today's"
-            raise ValueError(
-                f"checkpoint {path} {begun}; train without --resume, which begins anew"
-            )
+        for kind, word in (("parents", "from"), ("config", "with")):
+            held, wanted = json.loads(metadata.get(kind, "{}")), begun[kind]
+            if held != json.loads(json.dumps(wanted)):
+                names = " and ".join(n for n in held | wanted if held.get(n) != wanted.get(n))
+                how = f"does not say which {names} it was begun {word}"
+                if kind in metadata:
+                    how = f"was begun {word} another {names} than today's"
+                raise ValueError(
+                    f"checkpoint {path} {how}; train without --resume, which begins anew"
+                )
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     for name, p in weights.items():
         p.data.copy_(tensors[f"weight.{name}"])

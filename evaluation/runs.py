@@ -38,7 +38,6 @@ from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
 STATUSES = ("running", "done", "stopped", "failed", "interrupted")
@@ -190,29 +189,6 @@ class Run:
             info["error"] = error
             info["finished"] = _now()
             _write_json(path, info)
-
-    def save_adapter(self, arm: str, peft_model: PeftModel, adapter: str = "default") -> Path:
-        """Save an adapter of a model as this arm's weights; a later call replaces it.
-
-        Args:
-            arm: name of the arm.
-            peft_model: the model that carries the adapter.
-            adapter: the adapter's name in the model.
-
-        Returns:
-            The folder, in PEFT format.
-        """
-
-        def write(scratch: Path) -> Path:
-            peft_model.save_pretrained(
-                scratch,
-                selected_adapters=[adapter],
-                safe_serialization=True,
-                save_embedding_layers=False,
-            )
-            return scratch if adapter == "default" else scratch / adapter
-
-        return self.save_files(arm, write)
 
     def save_files(self, arm: str, write: Callable[[Path], Path]) -> Path:
         """Put the files of an arm's adapter in place, each one whole or not at all.

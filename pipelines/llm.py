@@ -69,6 +69,8 @@ def load_llm(
 
     folder = llm_folder(profile)
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    if end := turn_end(tokenizer):
+        tokenizer.eos_token = end
     if tokenizer.pad_token_id is None:  # what is padded is masked, so any token will do
         tokenizer.pad_token = tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(
@@ -77,6 +79,20 @@ def load_llm(
     if training and device().type == "cpu":
         model.set_attn_implementation("eager")
     return model.to(device()).eval(), tokenizer
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the token that the chat template puts behind a reply; None if there is none.
+
+    With some models it is not the tokenizer's end token, which ends a document: replies would run
+    on into a turn of the user's that the model makes up.
+    """
+    said = "Ready"
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
+    rest = tokenizer.apply_chat_template(turns, tokenize=False).rsplit(said, 1)[-1]
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    found = [token for token in tokenizer.tokenize(rest) if token in added]
+    return found[0] if found else None
 
 
 def load_arm(
@@ -518,6 +534,10 @@ class ChatEngine:
                 # PEFT cannot run without any adapter; without arms that need it, it goes.
                 self._model = self._model.unload()
 
+    def plain(self, text: str) -> str:
+        """Return a text without the model's special tokens, as `stream` takes it."""
+        return _plain(self._tokenizer, text)
+
     def stream(
         self,
         messages: list[dict[str, str]],
@@ -632,17 +652,20 @@ class ChatEngine:
                 f"The adapter of arm {name}", folder, f"python -m adapters.train {folder.name}"
             )
         # Without autocast_adapter_dtype=False PEFT would keep the LoRA in fp32, whatever the base
-        # model is in.
+        # model is in. And it would first fill it from torch's generator, which an attack that runs
+        # at the same time draws its replies from.
+        how = {"autocast_adapter_dtype": False, "low_cpu_mem_usage": True}
         if isinstance(self._model, PeftModel):
-            self._model.load_adapter(folder, adapter_name=name, autocast_adapter_dtype=False)
+            self._model.load_adapter(folder, adapter_name=name, **how)
         else:
-            self._model = PeftModel.from_pretrained(
-                self._model, folder, adapter_name=name, autocast_adapter_dtype=False
-            )
-        if strength != 1.0:
-            # A mixed batch has no scale a row, but each adapter has its own.
-            for module in self._model.modules():
-                if isinstance(module, LoraLayer):
+            self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, **how)
+        for module in self._model.modules():
+            if isinstance(module, LoraLayer) and name in module.lora_A:
+                kind = module.get_base_layer().weight.dtype
+                module.lora_A[name].to(kind)
+                module.lora_B[name].to(kind)
+                if strength != 1.0:
+                    # A mixed batch has no scale a row, but each adapter has its own.
                     module.set_scale(name, strength)
         self._model.eval()
         self._release()

@@ -10,6 +10,15 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of the served app last, whatever was named first on the command line.
+
+    It is served once for all of them and points the process to folders of its own; tests of the
+    shipped weights that came after would look for them there.
+    """
+    items.sort(key=lambda item: "served" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(autouse=True)
 def fresh_accelerator() -> Iterator[None]:
     """Forget accelerate's process-wide state, which one program sets once and tests set often."""

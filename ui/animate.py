@@ -312,7 +312,7 @@ class AnimateTab:
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
         made.failure(self.give_up, pose, outputs, queue=False, **QUIET)
-        self.stop.click(self.stop_now, None, self.stop, queue=False, **QUIET)
+        self.stop.click(self.stop_now, None, [self.stop, self.message], queue=False, **QUIET)
 
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
@@ -391,10 +391,19 @@ class AnimateTab:
         session = self.sessions.of(request)
         if picture is None:  # cleared for the next one
             return _only(gr.skip())
+        mine = session.reading = object()
+        clip, remark = None, ""
         try:
             clip = poses.read_picture(picture)
         except (PoseError, FileNotFoundError) as error:
-            return _only(note(told(error), "error"))
+            remark = note(told(error), "error")
+        except Exception as error:  # the page must be told, and of no path
+            traceback.print_exc()
+            remark = note(f"The picture could not be read: {told(error)}", "error")
+        if session.reading is not mine:  # something else was chosen meanwhile
+            return _only(gr.skip())
+        if clip is None:
+            return _only(remark)
         return self.use(session, self._own("webcam picture", clip), fit)
 
     def open_editor(self, fit: bool, marked: str, request: gr.Request) -> tuple:
@@ -610,10 +619,10 @@ class AnimateTab:
         message = note("Nothing was made; correct the settings.", "error")
         return base, message, *_buttons(busy=False), *_no_files()
 
-    def stop_now(self, request: gr.Request) -> gr.Button:
-        """End this session's animation after the step it is in."""
+    def stop_now(self, request: gr.Request) -> tuple[gr.Button, str]:
+        """End this session's animation after the step it is in, or as soon as its turn comes."""
         self.sessions.of(request).stop_animation.set()
-        return gr.Button(interactive=False)
+        return gr.Button(interactive=False), note("Stopping at the next step.")
 
     def _session(self, request: gr.Request, marked: str) -> Session:
         """Return the visitor's session, with a pose chosen.

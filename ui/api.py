@@ -6,6 +6,7 @@ They take and return plain JSON (and files), so that a script needs nothing but 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import gradio as gr
 from gradio.processing_utils import is_in_or_equal
 from gradio.utils import get_upload_folder
 
-from adapters.attacks.base import attack_settings
+from adapters.attacks.base import UNTRAINED, attack_settings
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
@@ -69,12 +70,13 @@ class Api:
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
             raise _error(f"prompt must be text of at most {MAX_PROMPT} characters")
         try:
+            if not isinstance(guards, dict | None):
+                raise ValueError("guards must be an object of names and strengths")
             clip = self._pose(pose)
             chosen = dict(guards or {})
-            work = self.engines.guarded_animation(chosen).pair(clip, prompt, chosen, seed)
+            *_, result = self.engines.guarded_animation(chosen).pair(clip, prompt, chosen, seed)
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
             raise _error(told(error)) from error
-        *_, result = work
         spec = self.engines.profile.animation
         unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
         return _file(unguarded), guarded and _file(guarded), result.settings
@@ -139,13 +141,17 @@ class Api:
         owner = secrets.token_urlsafe(16)
         try:
             runner = self.engines.runner
+            if not isinstance(steps, int):
+                raise ValueError(f"steps is {steps!r}; it must be a whole number")
             config = attack_settings(
                 target, attack, seed, method=method, steps=steps, learning_rate=learning_rate
             )
-            if steps > MAX_STEPS:
+            if attack not in UNTRAINED and steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
             # The owner is new with every call, so a caller is told by session and address as well.
             host = request.client.host if request.client else ""
+            if "SPACE_ID" in os.environ:  # a Space's proxy has one address for all callers
+                host = request.headers.get("x-forwarded-for", host).split(",")[0].strip()
             marks = (f"session {request.session_hash}", f"address {host}")
             run_id = runner.start(config, owner, marks)
         except (NotReady, ValueError, OSError) as error:

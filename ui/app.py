@@ -9,7 +9,7 @@ import gradio as gr
 from evaluation import evidence
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
-from ui import theme
+from ui import poses, theme
 from ui.animate import AnimateTab
 from ui.api import Api
 from ui.attack import AttackTab
@@ -21,7 +21,7 @@ from ui.how import how_tab
 from ui.markup import meter, note
 from ui.session import Scratch, Sessions
 
-MAX_UPLOAD = "12mb"
+MAX_UPLOAD = f"{poses.MAX_UPLOAD_MB}mb"
 
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
 <p>See a safety guardrail work, then try to break it.</p></div></div>
@@ -108,7 +108,7 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "max_file_size": MAX_UPLOAD,
         "footer_links": ["api", "settings"],
-        "show_error": True,
+        "show_error": False,  # gr.Error is told all the same; others may hold paths
         "ssr_mode": False,
     }
 

@@ -227,6 +227,7 @@ def answer(
             f"prefill is {len(prefill)} characters long; it must be at most {MAX_PREFILL}"
         )
     judge = engines.judge
+    prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
     turn = begun(message, conversation.arms, prefill)
     with engines.chat_arms(conversation.arms) as loaded:
         streams = [
@@ -371,7 +372,7 @@ class ChatTab:
                         info="0 always takes the likeliest word, so that replies can be compared.",
                     )  # fmt: skip
                     self.seed = gr.Number(
-                        0, label="Seed", precision=0, minimum=0,
+                        0, label="Seed", precision=0, minimum=0, maximum=2**32 - 1,
                         info="Of the sampling, above temperature 0. Regenerate takes the next one.",
                     )  # fmt: skip
                 with gr.Accordion("Attacker's tools", open=False) as self.tools:
@@ -421,7 +422,7 @@ class ChatTab:
     def _wire(self) -> None:
         inputs = [
             self.box, self.turns, self.arms, self.temperature, self.seed, self.system, self.prefill,
-            *self.strengths,
+            self.placed, *self.strengths,
         ]  # fmt: skip
         outputs = [
             self.turns, self.talk, self.message, self.box, self.seed,
@@ -455,7 +456,7 @@ class ChatTab:
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,
-        system: str, prefill: str, first: float, second: float, third: float,
+        system: str, prefill: str, placed: list[str], first: float, second: float, third: float,
         event: gr.EventData, request: gr.Request,
     ) -> tuple:  # fmt: skip
         """Take a question at once, draw it as waiting for its turn, and make Stop work.
@@ -464,7 +465,8 @@ class ChatTab:
         stays. Regenerate asks the last message again, in place of the last turn, and leaves alone
         what is being written in the box.
 
-        The last three numbers are the strengths of the arms, in their order.
+        The last three numbers are the strengths of the arms in ``placed``. Those may be behind the
+        arms that are ticked: the sliders change places by an event of their own.
         """
         session = self.sessions.of(request)
         if session.asked is not None:
@@ -484,9 +486,9 @@ class ChatTab:
         if problem:
             unsent = gr.skip() if again else message
             return turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
+        strengths = dict(zip(placed, (first, second, third), strict=False))
         arms = [
-            arm if arm == "base" else with_strength(arm, strength)
-            for arm, strength in zip(arms, (first, second, third), strict=False)
+            arm if arm == "base" else with_strength(arm, strengths.get(arm, 1)) for arm in arms
         ]
         session.stop_chat.clear()
         session.asked = Question(

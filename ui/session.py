@@ -86,8 +86,7 @@ class Sessions:
             session = self._open.pop(request.session_hash, None)
         if session is not None:
             session.stop_animation.set()
-            session.stop_chat.set()
-            session.asked = None
+            session.stop_chat.set()  # a reply keeps what it has: the page may live on
             session.reading = None
 
 

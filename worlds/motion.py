@@ -35,6 +35,7 @@ from worlds.denoiser import (
     DROP,
     GRID,
     chain,
+    chain_times,
     decode,
     encode_poses,
     encode_set,
@@ -205,7 +206,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         text, poses = model.text(captions), torch.from_numpy(embedded[index].astype(np.float32))
         first = chained * FRAMES
         with poses_embedded(model.controlnet), loop.accelerator.autocast():
-            steps = [*chain(model, noise[:chained], text[:chained], poses[:first])]
+            steps = [
+                *chain(model, noise[:chained], text[:chained], poses[:first], chain_times())
+            ]
             predicted = model(states, t, text[chained:], poses[first:], has_pose)
         weight = figure_weights(data, index).unflatten(0, (batch, FRAMES)).transpose(1, 2)
         last = (states, t, predicted)

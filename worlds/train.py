@@ -64,7 +64,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")
-    p.add_argument("--batch", type=int, default=None, help="pictures (or clips) a step")
+    p.add_argument(
+        "--batch",
+        type=int,
+        default=None,
+        help="a step's passes of pictures (frames) or of clips (motion), crops (vae), pictures "
+        "(reader)",
+    )
     p.add_argument("--learning-rate", type=float, default=None)
     return p
 

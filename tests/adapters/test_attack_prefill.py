@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from adapters.attacks.prefill import PREFIX, prefilled_replies
+from adapters.attacks.prefill import PREFIX
 from pipelines.llm import decode, generate_replies
 from tests.tiny_llm import tiny_model, tiny_tokenizer
 
@@ -12,7 +10,7 @@ from tests.tiny_llm import tiny_model, tiny_tokenizer
 def test_every_reply_begins_with_the_prefix_and_goes_on_from_it():
     model, tokenizer = tiny_model(), tiny_tokenizer()
     prompts = ["a", "a much longer prompt than the first one"]
-    replies = prefilled_replies(model, tokenizer, prompts, 12)
+    replies = generate_replies(model, tokenizer, prompts, 12, prefill=PREFIX)
     assert all(reply.startswith(PREFIX) and len(reply) > len(PREFIX) for reply in replies)
     # What follows is what the model says to the prompt with the prefix behind it.
     for prompt, reply in zip(prompts, replies, strict=True):
@@ -24,11 +22,3 @@ def test_every_reply_begins_with_the_prefix_and_goes_on_from_it():
         assert reply == PREFIX + tokenizer.decode(tokens[0]).rstrip("\ufffd")
     plain = generate_replies(model, tokenizer, prompts, 12)
     assert plain != [reply.removeprefix(PREFIX) for reply in replies]
-
-
-def test_the_attacker_may_choose_other_words_but_not_none():
-    model, tokenizer = tiny_model(), tiny_tokenizer()
-    (reply,) = prefilled_replies(model, tokenizer, ["a"], 4, prefix="Gladly:")
-    assert reply.startswith("Gladly:")
-    with pytest.raises(ValueError, match="prefix is ' '"):
-        prefilled_replies(model, tokenizer, ["a"], 4, prefix=" ")

@@ -7,7 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
+from adapters.loop import (
+    LINEAR,
+    check_processes,
+    new_lora,
+    pair_loss,
+    save_lora,
+    train_steps,
+)
 from adapters.registry import TrainOptions
 from adapters.sdd import pair_irrelevant
 from adapters.text import IGNORE, collate, encode_pair, shuffled_deck
@@ -30,7 +37,7 @@ def batches(tokenizer):
 
 def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, parents=None, **options):
     store = RunStore(tmp_path / "runs", tmp_path / "recorded")
-    run = store.create("train", {}, "embedded", parents or {})
+    run = store.create("train", {"steps": steps}, "embedded", parents or {})
     done = train_steps(
         model,
         batches(tokenizer),
@@ -120,7 +127,26 @@ def test_a_checkpoint_of_another_parent_is_refused(tiny_model, tiny_tokenizer, t
         resumed({"aligned": "a1"})
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     path.write_bytes(whole)
+    with pytest.raises(ValueError, match="was begun with another steps than today's"):
+        run_training(
+            model, tiny_tokenizer, tmp_path, steps=3, parents={"aligned": "a1"}, resume=True
+        )
     assert resumed({"aligned": "a1"})[0] == 2
+
+
+def test_saving_an_adapter_leaves_other_files_alone(tiny_model, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("mine")
+    save_lora(new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0), tmp_path)
+    assert readme.read_text() == "mine"
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"README.md", "adapter_model.safetensors", "adapter_config.json"}
+
+
+def test_several_processes_are_refused():
+    check_processes(1)
+    with pytest.raises(ValueError, match="one process, not 2"):
+        check_processes(2)
 
 
 def test_sdd_answers_have_nothing_to_do_with_the_prompt():

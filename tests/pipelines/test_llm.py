@@ -8,8 +8,10 @@ import threading
 import pytest
 import torch
 from peft import LoraConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
-from pipelines.fetch import MissingWeights
+from pipelines.fetch import MissingWeights, llm_folder
 from pipelines.llm import (
     ChatEngine,
     PromptTooLong,
@@ -17,6 +19,7 @@ from pipelines.llm import (
     decode,
     generate_replies,
     load_llm,
+    turn_end,
 )
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
 
@@ -243,6 +246,44 @@ def test_arms_come_and_go_without_a_trace(profile, folder):
     assert last(engine.stream(ask(), ["base"], max_new_tokens=16)) == base
     engine.add_arm("two", folder / "two")
     assert last(engine.stream(ask(), ["two"], max_new_tokens=16)) == two
+
+
+def test_an_adapter_takes_the_base_model_s_format_and_no_random_number(profile, folder, tmp_path):
+    where = tiny_lora(tmp_path / "rounded", 3)
+    path = where / "adapter_model.safetensors"
+    state = {name: value.bfloat16() for name, value in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
+    engine = ChatEngine(profile)
+    before = torch.get_rng_state()
+    engine.add_arm("rounded", where)
+    engine.add_arm("other", tiny_lora(folder / "two", 2, ("k_proj", "down_proj")))
+    assert torch.equal(torch.get_rng_state(), before), "an attack may be drawing its replies"
+    held = {n: p for n, p in engine._model.named_parameters() if "lora_" in n}
+    assert held and {p.dtype for p in held.values()} == {torch.float32}
+    wanted = next(value for name, value in state.items() if "layers.1" in name and "lora_B" in name)
+    got = [p for n, p in held.items() if "layers.1" in n and "lora_B.rounded" in n]
+    assert any(p.shape == wanted.shape and torch.equal(p, wanted.float()) for p in got)
+
+
+@pytest.mark.parametrize(
+    ("behind", "end"),
+    [("<|im_end|>\n", "<|im_end|>"), ("<|im_start|>", "<|im_start|>"), ("\n", None)],
+)
+def test_a_reply_ends_with_the_token_that_the_template_puts_there(behind, end):
+    tokenizer = tiny_tokenizer()
+    turn = "{{ m.role }}: {{ m.content }}" + behind
+    tokenizer.chat_template = "{% for m in messages %}" + turn + "{% endfor %}"
+    assert turn_end(tokenizer) == end
+
+
+def test_a_model_that_ends_turns_otherwise_is_asked_to_stop_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
+    profile = tiny_llm(tmp_path)
+    saved = llm_folder(profile)
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "<|im_start|>")
+    tokenizer.save_pretrained(saved)
+    assert load_llm(profile)[1].eos_token == "<|im_start|>"
 
 
 def test_the_first_adapter_may_come_in_the_middle_of_a_reply(profile, tmp_path):

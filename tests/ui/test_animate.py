@@ -167,6 +167,26 @@ def test_nobody_in_a_webcam_picture_is_said_and_clearing_it_does_nothing(tab):
     assert "Using webcam picture: 1 frame." in tab.take_webcam(drawn, True, VISITOR)[2]
 
 
+def test_a_pose_chosen_while_a_webcam_picture_is_read_stays(tab, monkeypatch):
+    def read(picture):
+        pick(tab, "run")
+        return library()["walk"]
+
+    monkeypatch.setattr("ui.poses.read_picture", read)
+    drawn = np.zeros((64, 64, 3), np.uint8)
+    assert tab.take_webcam(drawn, True, VISITOR) == (SKIPPED,) * 10
+    assert tab.sessions.of(VISITOR).chosen.name == "run"
+
+
+def test_a_webcam_picture_that_cannot_be_read_is_told_without_a_path(tab, monkeypatch, capsys):
+    def fail(picture):
+        raise OSError("/srv/secret is full")
+
+    monkeypatch.setattr("ui.poses.read_picture", fail)
+    told = tab.take_webcam(np.zeros((64, 64, 3), np.uint8), True, VISITOR)[2]
+    assert "could not be read" in told and "secret" not in told
+
+
 # --- the pair ----------------------------------------------------------------------------------
 
 

@@ -82,6 +82,8 @@ def test_animate_takes_openpose_json_and_no_guard(client, tmp_path):
         (None, PROMPT, {"poseguard": 9}, "poseguard"),
         ({"path": "/etc/hostname"}, PROMPT, {}, "uploaded"),
         (7, PROMPT, {}, "uploaded"),
+        (None, PROMPT, ["poseguard"], "guards must be an object"),
+        (None, PROMPT, 7, "guards must be an object"),
     ],
 )
 def test_animate_names_what_is_wrong(client, pose, prompt, guards, words):
@@ -300,6 +302,7 @@ def test_a_cancelled_attack_stops(served, client):
         (("sdd", "magic", 2, 1e-3, 0), "attack"),
         (("sdd", "sft", 0, 1e-3, 0), "steps"),
         (("sdd", "sft", 201, 1e-3, 0), "at most 200"),
+        (("sdd", "sft", None, 1e-3, 0), "steps is None"),
         (("sdd", "sft", 2, -1.0, 0), "learning_rate"),
         (("sdd", "sft", 2, 1e-3, 0, "half"), "method is 'half'"),
     ],
@@ -400,9 +403,9 @@ def asking(served):
         tab = ChatTab(served.engines, Sessions())
 
     def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill="",
-            strengths=(1, 1, 1)):  # fmt: skip
+            strengths=(1, 1, 1), placed=None):  # fmt: skip
         pressed = gr.EventData(button or tab.send, None)
-        settings = (list(arms), temperature, seed, "", prefill, *strengths)
+        settings = (list(arms), temperature, seed, "", prefill, placed or list(arms), *strengths)
         yield tab.ask(message, turns, *settings, pressed, Request)
         yield from tab.reply(Request)
 
@@ -462,11 +465,19 @@ def test_a_forced_beginning_is_part_of_what_is_said_and_judged(served, asking, m
     assert all(reply.startswith("Sure, here is") for reply in turn["replies"].values())
     assert judged == [("Hello", reply) for reply in turn["replies"].values()]
     assert "Beginning forced" in last[1]
+    *_, last = asking.ask("Hello", [], prefill="<|im_end|>Sure")  # as the model gets it
+    assert last[0][0]["prefill"] == "Sure" and "im_end" not in last[1]
     *_, plain = asking.ask("Hello", [])
     assert "prefill" not in plain[0][0]
     *_, refused = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
     assert refused[0] == [] and f"at most {MAX_PREFILL}" in refused[2]
     assert enabled(refused) == [True, False, False]
+
+
+def test_a_strength_goes_with_its_arm_before_its_slider_has_moved(asking):
+    former = {"placed": ["base", "sdd"], "strengths": (0.3, 0.5, 1)}
+    *_, last = asking.ask("Hello", [], arms=["sdd"], **former)
+    assert list(last[0][0]["replies"]) == ["sdd@0.5"]
 
 
 def test_the_sliders_strengths_go_with_the_chosen_arms(asking):

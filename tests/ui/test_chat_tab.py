@@ -27,7 +27,7 @@ def visit(served):
 
     def ask(message, turns=(), button=None):
         pressed = gr.EventData(button or chat.send, None)
-        settings = (["base"], 0.0, 0, "", "", 1, 1, 1)
+        settings = (["base"], 0.0, 0, "", "", ["base"], 1, 1, 1)
         return chat.ask(message, list(turns), *settings, pressed, Request)
 
     def reply():
@@ -109,15 +109,19 @@ def test_regenerate_is_known_when_its_turn_comes(visit):
 
 
 def test_a_page_that_is_gone_is_not_answered_and_one_that_stays_can_go_on(visit):
-    visit.ask("First")
+    visit.ask("And now?", FORMER)
     reply = visit.chat.reply(visit.request)
     next(reply)
-    session = visit.sessions.of(visit.request)
     visit.sessions.close(visit.request)  # as when the connection drops
-    assert session.asked is None
     send, stop, _ = visit.stop()[-3:]
     assert send.interactive and not stop.interactive
-    reply.close()
+    *_, last = reply
+    assert [turn["prompt"] for turn in last[0]] == ["Hi", "And now?"], "nothing said is lost"
+    assert enabled(last) == [True, False, True]
+    visit.ask("And now?", FORMER)
+    visit.sessions.close(visit.request)
+    (nothing,) = visit.reply()  # what waited is not asked
+    assert unchanged(nothing)
     # A reply that Gradio gives up leaves the session free.
     visit.ask("Second")
     reply = visit.chat.reply(visit.request)

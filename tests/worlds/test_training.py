@@ -16,11 +16,13 @@ from worlds.denoiser import (
     CHAIN,
     Denoiser,
     chain,
+    chain_times,
     denoising_loss,
     detail_shares,
     encode_poses,
     figure_weights,
     freeze_coarse,
+    heads,
     load_weights,
     new_scheduler,
     new_tokenizer,
@@ -249,13 +251,51 @@ def test_noisy_times_come_first_and_all_times_at_the_end() -> None:
 
 def test_latents_on_the_figure_weigh_more(tmp_path: Path) -> None:
     data = build(tmp_path / "set", 3, workers=1)
-    weights = figure_weights(data, np.arange(3))
-    assert weights.shape == (3, 1, 32, 32)
+    weights, head = figure_weights(data, np.arange(3)), heads(data.keypoints)
+    assert weights.shape == head.shape == (3, 1, 32, 32)
     assert weights.mean() == pytest.approx(1.0)
-    assert weights.max() == pytest.approx(3 * float(weights.min()))
-    top, left = (rows.min() // 8 for rows in np.nonzero(data.mask(0)))
-    assert weights[0, 0, top].max() == weights.max()
-    assert weights[0, 0, :, left].max() == weights.max()
+    inner = data.mask(0).reshape(32, 8, 32, 8).any((1, 3))[None]
+    rest, body, face = (
+        weights[0][torch.from_numpy(inner) & (head[0] == of)] if of >= 0
+        else weights[0][torch.from_numpy(~inner)]
+        for of in (-1, 0, 1)
+    )  # fmt: skip
+    assert rest.max() == weights.min() and len(face) and len(body)
+    assert body.min() == body.max() > 2 * rest.max()
+    assert face.min() == face.max() == pytest.approx(float(2 * body[0] - rest[0]))
+
+
+def test_a_smaller_figure_weighs_more_by_the_latent(tmp_path: Path) -> None:
+    data = build(tmp_path / "set", 12, workers=1)
+    areas = np.array([data.mask(i).reshape(32, 8, 32, 8).any((1, 3)).sum() for i in range(12)])
+    small, large = areas.argmin(), areas.argmax()
+    weights = figure_weights(data, np.array([small, large]))[:, 0]
+    ground = weights.amin((1, 2))
+    assert ground[0] == ground[1]
+    assert weights[0].max() > weights[1].max()
+    ratio = (weights[0].max() - ground[0]) / (weights[1].max() - ground[1])
+    assert ratio == pytest.approx((areas[large] / areas[small]) ** 0.5, rel=1e-3)
+
+
+def test_a_head_reaches_as_far_as_the_neck() -> None:
+    joints = np.zeros((1, 18, 3), np.float32)
+    joints[0, :, :2] = 100, 84
+    joints[0, 1, :2] = 100, 124  # the neck, forty pixels under the face
+    head = heads(joints)[0, 0]
+    rows, columns = (np.unique(where) for where in np.nonzero(head.numpy()))
+    assert (rows.min(), rows.max()) == (5, 15), "five latents up and down from 84 / 8 = 10.5"
+    assert (columns.min(), columns.max()) == (7, 17)
+    assert head[10, 12] == 1 and head[5, 7] == 0, "a disc, not a square"
+
+
+def test_half_the_chains_take_the_times_of_the_product() -> None:
+    torch.manual_seed(0)
+    drawn = [chain_times() for _ in range(400)]
+    own = [times for times in drawn if times != CHAIN]
+    assert 0.4 < len(own) / len(drawn) < 0.6
+    assert all(len(t) == len(CHAIN) and t[0] == CHAIN[0] for t in own)
+    assert all(t[0] > t[1] > t[2] > 0 for t in own)
+    assert np.mean([t[1:] for t in own]) == pytest.approx(500, abs=50)
 
 
 def test_the_coarsest_levels_are_those_around_the_middle() -> None:
