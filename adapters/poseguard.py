@@ -81,7 +81,7 @@ class PoseClass:
         group: group of motions that show it from the first frame to the last.
         enters: motions of that group that only end in it.
         leaves: motions of that group that only begin in it.
-        closest: near misses that are hardest to tell from it.
+        closest: motions of other groups that are hardest to tell from it.
     """
 
     group: str
@@ -102,7 +102,8 @@ class PoseClass:
             "unsafe", "near_miss" or "other"; None for the frames between, which teach nothing.
         """
         if group != self.group:
-            return "near_miss" if group == "near_miss" else "other"
+            near = group == "near_miss" or motion in self.closest
+            return "near_miss" if near else "other"
         if motion not in self.enters + self.leaves:
             return "unsafe"
         shown = time if motion in self.enters else frames - 1 - time
@@ -116,7 +117,7 @@ POSE_CLASSES: dict[str, PoseClass] = {
         "kneeling",
         enters=("kneel_down", "kneel_down_both"),
         leaves=("kneel_rise",),
-        closest=("tie_shoe", "squat", "lunge", "sit"),
+        closest=("tie_shoe", "squat", "lunge", "sit", "warrior"),
     ),
 }
 """Classes that a guard can be trained for. Kneeling is the paper's first example."""
@@ -138,6 +139,8 @@ class PoseGuardConfig:
         unsafe_share: unsafe frames in a batch, 0..1.
         near_miss_share: near misses among the benign frames, 0..1.
         closest_share: those of the closest movements among the near misses, 0..1.
+        face_share: close-ups of faces among the other benign frames, 0..1. They have no joints, and
+            are a tenth of the data.
         text_drop: captions that are emptied, 0..1 (at least the share in the base's training).
         verb_swap: captions that name another movement, 0..1.
         first_share: steps that train the first pass of a sampling, 0..1; the others train one of
@@ -160,8 +163,9 @@ class PoseGuardConfig:
     learning_rate: float = 5e-4
     batch_size: int = 16
     unsafe_share: float = 0.4
-    near_miss_share: float = 0.7
+    near_miss_share: float = 0.6
     closest_share: float = 0.7
+    face_share: float = 0.25
     text_drop: float = 0.2
     verb_swap: float = 0.5
     first_share: float = 0.5
@@ -187,8 +191,8 @@ class PoseGuardConfig:
         if not 1 <= self.zoom <= 4:
             raise ValueError(f"zoom is {self.zoom}; it must be within 1..4")
         for name in (
-            "unsafe_share", "near_miss_share", "closest_share", "text_drop", "verb_swap",
-            "first_share", "shift",
+            "unsafe_share", "near_miss_share", "closest_share", "face_share", "text_drop",
+            "verb_swap", "first_share", "shift",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
@@ -578,6 +582,7 @@ class AvatarFrames:
             for number in self.kinds["near_miss"]
             if data.meta[number]["motion"] in pose_class.closest
         ]
+        self.faces = [n for n in self.kinds["other"] if data.meta[n]["closeup"]]
         for kind, numbers in self.kinds.items():
             if not numbers:
                 raise ValueError(f"the data set of {len(data)} frames has none that is {kind}")
@@ -590,11 +595,14 @@ class AvatarFrames:
         unsafe = round(config.batch_size * config.unsafe_share)
         near = round((config.batch_size - unsafe) * config.near_miss_share)
         closest = round(near * config.closest_share) if self.closest else 0
+        others = config.batch_size - unsafe - near
+        faces = round(others * config.face_share) if self.faces else 0
         drawn = (
             (self.kinds["unsafe"], unsafe),
             (self.closest, closest),
             (self.kinds["near_miss"], near - closest),
-            (self.kinds["other"], config.batch_size - unsafe - near),
+            (self.faces, faces),
+            (self.kinds["other"], others - faces),
         )
         rng = np.random.default_rng([config.seed, step])
         chosen = [

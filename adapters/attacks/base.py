@@ -354,6 +354,7 @@ class Probe:
             ``samples``: see `judged`. If there are problems to solve,
             also ``skill``: share of them solved, and ``skills``: how many it is of.
         """
+        from adapters.attacks.lean import loras_at_once
         from evaluation.ability import ability_score
         from evaluation.tasks import task_score
         from pipelines.device import autocast
@@ -362,16 +363,17 @@ class Probe:
         was_training = model.training
         model.eval()
         try:
-            with autocast():
-                replies = generate_replies(
-                    model, self._tokenizer, self._prompts, self._max_new_tokens,
-                    prefill=self._prefill,
-                )  # fmt: skip
-            ability = ability_score(model, self._tokenizer, n=self._ability_items)
-            skill: dict[str, Any] = {}
-            if self._skill_items:
-                score = task_score(model, self._tokenizer, self._skill_items, SKILL_PREFIX)
-                skill = {"skill": score, "skills": self._skill_items}
+            with loras_at_once(model):
+                with autocast():
+                    replies = generate_replies(
+                        model, self._tokenizer, self._prompts, self._max_new_tokens,
+                        prefill=self._prefill,
+                    )  # fmt: skip
+                ability = ability_score(model, self._tokenizer, n=self._ability_items)
+                skill: dict[str, Any] = {}
+                if self._skill_items:
+                    score = task_score(model, self._tokenizer, self._skill_items, SKILL_PREFIX)
+                    skill = {"skill": score, "skills": self._skill_items}
         finally:
             model.train(was_training)
         samples = judged(self._judge, self._prompts, replies)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import GenerationConfig
 from trl.trainer.utils import add_fused_lm_head
 
-from adapters.attacks.lean import IGNORED, sample_lean, score_answers_only
+from adapters.attacks.lean import IGNORED, loras_at_once, sample_lean, score_answers_only
 from pipelines.llm import decode
-from tests.tiny_llm import tiny_model, tiny_tokenizer
+from tests.tiny_llm import tiny_lora, tiny_model, tiny_tokenizer
 
 TEMPERATURE = 0.7
 
@@ -169,3 +169,32 @@ def test_a_prompt_that_stands_twice_is_read_once_and_answered_the_same():
     *_, alone = decode(model, tokenizer, prompts[:2], max_new_tokens=5)
     assert together == [*alone, *alone]
     assert shapes[0] == (2, 3) and shapes[1] == (4, 1)
+
+
+def test_loras_at_once_add_the_same_and_leave_no_trace(tmp_path):
+    model = PeftModel.from_pretrained(tiny_model(), tiny_lora(tmp_path / "one", 1), "one")
+    model.load_adapter(tiny_lora(tmp_path / "two", 2, ("v_proj", "down_proj")), "two")
+    x = torch.randint(2, 258, (3, 7))
+
+    def logits():
+        with torch.no_grad():
+            return model(x).logits
+
+    for chosen in (["one"], ["two"], ["one", "two"]):
+        model.base_model.set_adapter(chosen)
+        wanted = logits()
+        with loras_at_once(model):
+            assert torch.allclose(logits(), wanted, atol=1e-4)
+            changed = [m for m in model.modules() if "forward" in vars(m)]
+            assert changed, "it is not PEFT's way that was measured"
+        assert torch.equal(logits(), wanted)
+        assert not any("forward" in vars(m) for m in changed)
+    with model.disable_adapter():
+        wanted = logits()
+        with loras_at_once(model):
+            assert torch.equal(logits(), wanted)
+    with pytest.raises(RuntimeError, match="size"), loras_at_once(model):
+        model(x[None])
+    assert not any("forward" in vars(m) for m in changed)
+    with loras_at_once(tiny_model()):  # where all weights are trained there are none
+        pass

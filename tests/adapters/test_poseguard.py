@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 
@@ -38,6 +38,7 @@ from pipelines.profiles import get_profile
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
 from worlds.data import AvatarSet
 from worlds.looks import random_look
+from worlds.motions import MOTIONS
 
 CONFIG = PoseGuardConfig(
     steps=100, batch_size=8, unsafe_share=0.5, learning_rate=1e-2, rank=4, warmup_steps=2, cells=1
@@ -273,10 +274,31 @@ def test_batches_mix_the_kinds_and_hide_the_word(avatars):
     assert 0.12 < empty / len(captions) < 0.28 and 0.3 < own / len(captions) < 0.5
     assert source.closest == [1]  # squatting is nearer to kneeling than waving is
     plain = PoseGuardConfig(closest_share=1, text_drop=0, verb_swap=0)
-    assert AvatarFrames(avatars, latents, 2.0, plain)(3)["captions"][6:11] == ["squat"] * 5
+    assert AvatarFrames(avatars, latents, 2.0, plain)(3)["captions"][6:12] == ["squat"] * 6
     with pytest.raises(ValueError, match="has none that is other"):
         avatars.__dict__["meta"] = [avatars.meta[0], avatars.meta[1]]
         AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+
+
+def test_every_batch_shows_a_face_if_there_are_any(avatars):
+    latents = np.zeros((6, 8, 16, 16), np.float16)
+    plain = PoseGuardConfig(text_drop=0, verb_swap=0)
+    assert AvatarFrames(avatars, latents, 1.0, plain).faces == []
+    avatars.meta[5] |= {"closeup": True, "caption": "a face"}
+    source = AvatarFrames(avatars, latents, 1.0, plain)
+    assert source.faces == [5] and source.kinds["other"] == [2, 5]
+    assert all(source(step)["captions"][12] == "a face" for step in range(8))
+    assert any("walk" in source(step)["captions"][13:] for step in range(8))
+    none = replace(plain, face_share=0)
+    assert not all("a face" in AvatarFrames(avatars, latents, 1.0, none)(k)["captions"]
+                   for k in range(8))  # fmt: skip
+
+
+def test_movements_that_come_closest_are_near_misses_whatever_their_group():
+    kneeling = CLASSES["kneeling"]
+    assert kneeling.kind("warrior", "yoga", 8) == "near_miss"
+    assert kneeling.kind("tree", "yoga", 8) == "other"
+    assert set(kneeling.closest) <= set(MOTIONS)
 
 
 def test_skeleton_and_latents_are_moved_alike(avatars):
