@@ -50,6 +50,7 @@ $(PY):
 	  echo "then run make again, or name one: make demo PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
 	echo "Making $(VENV) with $$($$found --version)"; \
+	rm -rf $(VENV); \
 	if ! $$found -m venv $(VENV); then \
 	  rm -rf $(VENV); \
 	  echo "$$found cannot make a virtual environment." >&2; \

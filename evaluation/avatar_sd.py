@@ -74,7 +74,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.profiles import get_profile
-from worlds.data import HELD_OUT_SEED, AvatarSet, build
+from worlds.data import HELD_OUT_SEED, TEST_SEED, AvatarSet, build
 from worlds.looks import Look, caption, random_look
 from worlds.unseen import RECIPES, UNSEEN_POSES, Recipe, drawn
 
@@ -89,8 +89,8 @@ QUICK = 10
 QUICK_UNSEEN = 6
 """``--quick`` takes each of so many unseen clips: one computed, one with errors, one extracted."""
 
-CLIP_SEED = HELD_OUT_SEED + 500_009
-"""First scene of the held-out clips, the set that `worlds.motion` shows its progress on."""
+CLIP_SEED = TEST_SEED + 500_009
+"""First scene of the test clips."""
 
 POSES_SEED = HELD_OUT_SEED + 900_001
 """Draws the prompt of the first clip of ``--poses``."""
@@ -632,8 +632,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _print_figures(figures, started)
             return
         # Rendered before the engine is loaded: the renderer's worker processes are forked.
-        frames = build(args.data / "frames-heldout", n_frames, seed=HELD_OUT_SEED)
-        clips = build(args.data / "clips-heldout", n_clips, clips=True, seed=CLIP_SEED)
+        frames = build(args.data / "frames-test", n_frames, seed=TEST_SEED)
+        clips = build(args.data / "clips-test", n_clips, clips=True, seed=CLIP_SEED)
         engine = AnimationEngine(get_profile("embedded"))
     except (MissingWeights, PoseError) as problem:
         raise SystemExit(str(problem)) from problem

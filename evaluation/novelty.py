@@ -22,11 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.avatar_sd import CLIP_SEED, N_CLIPS, UNSEEN_POSES
+from evaluation.avatar_sd import N_CLIPS, UNSEEN_POSES
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, load_openpose_json
 from pipelines.still import torso_length
-from worlds.data import build
+from worlds.data import HELD_OUT_SEED, build
+from worlds.motion import CLIP_SEED
 
 N_TRAINING = 10_000
 """Training frames to compare with: the first of the set that the shipped weights last saw."""
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not unseen:
         raise SystemExit(f"{args.poses} holds no .json file; wanted OpenPose JSON, one clip a file")
     training = whole_bodies(build(args.data / "frames", N_TRAINING).keypoints[:N_TRAINING])
-    clips = build(args.data / "clips-heldout", N_CLIPS, clips=True, seed=CLIP_SEED)
+    clips = build(args.data / "clips-heldout", N_CLIPS, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
     side = clips.images.shape[1]
     held_out = []
     for frames in clips.clips():

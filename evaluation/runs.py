@@ -148,10 +148,15 @@ class Run:
     def log(self, **event: Any) -> None:
         """Append one event as one line and put it on disk before returning.
 
-        Numbers that JSON cannot hold (NaN, infinities) become null.
+        Numbers that JSON cannot hold (NaN, infinities) become null. Where a writer was killed
+        within its line, that line ends there and this one begins anew.
         """
-        line = json.dumps(_finite(event), ensure_ascii=False) + "\n"
-        with self._lock, self._writable("events.jsonl").open("a", encoding="utf-8") as stream:
+        line = (json.dumps(_finite(event), ensure_ascii=False) + "\n").encode()
+        with self._lock, self._writable("events.jsonl").open("a+b") as stream:
+            if stream.seek(0, os.SEEK_END):
+                stream.seek(-1, os.SEEK_END)
+                if stream.read(1) != b"\n":
+                    line = b"\n" + line
             stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())

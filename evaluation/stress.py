@@ -368,7 +368,11 @@ class StressTest:
         """Return a finished run that attacked the undefended arm as this cell would."""
         wanted, parents = cell.record(), self.parents(cell)
         del wanted["target"], parents[cell.defence]
-        return self._finished(cell, wanted, parents, [UNDEFENDED])
+        run = self._finished(cell, wanted, parents, [UNDEFENDED])
+        # Whole models are not copied, so a run that holds one is of use only once it is measured.
+        if run is None or UNDEFENDED in run.adapters() or self._judged(run, UNDEFENDED, cell):
+            return run
+        return None
 
     def _finished(
         self, cell: Cell, wanted: dict[str, Any], parents: dict[str, str], arms: Sequence[str]
@@ -406,7 +410,7 @@ class StressTest:
         try:
             parents = self.parents(Cell(row["defence"], row["attack"], row["seed"], settings))
             run = self.store.get(row["run"])
-        except (MissingWeights, ValueError, KeyError, FileNotFoundError):
+        except (MissingWeights, ValueError, KeyError, TypeError, FileNotFoundError):
             return False  # a defence, an attack, a setting or a run that there is no more
         return self._of_today(run, parents)
 
@@ -652,7 +656,7 @@ def means(rows: Iterable[dict]) -> list[dict]:
     """
     groups: dict[str, list[dict]] = {}
     for row in rows:
-        named = [row[name] for name in (*_NAMED, "settings", "prompts", "questions")]
+        named = [row[name] for name in (*_NAMED, "profile", "settings", "prompts", "questions")]
         groups.setdefault(json.dumps(named, sort_keys=True), []).append(row)
     found = []
     for group in groups.values():
@@ -713,7 +717,8 @@ def verdicts(rows: Iterable[dict]) -> list[dict]:
     groups: dict[str, list[dict]] = {}
     for row in rows:
         settings = row["settings"] | {"learning_rate": None}
-        named = [*(row[name] for name in _NAMED), settings, row["prompts"], row["questions"]]
+        named = [*(row[name] for name in _NAMED), row["profile"], settings, row["prompts"],
+                 row["questions"]]  # fmt: skip
         groups.setdefault(json.dumps(named, sort_keys=True), []).append(row)
     found = []
     for group in groups.values():
@@ -1091,7 +1096,7 @@ def kept_rows(rows: Sequence[dict], test: StressTest) -> list[dict]:
     """
 
     def cell(row: dict) -> str:
-        named = ("defence", "attack", "arm", "seed", "settings", "prompts", "questions")
+        named = ("profile", "defence", "attack", "arm", "seed", "settings", "prompts", "questions")
         return json.dumps([row[name] for name in named], sort_keys=True)
 
     new = {cell(row) for row in rows}

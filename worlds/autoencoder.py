@@ -169,7 +169,6 @@ def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def train(args: argparse.Namespace, work: Path) -> None:
     """Train for ``args.max_minutes``; ``args.decoder_only`` keeps the latents as they are."""
     torch.manual_seed(args.seed)
-    rng = np.random.default_rng([args.seed, int(args.resume)])
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", 600, seed=HELD_OUT_SEED)
     vae, records = new_autoencoder(), []
@@ -186,6 +185,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
+    rng = np.random.default_rng([args.seed, loop.step])
+    if args.resume:  # or what was drawn first would be drawn once more
+        torch.manual_seed(args.seed + loop.step)
     for step in loop:
         x, weight = random_crops(data, args.batch or 8, rng)
         with loop.accelerator.autocast():
@@ -217,7 +219,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
             cv2.imwrite(str(loop.folder / "sheet.png"), sheet[..., ::-1])
     with loop.averaged():
         if not args.decoder_only:
-            vae.register_to_config(scaling_factor=1 / latent_scale(vae, held_out.images[:64]))
+            vae.register_to_config(scaling_factor=1 / latent_scale(vae, data.images[:64]))
         vae.save_pretrained(loop.folder / "model")
     records.append(training_record("vae", args.seed, loop.step, loop.seconds))
     write_records(loop.folder / "model", records)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +26,9 @@ from worlds.render import SIZE, Camera, closeup_camera, random_camera, render
 
 FRAMES = 16
 HELD_OUT_SEED = 1_000_003
+"""Of the sets that no training learns from, and that settings and weights are chosen by."""
+TEST_SEED = 2_000_003
+"""Of the sets that only the reported figures are measured on; nothing is chosen by them."""
 CLOSEUP_SHARE = 0.1
 """Share of single pictures that show a face, led by landmarks instead of joints."""
 
@@ -97,18 +101,20 @@ def build(
         folder: Where to write.
         count: Number of pictures, or of 16-frame clips.
         clips: Whether to render whole clips.
-        seed: First scene number; use ``HELD_OUT_SEED`` for the held-out sets.
+        seed: First scene number; ``HELD_OUT_SEED`` for held-out sets, ``TEST_SEED`` for test sets.
         workers: Processes.
     """
     total = count * (FRAMES if clips else 1)
     if (folder / "meta.jsonl").exists() and len(AvatarSet(folder)) >= total:
         return AvatarSet(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # Written last: a set without it is not complete, and a former set's does not fit this one.
-    (folder / "meta.jsonl").unlink(missing_ok=True)
+    # Beside it, and then in its place: whoever has a former set mapped keeps it, and what was
+    # computed from that one (latents, embedded skeletons) goes with it.
+    unfinished = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
 
     def array(name: str, dtype: type, *shape: int) -> np.ndarray:
-        return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (total, *shape))
+        return np.lib.format.open_memmap(unfinished / f"{name}.npy", "w+", dtype, (total, *shape))
 
     images, masks = array("images", np.uint8, SIZE, SIZE, 3), array("masks", np.uint8, SIZE**2 // 8)
     keypoints = array("keypoints", np.float32, 18, 3)
@@ -123,7 +129,9 @@ def build(
                 metas.append(json.dumps(meta))
     for part in (images, masks, keypoints, landmarks):
         part.flush()
-    (folder / "meta.jsonl").write_text("\n".join(metas) + "\n")
+    (unfinished / "meta.jsonl").write_text("\n".join(metas) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
     return AvatarSet(folder)
 
 

@@ -569,7 +569,6 @@ def train(args: argparse.Namespace, work: Path) -> None:
     ``args.freeze_coarse`` leaves that many of the coarsest levels.
     """
     torch.manual_seed(args.seed)
-    rng = np.random.default_rng([args.seed, int(args.resume)])
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", 600, seed=HELD_OUT_SEED)
     folder = ASSETS / "avatar-sd"
@@ -599,6 +598,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
+    rng = np.random.default_rng([args.seed, loop.step])
+    if args.resume:  # or what was drawn first would be drawn once more
+        torch.manual_seed(args.seed + loop.step)
     chained, noised = split(args.batch or 32)
     batch = chained + noised
     shares = detail_shares(data)

@@ -1,7 +1,8 @@
 """What the base-model trainers share: a time budget, a schedule over it, EMA and checkpoints.
 
-A checkpoint is one safetensors file (weights, averaged weights, optimiser moments) and one JSON
-file (step, seconds, generator seeds); no pickle is written or read.
+A checkpoint is one safetensors file: weights, averaged weights, optimiser moments, and in its
+metadata step and seconds. A resumed run draws anew, by its seed and step. No pickle is written or
+read.
 """
 
 from __future__ import annotations

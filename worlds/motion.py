@@ -169,7 +169,6 @@ def train(args: argparse.Namespace, work: Path) -> None:
     ``args.freeze_coarse`` leaves the motion modules of that many of the coarsest levels.
     """
     torch.manual_seed(args.seed)
-    rng = np.random.default_rng([args.seed, int(args.resume), 2])
     data = build(work / "data/clips", args.clips, clips=True, seed=CLIP_SEED)
     held_out = build(work / "data/clips-heldout", 32, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
     folder = ASSETS / "avatar-sd"
@@ -189,6 +188,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
+    rng = np.random.default_rng([args.seed, loop.step, 2])
+    if args.resume:  # or what was drawn first would be drawn once more
+        torch.manual_seed(args.seed + loop.step)
     clips, (chained, noised) = list(data.clips()), split(args.batch or 4)
     batch = chained + noised
     for step in loop:

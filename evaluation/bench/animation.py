@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     reader = Reader.load()
     count = max(args.clips, N_CLIPS // QUICK)  # the set that the quick evaluation renders
-    clips = build(args.data / "clips-heldout", count, clips=True, seed=CLIP_SEED)
+    clips = build(args.data / "clips-test", count, clips=True, seed=CLIP_SEED)
     engine = AnimationEngine(get_profile("embedded"))
     engine.add_guard(GUARD, ASSETS / "adapters" / GUARD)
     asked = list(scenes(clips, args.clips, engine.spec.size, engine.spec.frames))

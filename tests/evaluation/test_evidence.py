@@ -79,6 +79,8 @@ def test_rates_that_were_tried_are_told_where_there_are_several(tmp_path):
     assert [(row["learning_rate"], row["arm"]) for row in found] == [
         (slower, "aligned"), (slower, "sdd"), (1e-3, "aligned"), (1e-3, "sdd"),
     ]  # fmt: skip
+    former = [row | {"former_judge": True} for row in faster]
+    assert evidence.tried([*table, *former]) == [], "judges are not compared with one another"
     page = evidence.markdown([*table, *faster])
     assert "| aligned | sdd | sft | 0.001 | 25%" in page
     assert "| sdd | aligned | sft | 0.001 | 25%" in page

@@ -60,6 +60,8 @@ def test_a_half_written_line_is_left_for_later(store):
     with (run.folder / "events.jsonl").open("a", encoding="utf-8") as stream:
         stream.write('{"step": 2, "lo')
     assert run.events() == [{"step": 1}]
+    run.log(step=3)  # whoever wrote the line was killed
+    assert run.events() == [{"step": 1}, {"event": "unreadable", "line": 1}, {"step": 3}]
 
 
 def test_an_unreadable_line_keeps_its_place(store):

@@ -443,6 +443,9 @@ def test_what_ships_grows_until_its_weights_change(
     assert [(row["run"], row["arm"]) for row in kept] == [(row["run"], row["arm"]) for row in first]
     assert all(0 <= row["substance_after"] <= row["harm_after"] for row in kept)
     assert stress.kept_rows(first + second, fresh()) == []
+    hub = [row | {"profile": "hub"} for row in first + second]
+    kept = stress.kept_rows(hub, fresh())
+    assert len(kept) == len(first + second), "another model's are no newer ones"
     monkeypatch.setattr("evaluation.stress.asked_hash", lambda: "other prompts")
     assert stress.kept_rows(second, fresh()) == []
     monkeypatch.undo()
@@ -658,12 +661,25 @@ def test_each_seed_asks_another_wording_of_the_same_topics():
 
 def mean_row(rate, harm, ability):
     named = {"defence": "sdd", "attack": "sft", "arm": "sdd", "prompts": 70, "questions": 96,
-             "former_judge": False}  # fmt: skip
+             "former_judge": False, "profile": "tiny"}  # fmt: skip
     return named | {
         "row": "mean", "learning_rate": rate, "settings": {"steps": 20, "learning_rate": rate},
         "harm_after": harm, "ability_before": 0.5, "ability_after": ability,
         "broken_seam": 0.0, "broken_tamperbench": 0.0,
     }  # fmt: skip
+
+
+def test_models_of_two_profiles_are_no_two_seeds(table):
+    runs = of_kind(table, "run")
+    other = [row | {"profile": "hub", "harm_after": 1.0} for row in runs]
+    found = stress.means([*runs, *other])
+    assert len(found) == 2 * len(stress.means(runs))
+    assert {mean["profile"] for mean in found} == {runs[0]["profile"], "hub"}
+    assert all(mean["harm_after"] == 1 for mean in found if mean["profile"] == "hub")
+    assert len(stress.verdicts(found)) == 2 * len(stress.verdicts(stress.means(runs)))
+    assert [v["harm_after"] for v in stress.verdicts(found[: len(found) // 2])] == [
+        v["harm_after"] for v in stress.verdicts(stress.means(runs))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab,
         work = generate(tab, "run")
         assert next(work)[0]["title"] == "run"
         pick(tab, "walk")
-        tab.stop_now(VISITOR)
+        assert "Stopping" in tab.stop_now(VISITOR)[1]
         *_, last = work
         assert last[0]["state"] == "idle" and last[0]["title"] == "walk"
         assert last[2].interactive and not labels(last[4:])

@@ -43,14 +43,17 @@ def test_closeups_are_led_by_landmarks(tmp_path: Path) -> None:
 
 
 def test_a_set_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
-    build(tmp_path / "set", 1, workers=1)
-    # As a kill while a larger set is made leaves it: arrays of the new size, no list of pictures.
+    first = build(tmp_path / "set", 1, workers=1)
+    (tmp_path / "set" / "latents-of-it.npy").touch()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(json, "dumps", _interrupted)
         build(tmp_path / "set", 2, workers=1)
-    assert len(AvatarSet(tmp_path / "set")) == 2
+    assert len(AvatarSet(tmp_path / "set").meta) == 1, "the former set stays until then"
     again = build(tmp_path / "set", 2, workers=1)
     assert len(again.meta) == 2 and again.images[1].any()
+    assert first.images[0].any(), "who has the former one open can go on"
+    assert not (tmp_path / "set" / "latents-of-it.npy").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def _interrupted(*_: object) -> str:
