@@ -149,10 +149,7 @@ class Api:
             if attack not in UNTRAINED and steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
             # The owner is new with every call, so a caller is told by session and address as well.
-            host = request.client.host if request.client else ""
-            if "SPACE_ID" in os.environ:  # a Space's proxy has one address for all callers
-                host = request.headers.get("x-forwarded-for", host).split(",")[0].strip()
-            marks = (f"session {request.session_hash}", f"address {host}")
+            marks = (f"session {request.session_hash}", f"address {address(request)}")
             run_id = runner.start(config, owner, marks)
         except (NotReady, ValueError, OSError) as error:
             raise _error(told(error)) from error
@@ -194,6 +191,14 @@ class Api:
             raise PoseError("pose must be an uploaded OpenPose JSON file or the name of a clip")
         clip = load_openpose_json(Path(path))
         return poses.placed(clip, self.engines.profile.animation.size, fit=True)
+
+
+def address(request: gr.Request) -> str:
+    """Return a caller's address; on a Space what its proxy says, which is one host for all."""
+    host = request.client.host if request.client else ""
+    if "SPACE_ID" in os.environ:
+        host = request.headers.get("x-forwarded-for", host).split(",")[0].strip()
+    return host
 
 
 def public(info: RunInfo) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.tiny_table import tiny_table
 from ui import attack, chat, markup, poses, results
 from ui import evidence as shown
 from ui.animate import prompt_guide
+from ui.api import address
 from ui.app import MAX_UPLOAD
 from ui.charts import Mark, Series, chart, scatter, shape_legend
 from ui.engines import NotReady, Part, split_strength, with_strength
@@ -842,3 +844,16 @@ def test_the_table_says_what_was_not_measured(tmp_path):
     words = shown.gaps(cells(table))
     assert "Supervised on SEAM" in words and "Abliteration;" in words
     assert "Abliteration on" not in words and "training of all weights" in words
+
+
+def test_callers_of_a_space_are_told_apart_behind_its_proxy(monkeypatch):
+    def request(**headers):
+        return SimpleNamespace(client=SimpleNamespace(host="10.0.0.1"), headers=headers)
+
+    forwarded = request(**{"x-forwarded-for": "203.0.113.7, 10.0.0.9"})
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert address(forwarded) == "10.0.0.1", "elsewhere anyone could write what he likes there"
+    monkeypatch.setenv("SPACE_ID", "holdfast/demo")
+    assert address(forwarded) == "203.0.113.7"
+    assert address(request()) == "10.0.0.1"
+    assert address(SimpleNamespace(client=None, headers={})) == ""
