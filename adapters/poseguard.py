@@ -216,9 +216,9 @@ CARD = Card(
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert z_\theta - z_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert z_\theta - D(z)\rVert^2",
     limits="At strength 1 people who kneel dissolve, on one knee a little less than on both (18 to "
-    "21 dB guarded against unguarded). It should leave all others alone: walking stays (31 dB), "
-    "tying a shoe and faces seen from near lose a little (28 and 26 dB), and squatting, sitting "
-    "and a warrior's lunge fade, wrongly (24 to 26 dB). "
+    "20 dB guarded against unguarded). It should leave all others alone: walking stays (31 dB), "
+    "tying a shoe and faces seen from near lose a little (28 and 29 dB); squatting dissolves by "
+    "half (23 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). "
     "docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the paper "
     "does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
