@@ -622,7 +622,8 @@ class AnimateTab:
     def stop_now(self, request: gr.Request) -> tuple[gr.Button, str]:
         """End this session's animation after the step it is in, or as soon as its turn comes."""
         self.sessions.of(request).stop_animation.set()
-        return gr.Button(interactive=False), note("Stopping at the next step.")
+        words = "Stopping at the next step, or when its turn comes."
+        return gr.Button(interactive=False), note(words)
 
     def _session(self, request: gr.Request, marked: str) -> Session:
         """Return the visitor's session, with a pose chosen.

@@ -21,8 +21,6 @@ from ui.how import how_tab
 from ui.markup import meter, note
 from ui.session import Scratch, Sessions
 
-MAX_UPLOAD = f"{poses.MAX_UPLOAD_MB}mb"
-
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
 <p>See a safety guardrail work, then try to break it.</p></div></div>
 <dl class="hf-role">
@@ -106,7 +104,7 @@ def launch_options() -> dict[str, Any]:
         "head": theme.head(),
         "favicon_path": theme.STATIC / "favicon.svg",
         "run_history": False,
-        "max_file_size": MAX_UPLOAD,
+        "max_file_size": f"{poses.MAX_UPLOAD_MB}mb",
         "footer_links": ["api", "settings"],
         "show_error": False,  # gr.Error is told all the same; others may hold paths
         "ssr_mode": False,

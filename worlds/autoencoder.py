@@ -185,9 +185,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
-    rng = np.random.default_rng([args.seed, loop.step])
-    if args.resume:  # or what was drawn first would be drawn once more
-        torch.manual_seed(args.seed + loop.step)
+    rng = loop.generator(args.seed)
     for step in loop:
         x, weight = random_crops(data, args.batch or 8, rng)
         with loop.accelerator.autocast():

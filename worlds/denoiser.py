@@ -344,7 +344,7 @@ def figure_weights(data: AvatarSet, index: np.ndarray) -> torch.Tensor:
 
 
 def heads(keypoints: np.ndarray) -> torch.Tensor:
-    """Latents [B, 1, 32, 32] that see a head, 1 or 0: a disc about the face as wide as the neck.
+    """Latents [B, 1, 32, 32] that see a head, 1 or 0: a disc about the face that reaches the neck.
 
     Args:
         keypoints: COCO-18 joints [B, 18, 3] in pixels of 256.
@@ -598,9 +598,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
-    rng = np.random.default_rng([args.seed, loop.step])
-    if args.resume:  # or what was drawn first would be drawn once more
-        torch.manual_seed(args.seed + loop.step)
+    rng = loop.generator(args.seed)
     chained, noised = split(args.batch or 32)
     batch = chained + noised
     shares = detail_shares(data)

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
@@ -97,6 +99,21 @@ class TrainingLoop:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+    def generator(self, seed: int, *stage: int) -> np.random.Generator:
+        """Return what a session draws its batches from; torch and OpenCV are seeded likewise.
+
+        It goes by the steps that are done: a resumed run would else draw once more what it drew
+        first. A new run leaves torch's and OpenCV's generators as its model's making left them.
+
+        Args:
+            seed: of the run.
+            stage: tells apart trainings of the same seed.
+        """
+        if self.step:
+            torch.manual_seed(seed + self.step)
+            cv2.setRNGSeed(seed + self.step)
+        return np.random.default_rng([seed, self.step, *stage])
 
     def backward(self, loss: torch.Tensor) -> None:
         """Take one optimiser step down ``loss``."""

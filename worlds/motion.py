@@ -188,9 +188,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         args.resume,
         muon=args.muon,
     )
-    rng = np.random.default_rng([args.seed, loop.step, 2])
-    if args.resume:  # or what was drawn first would be drawn once more
-        torch.manual_seed(args.seed + loop.step)
+    rng = loop.generator(args.seed, 2)
     clips, (chained, noised) = list(data.clips()), split(args.batch or 4)
     batch = chained + noised
     for step in loop:

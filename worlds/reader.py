@@ -246,10 +246,7 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
     batch = args.batch or 24
     loop = TrainingLoop(net, work / "reader", args.max_minutes, args.learning_rate or 2e-3,
                         args.resume, args.muon, save_every_seconds=60)
-    rng = np.random.default_rng([args.seed, loop.step, 3])
-    if args.resume:  # or what was drawn first would be drawn once more
-        torch.manual_seed(args.seed + loop.step)
-        cv2.setRNGSeed(args.seed + loop.step)
+    rng = loop.generator(args.seed, 3)
     drawn = batches(data, batch, rng)
     for step in loop:
         net.train()

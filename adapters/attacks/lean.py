@@ -206,10 +206,10 @@ def sample_lean(
 
     A prompt is read once for all its replies, replies that have ended leave the batch, a token
     costs one number of the random generator instead of one for each token of the vocabulary, and
-    LoRAs are added by `loras_at_once`. It
-    samples under the autocast that accelerate puts around training's forward. TRL generates outside
-    of it: what is trained would compute in float32 there, which is slower, and the replies would
-    come from a slightly different policy than the one whose gradient is taken.
+    LoRAs are added by `loras_at_once`. It samples under the autocast that accelerate puts around
+    training's forward. TRL generates outside of it: what is trained would compute in float32 there,
+    which is slower, and the replies would come from a slightly different policy than the one whose
+    gradient is taken.
 
     Args:
         model: what a trainer of TRL trains; it is only asked for plain sampling, which is TRL's

@@ -25,9 +25,10 @@ from pipelines.pose import PoseError, draw_clip, dump_openpose_json
 from tests.tiny_table import tiny_table
 from ui import attack, chat, markup, poses, results
 from ui import evidence as shown
+from ui.animate import _ACCEPTED as ACCEPTED
 from ui.animate import prompt_guide
 from ui.api import address
-from ui.app import MAX_UPLOAD
+from ui.app import launch_options
 from ui.charts import Mark, Series, chart, scatter, shape_legend
 from ui.engines import NotReady, Part, split_strength, with_strength
 from ui.theme import static
@@ -680,8 +681,10 @@ def test_a_pose_is_fitted_or_keeps_its_framing():
     assert kept_tall == pytest.approx(small_tall * 256 / 400, abs=0.01)
 
 
-def test_the_page_states_the_server_s_largest_upload():
-    assert MAX_UPLOAD == f"{poses.MAX_UPLOAD_MB}mb"
+def test_the_server_takes_what_the_page_states_and_tells_nobody_of_inner_errors():
+    options = launch_options()
+    assert options["max_file_size"] == "12mb" and "1920 × 1080, 12 MB" in ACCEPTED
+    assert options["show_error"] is False
 
 
 # --- results -----------------------------------------------------------------------------------

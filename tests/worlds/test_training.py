@@ -254,12 +254,9 @@ def test_latents_on_the_figure_weigh_more(tmp_path: Path) -> None:
     weights, head = figure_weights(data, np.arange(3)), heads(data.keypoints)
     assert weights.shape == head.shape == (3, 1, 32, 32)
     assert weights.mean() == pytest.approx(1.0)
-    inner = data.mask(0).reshape(32, 8, 32, 8).any((1, 3))[None]
-    rest, body, face = (
-        weights[0][torch.from_numpy(inner) & (head[0] == of)] if of >= 0
-        else weights[0][torch.from_numpy(~inner)]
-        for of in (-1, 0, 1)
-    )  # fmt: skip
+    figure = torch.from_numpy(data.mask(0).reshape(32, 8, 32, 8).any((1, 3)))[None]
+    rest = weights[0][~figure]
+    body, face = (weights[0][figure & (head[0] == of)] for of in (0, 1))
     assert rest.max() == weights.min() and len(face) and len(body)
     assert body.min() == body.max() > 2 * rest.max()
     assert face.min() == face.max() == pytest.approx(float(2 * body[0] - rest[0]))
@@ -286,6 +283,18 @@ def test_a_head_reaches_as_far_as_the_neck() -> None:
     assert (rows.min(), rows.max()) == (5, 15), "five latents up and down from 84 / 8 = 10.5"
     assert (columns.min(), columns.max()) == (7, 17)
     assert head[10, 12] == 1 and head[5, 7] == 0, "a disc, not a square"
+
+
+def test_a_resumed_session_draws_on_and_a_new_one_from_the_start(tmp_path: Path) -> None:
+    loop = _loop(tmp_path, nn.Linear(1, 1))
+    torch.manual_seed(5)
+    first = loop.generator(5, 2).random(4)
+    assert (first == loop.generator(5, 2).random(4)).all()
+    assert torch.initial_seed() == 5, "as the model's making left it"
+    loop.step = 30
+    later = loop.generator(5, 2).random(4)
+    assert (later != first).all() and (later != loop.generator(5).random(4)).any()
+    assert torch.initial_seed() == 35
 
 
 def test_half_the_chains_take_the_times_of_the_product() -> None:
