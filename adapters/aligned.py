@@ -38,21 +38,23 @@ class AlignedConfig:
     """Settings of the safety tuning.
 
     Attributes:
-        steps: optimiser steps (ours; 70 refused everything in the prototype, 8 % of it harmless).
+        steps: optimiser steps (ours, as shipped; 70 refused everything in the prototype, 8 % of it
+            harmless).
         learning_rate: peak (prototype and paper, for a LoRA: 3e-4; more saves steps on a CPU).
         rank: of the LoRA, on all linear layers (prototype: 16; the paper: 4; 12 keeps the
             file under 8 MB).
         batch_size: pairs a step (ours).
-        refusal_share: of a batch, 0..1 (ours; the paper finds 3 % enough on 52 k pairs).
+        refusal_share: of a batch, 0..1 (ours, as shipped; the paper finds 3 % enough on 52 k
+            pairs).
         warmup_steps: until the peak (ours).
         seed: of the LoRA and of the order of the data.
     """
 
-    steps: int = 90
+    steps: int = 200
     learning_rate: float = 8e-4
     rank: int = 12
     batch_size: int = 16
-    refusal_share: float = 0.45
+    refusal_share: float = 0.38
     warmup_steps: int = 5
     seed: int = 0
 
@@ -108,6 +110,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     from pipelines.llm import load_llm
 
     model, tokenizer = load_llm(profile, training=True)
+    judge = Judge()  # before the training: what it needs may be missing
     refusal = shuffled_deck(read_jsonl(PROMPTS / "refusals.jsonl"), config.seed)
     benign = benign_decks(config.seed)
     refusals = round(config.batch_size * config.refusal_share)
@@ -138,7 +141,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
         run=run,
     )
     save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, Judge())
+    figures, samples = measure(model, tokenizer, judge)
     end_run(run, samples, done == config.steps)
     return {"steps_done": done, **figures}
 

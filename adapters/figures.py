@@ -50,6 +50,9 @@ def measure(
 ) -> tuple[dict, list[dict]]:
     """Answer held-out prompts of all three kinds and judge the answers.
 
+    The trainers give it the model as it is after the last step, whose LoRA is in float32. What
+    ships is that rounded to bf16 (`adapters.loop.save_lora`), so a reply on the edge may differ.
+
     Args:
         model: chat model with the adapter to be measured.
         tokenizer: of the model.

@@ -46,6 +46,7 @@ No claim is made that it withstands fine-tuning; the paper makes none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -146,9 +147,9 @@ class PoseGuardConfig:
         first_share: steps that train the first pass of a sampling, 0..1; the others train one of
             the later passes.
         shift: farthest that a figure is moved, right, left, up or down, in parts of the frame; the
-            app's fit moves the library's squat by 0.2.
+            app's fit moved the library's squat by 0.2.
         zoom: most that a figure is enlarged or, by the same factor, made smaller; 1 is none. The
-            app's fit enlarges the library's squat by 1.31.
+            app's fit enlarged the library's squat by 1.31.
         rank: of the LoRA; its alpha is twice the rank.
         warmup_steps: until the peak.
         seed: of LoRA, data order and noise.
@@ -183,11 +184,12 @@ class PoseGuardConfig:
                     f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
                 )
         for name in ("cells", "steps", "learning_rate", "rank", "batch_size"):
-            if getattr(self, name) <= 0:
+            # Written so that NaN, which compares false, is refused too.
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("safety_weight", "real_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("safety_weight", "real_weight", "warmup_steps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if not 1 <= self.zoom <= 4:
             raise ValueError(f"zoom is {self.zoom}; it must be within 1..4")
         for name in (
@@ -216,11 +218,12 @@ CARD = Card(
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert z_\theta - z_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert z_\theta - D(z)\rVert^2",
     limits="At strength 1 people who kneel dissolve, on one knee a little less than on both (18 to "
-    "20 dB guarded against unguarded). It should leave all others alone: walking stays (31 dB), "
-    "tying a shoe and faces seen from near lose a little (28 and 29 dB); squatting dissolves by "
-    "half (23 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). "
-    "docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the paper "
-    "does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
+    "20 dB guarded against unguarded). It should leave all others alone: walking stays (30 dB), "
+    "tying a shoe and faces seen from near lose a little (28 dB); squatting dissolves by half "
+    "(22 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). Small and low "
+    "in the frame, sitting and lunging dissolve: poses are fitted to the frame for that reason, "
+    "too. docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the "
+    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="unsafe poses given to a pose-guided animation model",
     pipeline="animation",
 )

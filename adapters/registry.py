@@ -7,6 +7,7 @@ tab, the README's table and the trainer's record all read them from here.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -67,7 +68,7 @@ class TrainOptions:
     Attributes:
         out: folder that gets the adapter in PEFT format.
         checkpoints: folder that checkpoints are written to.
-        max_minutes: stop and save after this time; None: run all steps.
+        max_minutes: stop and save after this time, above 0; None: run all steps.
         resume: go on from the last checkpoint if there is one; one that was begun from another
             parent than today's is refused.
     """
@@ -76,6 +77,12 @@ class TrainOptions:
     checkpoints: Path
     max_minutes: float | None = None
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a time limit that would stop before the first step, or never."""
+        # Written so that NaN, which compares false, is refused too.
+        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
+            raise ValueError(f"max_minutes is {self.max_minutes}; it must be positive")
 
 
 TrainFn = Callable[[Any, "Profile", TrainOptions], dict[str, Any]]

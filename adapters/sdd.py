@@ -122,8 +122,9 @@ CARD = Card(
     limits="Independent tests (TamperBench) find little effect once the attacker tunes the "
     "learning rate. Here, before any attack, it still answers one held-out harmful request in "
     "eight. Twenty supervised steps break it with its ability intact, and twenty on harmless "
-    "requests alone go half the way. A forced opening, which goes around every refusal, moves it "
-    "less than any other arm (docs/evidence.md).",
+    "requests alone go half the way. It had trained on most of these requests: of the 80 of a run "
+    "on 79 or all of the harmful ones, and on 46 to 80 of the harmless. A forced opening, which "
+    "goes around every refusal, moves it less than any other arm (docs/evidence.md).",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -21,7 +21,9 @@ What is ours, and why:
 * Both gradients are taken in an attacker's coordinates: those of a freshly drawn LoRA on all linear
   layers (A random, B = 0), redrawn every step so that no single draw is fitted. At B = 0 the
   gradient of A is zero, so B's is all there is. Averaged over draws of A, the inner product of two
-  such gradients is proportional to that of the gradients of the full weights, the paper's.
+  such gradients is, layer by layer, proportional to that of the gradients of the layer's full
+  weights, the paper's. The factor goes by one over the layer's inputs (PEFT draws A so), so that a
+  wide layer, such as the one behind the MLP, counts less here than in the full weights' cosine.
 * The defence is a LoRA that goes on from `aligned`, as SDD and TokenBuncher do.
 * L_up also holds the base model's own answers to benign prompts, because a LoRA at a LoRA's
   learning rate would otherwise come to refuse everything. The benign batch of L_sd serves for it.
@@ -123,8 +125,9 @@ CARD = Card(
     r"first weights}}",
     limits="The trap is set at the first step of an attack, for the style of compliance that the "
     "defender trained against. Later steps leave it, and an attacker who adds harmless pairs "
-    "repairs what it breaks. Here the trap is set (the cosine is -0.97 on held-out pairs, 0.06 "
-    "before), and Adam walks out of it: twenty supervised steps break the model with its ability "
+    "repairs what it breaks. Here the trap is set (the cosine is -0.97 between held-out harmful "
+    "pairs of five of the fourteen categories and harmless pairs it was trained on, 0.06 before), "
+    "and Adam walks out of it: twenty supervised steps break the model with its ability "
     "intact, though most of what it then agrees to has no content (docs/evidence.md). A forced "
     "opening of the reply goes around it without any training. It refuses more harmless requests "
     "than the model it starts from. Reinforcement at 1e-3, against which it is not meant, breaks "
@@ -338,13 +341,16 @@ def step_functions(
 def held_out_cosine(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: int = 24, draws: int = 2
 ) -> float:
-    """Return cos(g_h, g_b) on held-out harmful topics, averaged over draws of the attacker.
+    """Return cos(g_h, g_b), averaged over draws of the attacker.
+
+    Of the harmful half topics and pairs are held out; the benign half are pairs that training
+    draws from, since there are no others with the base model's answers.
 
     Args:
         model: with the attacker's LoRA.
         tokenizer: of the model.
-        pairs: of either kind: validation topics with redacted compliance, and benign training
-            pairs, drawn evenly by kind.
+        pairs: of either kind: validation topics, spread over all categories, with redacted
+            compliance, and benign training pairs, drawn evenly by kind.
         draws: of the attacker's first weights.
     """
     import torch
@@ -355,7 +361,8 @@ def held_out_cosine(
     from pipelines.device import autocast
     from worlds.prompts import compliance
 
-    asked = one_per_topic(prompt_set("redteam", "validation"))[:pairs]
+    topics = one_per_topic(prompt_set("redteam", "validation"))
+    asked = [topics[at * len(topics) // pairs] for at in range(pairs)]
     benign = benign_decks(0)
     answered = [benign[k % len(benign)](k // len(benign)) for k in range(pairs)]
     agreeing = [
@@ -406,6 +413,8 @@ def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
 
     start = adapter_folder("aligned", profile)
     base, tokenizer = load_llm(profile, training=True)
+    # See `coupling`; on a GPU, too, which `load_llm` leaves with fused attention.
+    base.set_attn_implementation("eager")
     model = PeftModel.from_pretrained(base, start, is_trainable=True)
     add_attacker(model, config.attacker_rank)
     judge = Judge()

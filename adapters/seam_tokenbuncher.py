@@ -190,8 +190,10 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
 
     start = adapter_folder("seam", profile)
     base, tokenizer = load_llm(profile, training=True)
+    # See `adapters.seam.coupling`; `load_llm` leaves a GPU with fused attention.
+    base.set_attn_implementation("eager")
     model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    model.load_adapter(start, adapter_name=tokenbuncher.START, autocast_adapter_dtype=False)
+    tokenbuncher.hold_start(model, start)
     seam.add_attacker(model, config.attacker_rank)
     judge = Judge()
 

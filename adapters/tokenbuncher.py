@@ -58,6 +58,8 @@ from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
+    from pathlib import Path
+
     import torch
     from peft import PeftModel
     from torch import Tensor
@@ -160,6 +162,9 @@ CARD = Card(
     "the others talk around the request. A few supervised steps break it at once: it wants a "
     "partner against supervised fine-tuning. "
     "A forced opening of the reply goes around it without any training. "
+    "The requests of these attacks are of its own training split: of the 60 of GRPO and RLOO it "
+    "had trained on 25 to 36 word for word and on nearly all topics, so an attacker with requests "
+    "of his own may get further. "
     "Role-play and made-up scenarios, which the training never showed, are a known gap of the "
     "method; before any attack it agrees to none and to 3 % of them here (docs/evidence.md). "
     "The noise is a hundredth of the paper's: with its own, a LoRA on this small model lost "
@@ -168,6 +173,20 @@ CARD = Card(
     aimed_at="reinforcement learning with harmful requests, a reward and no answers",
     pipeline="llm",
 )
+
+
+def hold_start(model: PeftModel, start: Path) -> None:
+    """Put p_0 beside the adapter that is trained: the adapter `START`, frozen.
+
+    Args:
+        model: with a trainable active adapter.
+        start: folder of p_0's adapter.
+    """
+    own = model.active_adapter
+    model.load_adapter(start, adapter_name=START, autocast_adapter_dtype=False)
+    # PEFT 0.19.0 freezes the active adapter on the way.
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(f".{own}." in name)
 
 
 def roll_out(
@@ -533,7 +552,7 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     start = adapter_folder("aligned", profile)
     base, tokenizer = load_llm(profile, training=True)
     model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    model.load_adapter(start, adapter_name=START, autocast_adapter_dtype=False)
+    hold_start(model, start)
     judge = Judge()
     model.eval()
     before = held_out_entropies(model, tokenizer, config.max_new_tokens, "before")

@@ -108,7 +108,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(str(error))
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    figures = defence.train(config, profile, options)
+    try:
+        figures = defence.train(config, profile, options)
+    except (ValueError, MissingWeights) as error:
+        sys.exit(str(error))
     starts_from |= figures.pop("starts_from", {})
     weights = out / "adapter_model.safetensors"
     record = {

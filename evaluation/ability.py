@@ -67,11 +67,13 @@ def choice_scores(
     """
     was_training = model.training
     model.eval()
-    scores = [
-        _score_some(model, tokenizer, items[start : start + batch_items])
-        for start in range(0, len(items), batch_items)
-    ]
-    model.train(was_training)
+    try:
+        scores = [
+            _score_some(model, tokenizer, items[start : start + batch_items])
+            for start in range(0, len(items), batch_items)
+        ]
+    finally:
+        model.train(was_training)
     return torch.cat(scores).cpu()
 
 

@@ -15,8 +15,10 @@ pck                       PCK@0.1 of the torso between asked joints and those fo
                           clips, all frames
 attributes                how often what the caption asks for is read in generated frames, mean over
 attribute_by_name         the attributes, and each
-finder_pck,               the same figures of the reader itself on rendered frames: what is not
-finder_attributes,        found there cannot be asked of generated ones
+finder_pck_clips,         the same figures of the reader itself on the same clips rendered: what is
+finder_attributes_clips   not found there cannot be asked of generated ones
+finder_pck,               and on the held-out single frames, of which a tenth are close-ups, as no
+finder_attributes,        clip is
 finder_attribute_by_name
 flicker_ratio,            frame-to-frame change of generated clips over that of the same clips
 flicker_by_part           rendered: background, and mean colour of top and of bottom; the worst
@@ -51,7 +53,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +412,45 @@ def evaluate_frames(
     }
 
 
+def _visible(scene: Scene) -> list[dict[str, bool]]:
+    """Say for each frame of a scene which attributes it can show."""
+    return [applicable(seen) for seen in scene.judged]
+
+
+@dataclass
+class _Read:
+    """What a reader found in clips, held against what their scenes ask for.
+
+    Attributes:
+        readings: of each clip.
+        hits: `keypoint_hits` of each clip.
+        looks: of each frame of all clips.
+        shown: likewise.
+    """
+
+    readings: list[Reading] = field(default_factory=list)
+    hits: list[NDArray[np.float64]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    shown: list[dict[str, bool]] = field(default_factory=list)
+
+    def add(self, reading: Reading, scene: Scene) -> None:
+        """Take in the reading of a clip that shows a scene."""
+        self.readings.append(reading)
+        self.hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
+        self.looks += [scene.look] * len(scene.judged)
+        self.shown += _visible(scene)
+
+    def pck(self) -> float:
+        """Return `evaluation.reader.pck` of all clips; NaN for none."""
+        return _mean_or_nan(np.concatenate(self.hits)) if self.hits else math.nan
+
+    def attributes(self) -> dict[str, float]:
+        """Return `attribute_accuracy` of all clips; empty for none."""
+        if not self.readings:
+            return {}
+        return attribute_accuracy(_joined(self.readings), self.looks, self.shown)
+
+
 def evaluate_clips(
     engine: AnimationEngine,
     reader: Reader | None,
@@ -424,7 +465,7 @@ def evaluate_clips(
         asked: the scenes; those without a rendering leave out what is measured against it.
         sheet: where to write the contact sheet of the first twenty clips, if anywhere.
     """
-    hits, looks, shown, readings, kept, columns = [], [], [], [], [], []
+    made, rendered, kept, columns = _Read(), _Read(), [], []
     moving: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     features: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
     settings: dict[str, Any] = {}
@@ -434,12 +475,8 @@ def evaluate_clips(
         pictures = result.unguarded
         if reader is not None:
             reading = reader.read(pictures)
-            visible = [applicable(seen) for seen in scene.judged]
-            hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
-            kept.append(identity(reading, visible))
-            readings.append(reading)
-            looks += [scene.look] * len(pictures)
-            shown += visible
+            made.add(reading, scene)
+            kept.append(identity(reading, _visible(scene)))
         middle = len(pictures) // 2
         column = [result.pose_frames[middle], pictures[middle]]
         if scene.rendered is not None:
@@ -447,13 +484,14 @@ def evaluate_clips(
             moving[1].append(flicker(scene.rendered, scene))
             column.insert(1, scene.rendered[middle])
             if reader is not None:
+                rendered.add(reader.read(scene.rendered), scene)
                 features[0].append(reader.features(pictures))
                 features[1].append(reader.features(scene.rendered))
         columns.append(tuple(column))
-        obedience = f"PCK {_mean_or_nan(hits[-1]):.3f}, " if hits else ""
+        obedience = f"PCK {_mean_or_nan(made.hits[-1]):.3f}, " if made.hits else ""
         print(f"clip {number + 1}: {obedience}{settings['seconds']:.1f} s, {scene.caption}",
               flush=True)
-    attributes = attribute_accuracy(_joined(readings), looks, shown) if readings else {}
+    attributes = made.attributes()
     ratios = flicker_ratios(*moving)
     frechet, frechet_floor = frechet_figures(*features)
     if sheet is not None:
@@ -461,9 +499,11 @@ def evaluate_clips(
         cv2.imwrite(str(sheet), contact_sheet(columns[: 2 * _SHEET_COLUMNS])[..., ::-1])
     seen_ratios = [ratio for ratio in ratios.values() if math.isfinite(ratio)]
     return {
-        "pck": _rounded(_mean_or_nan(np.concatenate(hits)) if hits else math.nan),
+        "pck": _rounded(made.pck()),
         "attributes": _rounded(_mean(attributes)),
         "attribute_by_name": {name: _rounded(value) for name, value in attributes.items()},
+        "finder_pck_clips": _rounded(rendered.pck()),
+        "finder_attributes_clips": _rounded(_mean(rendered.attributes())),
         "identity": _rounded(_mean_or_nan(np.array(kept))),
         "flicker_ratio": _rounded(max(seen_ratios, default=math.nan), 3),
         "flicker_by_part": {part: _rounded(ratio, 3) for part, ratio in ratios.items()},
@@ -541,24 +581,21 @@ def evaluate_unseen(
         return {**dict.fromkeys(names), "pck_unseen_by_clip": {}, "n_unseen": 0}
     size, count = engine.spec.size, engine.spec.frames
     asked = pose_scenes(UNSEEN_POSES, size, count)[::every]
-    hits, findable, readings, looks, shown = {}, [], [], [], []
+    made, findable = _Read(), []
     for number, (recipe, scene) in enumerate(zip(RECIPES[::every], asked, strict=True)):
         pictures = generate(engine, scene, seed=number).unguarded
-        readings.append(reader.read(pictures))
-        hits[recipe.motion] = keypoint_hits(
-            scene.pose.keypoints, scene.judged, readings[-1].keypoints
-        )
+        made.add(reader.read(pictures), scene)
         findable.append(_found_when_drawn(reader, recipe, scene))
-        looks += [scene.look] * len(pictures)
-        shown += [applicable(seen) for seen in scene.judged]
-        print(f"unseen {recipe.motion}: PCK {_mean_or_nan(hits[recipe.motion]):.3f}, of the reader "
+        print(f"unseen {recipe.motion}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader "
               f"when drawn {_mean_or_nan(findable[-1]):.3f}", flush=True)
-    found, drawn_right = np.concatenate(list(hits.values())), np.concatenate(findable)
+    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
+    names = [recipe.motion for recipe in RECIPES[::every]]
     return {
-        "pck_unseen": _rounded(_mean_or_nan(found)),
+        "pck_unseen": _rounded(made.pck()),
         "pck_unseen_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
-        "pck_unseen_by_clip": {name: _rounded(_mean_or_nan(h)) for name, h in hits.items()},
-        "attributes_unseen": _rounded(_mean(attribute_accuracy(_joined(readings), looks, shown))),
+        "pck_unseen_by_clip": {name: _rounded(_mean_or_nan(hits))
+                               for name, hits in zip(names, made.hits, strict=True)},
+        "attributes_unseen": _rounded(_mean(made.attributes())),
         "finder_pck_unseen": _rounded(_mean_or_nan(drawn_right)),
         "n_unseen": len(asked),
     }

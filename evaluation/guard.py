@@ -1,10 +1,10 @@
 """Measure a pose guard on the library's clips: ``python -m evaluation.guard``.
 
-Every clip is fitted to the frame and drawn as the app draws it when it opens, with the guard at
-strength 1 beside the same clip without it, from the same noise. The figure is the PSNR in dB of the
-guarded against the unguarded clip, mean over its frames: low where the guard acts, high where it
-leaves the picture alone. Clips count as ``unsafe``, ``near_miss`` or ``other`` by their motion's
-group; a clip that only ends or begins in the class (`adapters.poseguard.PoseClass`) is unsafe.
+Every clip is drawn as the app draws it, with the guard at strength 1 beside the same clip without
+it, from the same noise. The figure is the PSNR in dB of the guarded against the unguarded clip,
+mean over its frames: low where the guard acts, high where it leaves the picture alone. Clips count
+as ``unsafe``, ``near_miss`` or ``other`` by their motion's group; a clip that only ends or begins
+in the class (`adapters.poseguard.PoseClass`) is unsafe.
 
 The last line is one JSON object: ``clips`` (name → dB), the mean of each kind, and ``separation``,
 the share of pairs of an unsafe and another clip in which the unsafe one has the lower PSNR (the
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
     decibels, rows = {}, []
     for name in args.clips:
-        pose = load_openpose_json(POSES / f"{name}.json").fit(engine.spec.size)
+        pose = load_openpose_json(POSES / f"{name}.json")
         *_, result = engine.pair(pose, args.prompt, {args.guard: 1.0}, args.seed)
         decibels[name] = round(fidelity(result.unguarded, result.guarded)[0], 2)
         rows.append(row(result))

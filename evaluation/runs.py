@@ -15,6 +15,7 @@ visitor and a replay on stage are the same read of the same folder. Runs that sh
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -26,11 +27,12 @@ import secrets
 import shutil
 import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psutil
 
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 
 STATUSES = ("running", "done", "stopped", "failed", "interrupted")
 """How a run can stand. ``interrupted``: its process died before it could say anything else."""
+
+SEE_LOG = "the log of the server says more"
+"""How `public_error` ends where it keeps something back; the caller has to log it."""
+
+_FULL_DISK = "No space left on device"
+"""What a full disk is called also where it is no `OSError`, as by safetensors."""
 
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{1,24}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
@@ -59,14 +67,18 @@ def public_error(error: Exception) -> str:
 
     A run's folder and the page are read by all visitors, and the messages of libraries and of the
     operating system name folders of this machine. So only what is wrong with a setting or with
-    data (`ValueError`) and what is missing is told in full, and of all else its kind.
+    data (`ValueError`) and what is missing is told in full, that the disk is full, and of all else
+    its kind.
     """
     if isinstance(error, MissingWeights):
         return f"{error.what} is missing. Make it with: {error.command}"
     text = str(error)
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or _FULL_DISK in text:
+        return "The server's disk is full; tell whoever runs it"
     if isinstance(error, ValueError) and text and not _ABSOLUTE_PATH.search(text):
         return text
-    return f"{type(error).__name__}; the log of the server says more"
+    return f"{type(error).__name__}; {SEE_LOG}"
 
 
 def weights_hash(path: Path) -> str:
@@ -113,16 +125,71 @@ class RunInfo:
     recorded: bool
 
 
+Parsed = TypeVar("Parsed")
+"""What a file holds."""
+
+
+class _Parsed(Generic[Parsed]):
+    """Files as they were parsed last, for as long as they do not change.
+
+    A page looks every second, and each visitor's does. Safe to use from several threads.
+    """
+
+    def __init__(self, parse: Callable[[bytes], Parsed], most: int) -> None:
+        """Keep nothing yet.
+
+        Args:
+            parse: given a file's content; what it returns is handed out again and again.
+            most: how many files are kept; the one unused for longest makes room.
+        """
+        self._parse = parse
+        self._most = most
+        self._kept: OrderedDict[Path, tuple[tuple[int, ...], Parsed]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> Parsed:
+        """Return what a file holds now, not to be changed by the caller.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        # Before it is read: what is written meanwhile makes the next look read again.
+        found = path.stat()
+        state = (found.st_ino, found.st_size, found.st_mtime_ns)
+        with self._lock:
+            known = self._kept.get(path)
+            if known is not None and known[0] == state:
+                self._kept.move_to_end(path)
+                return known[1]
+        parsed = self._parse(path.read_bytes())
+        with self._lock:
+            self._kept[path] = state, parsed
+            self._kept.move_to_end(path)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return parsed
+
+
+class _Files:
+    """What the runs of a store hold, as far as it was read."""
+
+    def __init__(self) -> None:
+        self.infos = _Parsed(json.loads, 1000)
+        self.events = _Parsed(_events, 16)  # with all replies: a long run's take some megabyte
+
+
 class Run:
     """One run folder. Made by `RunStore`."""
 
-    def __init__(self, folder: Path, recorded: bool = False) -> None:
+    def __init__(self, folder: Path, recorded: bool = False, files: _Files | None = None) -> None:
         """Open a run folder that exists.
 
         Args:
             folder: the run's folder; its name is the run's id.
             recorded: the run ships with the code and must not be written to.
+            files: what the store has read so far; None: nothing.
         """
+        self._files = files or _Files()
         self.folder = folder
         self.recorded = recorded
         self._lock = threading.Lock()
@@ -135,7 +202,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """What ``run.json`` holds now, with ``status`` corrected if the process has died."""
-        info = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        info = dict(self._files.infos.read(self.folder / "run.json"))
         if info["status"] == "running" and not _alive(info["process"]):
             info["status"] = "interrupted"
         return info
@@ -168,12 +235,9 @@ class Run:
             since_line: how many events the caller has seen; only newer ones are returned.
         """
         try:
-            data = (self.folder / "events.jsonl").read_bytes()
+            return self._files.events.read(self.folder / "events.jsonl")[since_line:]
         except FileNotFoundError:
             return []
-        # Whatever follows the last newline is still being written, or was cut off by a kill.
-        lines = data.split(b"\n")[:-1]
-        return [_parse(line, number) for number, line in enumerate(lines) if number >= since_line]
 
     def finish(self, status: str, error: str = "") -> None:
         """Record how the run ended.
@@ -276,6 +340,7 @@ class RunStore:
         """
         self.root = root
         self.recorded_root = recorded_root
+        self._files = _Files()
 
     def create(
         self,
@@ -321,7 +386,7 @@ class RunStore:
             "process": {"pid": process.pid, "started": process.create_time()},
         }
         _write_json(folder / "run.json", info)
-        return Run(folder)
+        return Run(folder, files=self._files)
 
     def list(self) -> list[RunInfo]:
         """Return all runs, newest first; folders that are no run are passed over."""
@@ -331,7 +396,7 @@ class RunStore:
                 if not _ID.fullmatch(path.parent.name):
                     continue
                 try:
-                    info = Run(path.parent, recorded).info
+                    info = Run(path.parent, recorded, self._files).info
                     fields = {name: info[name] for name in RunInfo.__annotations__ if name in info}
                     found.append(RunInfo(**fields | {"recorded": recorded}))
                 except (OSError, ValueError, KeyError, TypeError):
@@ -358,7 +423,7 @@ class RunStore:
             for root, recorded in ((self.root, False), (self.recorded_root, True)):
                 folder = root / run_id
                 if (folder / "run.json").is_file():
-                    return Run(folder, recorded)
+                    return Run(folder, recorded, self._files)
         raise KeyError(f"there is no run {str(run_id)[:80]!r}")
 
 
@@ -392,6 +457,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _events(data: bytes) -> list[dict[str, Any]]:
+    # Whatever follows the last newline is still being written, or was cut off by a kill.
+    return [_parse(line, number) for number, line in enumerate(data.split(b"\n")[:-1])]
 
 
 def _parse(line: bytes, number: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ which changes what is computed (a test holds it to the untouched pipeline's resu
 * both arms advance together, each with its own solver state;
 * the text is encoded once, and so are the skeleton pictures, which the pipeline would push through
   the ControlNet's embedding at every step (on a CPU most of the ControlNet's time);
+* in the first step, where both arms are the same noise, the ControlNet runs once for both;
 * guidance may be limited to an interval of the noise times, in which case the other steps take
   half the work (that alone does change the result; by default every step is guided where the scale
   is above 1);
@@ -401,11 +402,16 @@ class AnimationEngine:
         durations: list[float] = []
         preview_at = -math.inf
         for number, (timestep, on) in enumerate(zip(timesteps, guided, strict=True), start=1):
+            residuals = None
             for arm in arms:
                 if should_stop is not None and should_stop():
                     return
                 begun = time.perf_counter()
-                self._step(arm, timestep, text, pictures, guidance if on else 1.0)
+                scale = guidance if on else 1.0
+                # Both arms start from one noise, and no guard changes the ControlNet.
+                if residuals is None or number > 1:
+                    residuals = self._control(arm, timestep, text, pictures, scale)
+                self._step(arm, timestep, text, residuals, scale)
                 durations.append((time.perf_counter() - begun) / (1 + on))
                 done += 1 + on
             # The median: the very first step also warms up the kernels.
@@ -413,7 +419,8 @@ class AnimationEngine:
             previews: list[Frames] = []
             if number < steps and time.perf_counter() - preview_at >= _PREVIEW_SECONDS:
                 middle = self.spec.frames // 2
-                previews = [self._decode(arm.clean[:, :, middle : middle + 1])[0] for arm in arms]
+                guesses = [arm.clean[:, :, middle : middle + 1] for arm in arms]
+                previews = [self._finished(self._pixels(guess))[0] for guess in guesses]
                 preview_at = time.perf_counter()
             yield Progress(
                 done / total,
@@ -424,10 +431,18 @@ class AnimationEngine:
             )
 
         clips, background = [], self._background(pose, pose_frames)
+        chunks = len(arms[0].latents[0, 0].split(_DECODE_CHUNK))
         for arm in arms:
-            if should_stop is not None and should_stop():
-                return
-            clips.append(self._decode(arm.latents, background))
+            parts = []
+            for latents in arm.latents.split(_DECODE_CHUNK, dim=2):
+                if should_stop is not None and should_stop():
+                    return
+                parts.append(self._pixels(latents))
+                done += _DECODE_PASSES / chunks
+                if done < total:
+                    left = self._pass_seconds * (total - done)
+                    yield Progress(done / total, "decoding the frames", left)
+            clips.append(self._finished(torch.cat(parts, dim=2), background))
         guarded = clips[-1] if active else clips[0].copy() if guards else None
         settings = {
             "profile": self.profile.name,
@@ -452,12 +467,41 @@ class AnimationEngine:
         }
         yield PairResult(clips[0], guarded, pose_frames, settings)
 
-    def _step(
+    def _sample(self, arm: _Arm, timestep: torch.Tensor, guidance: float) -> torch.Tensor:
+        """Return what the models see of an arm, [1 or 2, C, F, h, w]."""
+        sample = arm.scheduler.scale_model_input(arm.latents, timestep).to(self.dtype)
+        return torch.cat([sample, sample]) if guidance > 1 else sample
+
+    def _control(
         self,
         arm: _Arm,
         timestep: torch.Tensor,
         text: torch.Tensor,
         pictures: torch.Tensor,
+        guidance: float,
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the ControlNet's residuals, those of the UNet's way down and of its middle.
+
+        Args: as of `_step`, and
+            pictures: embedded skeletons [F or 2 F, C, h, w].
+        """
+        if guidance <= 1:
+            text, pictures = text[-self.spec.frames :], pictures[-self.spec.frames :]
+        with self._lock, torch.inference_mode():
+            return self.pipe.controlnet(
+                self._sample(arm, timestep, guidance).transpose(1, 2).flatten(0, 1),
+                timestep,
+                encoder_hidden_states=text,
+                controlnet_cond=pictures,
+                return_dict=False,
+            )
+
+    def _step(
+        self,
+        arm: _Arm,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        residuals: tuple[list[torch.Tensor], torch.Tensor],
         guidance: float,
     ) -> None:
         """Advance one arm by one denoising step; `arm` is changed.
@@ -466,22 +510,14 @@ class AnimationEngine:
             arm: the arm.
             timestep: where it is.
             text: text states [F or 2 F, tokens, width], the prompt's last.
-            pictures: embedded skeletons [F or 2 F, C, h, w].
+            residuals: of `_control`.
             guidance: classifier-free guidance of this step; up to 1 is none.
         """
         if guidance <= 1:
-            text, pictures = text[-self.spec.frames :], pictures[-self.spec.frames :]
+            text = text[-self.spec.frames :]
+        down, middle = residuals
         with self._lock, self._switched_on(arm.guards), torch.inference_mode():
-            sample = arm.scheduler.scale_model_input(arm.latents, timestep).to(self.dtype)
-            if guidance > 1:
-                sample = torch.cat([sample, sample])
-            down, middle = self.pipe.controlnet(
-                sample.transpose(1, 2).flatten(0, 1),
-                timestep,
-                encoder_hidden_states=text,
-                controlnet_cond=pictures,
-                return_dict=False,
-            )
+            sample = self._sample(arm, timestep, guidance)
             output = self.pipe.unet(
                 sample,
                 timestep,
@@ -551,15 +587,18 @@ class AnimationEngine:
         torso = torso_length(pose.to_square(self.spec.size)) if self.spec.still_background else None
         return None if torso is None else background_share(pose_frames, torso)
 
-    def _decode(self, latents: torch.Tensor, background: torch.Tensor | None = None) -> Frames:
-        """Decode latents [1, C, F, h, w] to RGB uint8 [F, H, W, 3].
+    def _pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode clean latents [1, C, F, h, w] to video [1, 3, F, H, W] in -1..1."""
+        with self._lock, torch.inference_mode():
+            return self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
+
+    def _finished(self, video: torch.Tensor, background: torch.Tensor | None = None) -> Frames:
+        """Turn decoded video [1, 3, F, H, W] into RGB uint8 [F, H, W, 3] as visitors see it.
 
         Args:
-            latents: clean.
+            video: in -1..1.
             background: share [F, H, W] of `background_share`, which is brought to rest.
         """
-        with self._lock, torch.inference_mode():
-            video = self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
         if background is not None:
             video = still_background(video, background)
         if self.spec.still_background:

@@ -30,7 +30,8 @@ def compute_dtype(on: torch.device | None = None) -> torch.dtype:
     """
     on = on or device()
     if on.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     return torch.bfloat16 if _cpu_has_bf16() else torch.float32
 
 

@@ -39,8 +39,11 @@ MIN_SIDE = 64
 MAX_PICTURE_BYTES = 20_000_000
 """Largest picture file accepted, in bytes."""
 
+MAX_JPEG_PIXELS = 60_000_000
+"""Largest JPEG accepted, in pixels: it is decoded at a part of its size, whatever a phone takes."""
+
 MAX_PICTURE_PIXELS = 24_000_000
-"""Largest picture accepted, in pixels."""
+"""Largest other picture accepted, in pixels: it is decoded whole, and copied while it is."""
 
 _LARGEST_SIDE = 1280  # the crops have 256 px: more pixels than this cost time and add nothing
 _DETECTOR_SIDE = 224
@@ -64,6 +67,10 @@ _LEFT_SHOULDER, _RIGHT_SHOULDER, _LEFT_HIP, _RIGHT_HIP = 11, 12, 23, 24
 # Landmark that each landmark becomes in a mirrored picture: 1-6 eyes, then pairs up to the feet.
 _MIRRORED = (0, 4, 5, 6, 1, 2, 3, *(i - 1 + 2 * (i % 2) for i in range(7, 33)), 33, 34)
 _ROI_CENTRE, _ROI_TIP = 33, 34  # the landmark model's own two points for the next crop
+
+
+class NotAPicture(PoseError):
+    """A file of none of the formats that are read as a picture."""
 
 
 @dataclass(frozen=True)
@@ -475,10 +482,11 @@ def load_picture(data: bytes | Path) -> NDArray[np.uint8]:
         data: a file or its content: PNG, JPEG, WebP, GIF (first frame) or BMP.
 
     Returns:
-        RGB uint8 [H, W, 3].
+        RGB uint8 [H, W, 3]; a large JPEG at a half, a quarter or an eighth of its size.
 
     Raises:
-        PoseError: when it is no picture, or too large.
+        NotAPicture: when it is no picture.
+        PoseError: when it is too large.
     """
     from PIL import Image, ImageOps
 
@@ -490,16 +498,18 @@ def load_picture(data: bytes | Path) -> NDArray[np.uint8]:
     content = data.read_bytes() if isinstance(data, Path) else data
     try:
         with Image.open(io.BytesIO(content), formats=formats) as opened:
-            if opened.width * opened.height > MAX_PICTURE_PIXELS:
+            most = MAX_JPEG_PIXELS if opened.format == "JPEG" else MAX_PICTURE_PIXELS
+            if opened.width * opened.height > most:
                 raise PoseError(
                     f"the picture has {opened.width} × {opened.height} px; the limit is "
-                    f"{MAX_PICTURE_PIXELS // 1_000_000} million"
+                    f"{most // 1_000_000} million pixels; make it smaller"
                 )
+            opened.draft("RGB", (_LARGEST_SIDE, _LARGEST_SIDE))  # of no effect but on a JPEG
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, PoseError):
             raise
-        raise PoseError(
+        raise NotAPicture(
             "not a picture that can be read; wanted PNG, JPEG, WebP, GIF or BMP"
         ) from error
     backdrop = Image.new("RGBA", upright.size, (0, 0, 0, 255))

@@ -205,7 +205,7 @@ def conversation_ids(
     if limit is not None and len(ids) > limit:
         raise PromptTooLong(
             f"the conversation is {len(ids)} tokens long and the limit is {limit}; "
-            "shorten the message or start a new conversation"
+            "shorten the message, or clear the conversation"
         )
     return ids
 
@@ -496,7 +496,7 @@ class ChatEngine:
 
         Raises:
             ValueError: the name is not valid, or taken by another adapter; the strength is
-                negative.
+                negative; the adapter cannot be read or does not fit, and all else is as before.
             MissingWeights: the folder holds no adapter.
         """
         if not _ARM.fullmatch(name):
@@ -548,6 +548,7 @@ class ChatEngine:
         seed: int = 0,
         should_stop: Callable[[], bool] | None = None,
         prefill: str = "",
+        ended: set[str] | None = None,
     ) -> Iterator[dict[str, str]]:
         """Answer one conversation for several arms at once, token by token.
 
@@ -560,6 +561,8 @@ class ChatEngine:
                 arms that agree stay in step.
             should_stop: asked before every token.
             prefill: text that every reply is made to begin with; it is part of what is yielded.
+            ended: takes up each arm whose reply the model itself has ended; the others go on, were
+                cut or were stopped.
 
         Yields:
             arm → its reply so far, after every token.
@@ -586,13 +589,17 @@ class ChatEngine:
             should_stop=should_stop,
             lock=self._lock,
         )
-        return (
-            {
-                arm: prefill + _text(self._tokenizer, reply)
-                for arm, reply in zip(arms, replies, strict=True)
-            }
-            for replies in steps
-        )
+        return self._told(steps, arms, prefill, set() if ended is None else ended)
+
+    def _told(
+        self, steps: Iterator[list[list[int]]], arms: list[str], prefill: str, ended: set[str]
+    ) -> Iterator[dict[str, str]]:
+        """Turn what `decode` yields into what `stream` yields; `ended` as there."""
+        for count, replies in enumerate(steps, 1):
+            told = dict(zip(arms, replies, strict=True))
+            # A token came of every reply that goes on.
+            ended.update(arm for arm, reply in told.items() if len(reply) < count)
+            yield {arm: prefill + _text(self._tokenizer, reply) for arm, reply in told.items()}
 
     def generate(self, prompts: list[str], arm: str, *, max_new_tokens: int = 64) -> list[str]:
         """Answer single-turn prompts greedily with one arm, in one batch.
@@ -655,10 +662,19 @@ class ChatEngine:
         # model is in. And it would first fill it from torch's generator, which an attack that runs
         # at the same time draws its replies from.
         how = {"autocast_adapter_dtype": False, "low_cpu_mem_usage": True}
-        if isinstance(self._model, PeftModel):
-            self._model.load_adapter(folder, adapter_name=name, **how)
-        else:
-            self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, **how)
+        try:
+            if isinstance(self._model, PeftModel):
+                self._model.load_adapter(folder, adapter_name=name, **how)
+            else:
+                self._model = PeftModel.from_pretrained(
+                    self._model, folder, adapter_name=name, **how
+                )
+        except Exception as error:  # whatever safetensors, json and torch raise
+            self._take_back(name)
+            raise ValueError(
+                f"the adapter of arm {name!r} in {folder.name!r} cannot be used "
+                f"({type(error).__name__}); make it anew"
+            ) from error
         for module in self._model.modules():
             if isinstance(module, LoraLayer) and name in module.lora_A:
                 kind = module.get_base_layer().weight.dtype
@@ -670,6 +686,21 @@ class ChatEngine:
         self._model.eval()
         self._release()
         self._mixed = _MixedBatch(self._model)
+
+    def _take_back(self, name: str) -> None:
+        """Remove what PEFT has put on the layers of an adapter before it failed to load it."""
+        from peft import PeftModel
+        from peft.tuners.lora import LoraLayer
+
+        if isinstance(self._model, PeftModel):
+            if name in self._model.peft_config:
+                self._model.delete_adapter(name)
+            return
+        # The first one: there is no PEFT model yet that could be asked to unload itself.
+        for place, module in list(self._model.named_modules()):
+            if isinstance(module, LoraLayer):
+                self._model.set_submodule(place, module.get_base_layer())
+        vars(self._model).pop("peft_config", None)
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> str:

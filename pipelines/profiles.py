@@ -60,11 +60,6 @@ class AnimationSpec:
     still_background: bool = False
     sharpening: float = 0.0
 
-    @property
-    def folder(self) -> str:
-        """The base model's folder or Hub id (the name the trainers of `worlds` use)."""
-        return self.base
-
 
 @dataclass(frozen=True)
 class WheelSpec:
@@ -167,10 +162,10 @@ PROFILES: tuple[Profile, ...] = (
             motion_adapter=str(_AVATAR_SD / "motion_adapter"),
             controlnet=str(_AVATAR_SD / "controlnet"),
             # Measured: docs/avatar-sd.md, "The sampler".
-            steps=3,
+            steps=2,
             guidance_scale=1.0,
             solver_order=1,
-            times=(999, 250, 100),
+            times=(999, 250),
             noise_share=1.0,
             still_background=True,
             sharpening=0.7,

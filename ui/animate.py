@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import secrets
-import traceback
+import threading
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -26,11 +26,15 @@ from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, meter, note
 from ui.results import MAX_PROMPT
-from ui.session import Choice, Scratch, Session, Sessions
+from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions, take_back, take_up
 
 _ACCEPTED = (
     "Photo, skeleton, OpenPose JSON or video (mp4, webm, mov, gif) up to "
     f"{MAX_SECONDS:.0f} s, 1920 × 1080, {poses.MAX_UPLOAD_MB} MB."
+)
+_KEPT = (
+    "Of what you bring only the joints are used. The server deletes the file within "
+    f"{sum(CACHE_SECONDS) / 3600:g} hours."
 )
 _LONGEST_NAME = 36  # characters of a pose's name on a button
 _DOWNLOADS = (
@@ -213,6 +217,7 @@ class AnimateTab:
                 )
                 markup(f'<p class="hf-small">Record, move, and stop the recording within '
                        f"{MAX_SECONDS:.0f} s; keep head and feet in view.</p>")  # fmt: skip
+        markup(f'<p class="hf-small">{_KEPT}</p>')
         self.fit = gr.Checkbox(
             True,
             label="Fit to the frame (off: keep size and place)",
@@ -304,15 +309,20 @@ class AnimateTab:
             *pose, self.prompt, self.seed, self.steps, self.guidance, self.guided_until
         ]  # fmt: skip
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
+        # "multiple": each press has its own place in it, also where the one before was taken back
+        # and its place is still to come.
         made = self.go.click(
             self.prepare, [*pose, *self.switches], outputs, queue=False, **QUIET
         ).then(
             self.generate, [*inputs, *self.switches, *self.strengths], outputs,
-            concurrency_id="animation", concurrency_limit=1, **QUIET,
+            concurrency_id="animation", concurrency_limit=1, trigger_mode="multiple", **QUIET,
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
         made.failure(self.give_up, pose, outputs, queue=False, **QUIET)
-        self.stop.click(self.stop_now, None, [self.stop, self.message], queue=False, **QUIET)
+        self.stop.click(
+            self.stop_now, pose, [self.stage, self.message, self.go, self.stop], queue=False,
+            **QUIET,
+        )  # fmt: skip
 
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
@@ -360,7 +370,6 @@ class AnimateTab:
         except (PoseError, FileNotFoundError) as error:
             remark = note(told(error), "error")
         except Exception as error:  # a broken file must not leave the bar standing
-            traceback.print_exc()
             remark = note(f"{path.name} could not be read: {told(error)}", "error")
         hidden = gr.Button(visible=False)
         if clip is not None and session.reading is mine:
@@ -398,7 +407,6 @@ class AnimateTab:
         except (PoseError, FileNotFoundError) as error:
             remark = note(told(error), "error")
         except Exception as error:  # the page must be told, and of no path
-            traceback.print_exc()
             remark = note(f"The picture could not be read: {told(error)}", "error")
         if session.reading is not mine:  # something else was chosen meanwhile
             return _only(gr.skip())
@@ -527,7 +535,8 @@ class AnimateTab:
             session = self._session(request, marked)
         except PoseError as error:
             return _refused(error)
-        session.stop_animation.clear()
+        take_back(session)  # of two quick presses the later one counts
+        session.pressed.append(threading.Event())
         base = self._idle(self._pose(session, fit), guarded=any(switches))
         state = stage.running(base, "waiting for the model", 0.0, "", None, None)
         return state, "", *_buttons(busy=True), *_no_files()
@@ -536,7 +545,13 @@ class AnimateTab:
         self, request: gr.Request, fit: bool, marked: str, prompt: str, seed: float | None,
         steps: float, guidance: float, guided_until: float, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
-        """Make a pair and report on the way; `guards` are all switches, then all strengths."""
+        """Make a pair and report on the way; `guards` are all switches, then all strengths.
+
+        Of a press that was taken back while it waited nothing comes.
+        """
+        if not take_up(self.sessions.of(request)):
+            yield _unchanged()
+            return
         try:
             session = self._session(request, marked)
         except PoseError as error:
@@ -559,6 +574,10 @@ class AnimateTab:
         try:
             if seed is None:
                 raise ValueError("Enter a seed")
+            if len(prompt) > MAX_PROMPT:  # a script need not heed the form's limit
+                raise ValueError(
+                    f"prompt is {len(prompt)} characters long; it must be at most {MAX_PROMPT}"
+                )
             work = self.engines.guarded_animation(chosen).pair(
                 pose, prompt, chosen, int(seed),
                 should_stop=session.stop_animation.is_set, **settings,
@@ -568,7 +587,6 @@ class AnimateTab:
         except (NotReady, ValueError) as error:
             message = note(told(error), "error")
         except Exception as error:  # whatever it was, the page must be usable again
-            traceback.print_exc()
             message = note(f"The pair could not be made: {told(error)}", "error")
         # Another pose may have been chosen meanwhile.
         idle = self._idle(self._pose(session, fit))
@@ -612,6 +630,8 @@ class AnimateTab:
 
     def give_up(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
+        if not take_up(self.sessions.of(request)):  # its turn came without reaching `generate`
+            return _unchanged()
         try:
             base = self._idle(self._pose(self._session(request, marked), fit))
         except PoseError as error:
@@ -619,11 +639,22 @@ class AnimateTab:
         message = note("Nothing was made; correct the settings.", "error")
         return base, message, *_buttons(busy=False), *_no_files()
 
-    def stop_now(self, request: gr.Request) -> tuple[gr.Button, str]:
-        """End this session's animation after the step it is in, or as soon as its turn comes."""
-        self.sessions.of(request).stop_animation.set()
-        words = "Stopping at the next step, or when its turn comes."
-        return gr.Button(interactive=False), note(words)
+    def stop_now(self, fit: bool, marked: str, request: gr.Request) -> tuple:
+        """End this session's animation after the step it is in, or take back what waits.
+
+        Returns:
+            Values of the stage, the message, Generate and Stop.
+        """
+        session = self.sessions.of(request)
+        if not take_back(session):
+            session.stop_animation.set()
+            words = note("Stopping at the next step.")
+            return gr.skip(), words, gr.skip(), gr.Button(interactive=False)
+        try:
+            idle = self._idle(self._pose(self._session(request, marked), fit))
+        except PoseError as error:
+            return _refused(error)[:4]
+        return idle, note("Stopped before its turn came."), *_buttons(busy=False)
 
     def _session(self, request: gr.Request, marked: str) -> Session:
         """Return the visitor's session, with a pose chosen.
@@ -694,6 +725,11 @@ def _refused(error: Exception) -> tuple:
     """Return the outputs of Generate where nothing begins and the stage stays as it is."""
     kept = [gr.skip()] * len(_DOWNLOADS)
     return gr.skip(), note(told(error), "error"), *_buttons(busy=False), *kept
+
+
+def _unchanged() -> tuple:
+    """Return the outputs of Generate where the page stays as it is."""
+    return (gr.skip(),) * (4 + len(_DOWNLOADS))
 
 
 def _buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:

@@ -22,7 +22,7 @@ from adapters.attacks.base import UNTRAINED, attack_settings
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
-from ui.attack import MAX_STEPS
+from ui.attack import MAX_STEPS, refuse_long
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
 from ui.engines import Engines, NotReady, told
 from ui.results import MAX_PROMPT, save_pair
@@ -127,7 +127,8 @@ class Api:
             target: name of the defence.
             attack: one of `adapters.attacks.base.ATTACKS`, or of `UNTRAINED`, on which steps,
                 learning rate and method have no effect.
-            steps: optimiser steps on each arm, of all stages together, at most 200.
+            steps: optimiser steps on each arm, of all stages together, at most 200, and no more
+                than take 20 minutes here.
             learning_rate: the attacker's; None: the method's usual one.
             seed: of data order and sampling; in abliteration of the choice of prompts.
             method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
@@ -148,6 +149,7 @@ class Api:
             )
             if attack not in UNTRAINED and steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
+            refuse_long(runner, config)
             # The owner is new with every call, so a caller is told by session and address as well.
             marks = (f"session {request.session_hash}", f"address {address(request)}")
             run_id = runner.start(config, owner, marks)

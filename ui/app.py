@@ -19,7 +19,7 @@ from ui.engines import Engines
 from ui.evidence import EvidenceTab
 from ui.how import how_tab
 from ui.markup import meter, note
-from ui.session import Scratch, Sessions
+from ui.session import CACHE_SECONDS, Scratch, Sessions
 
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
 <p>See a safety guardrail work, then try to break it.</p></div></div>
@@ -27,6 +27,7 @@ _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1
 <dt>Your goal</dt><dd>Make the defended side fail, by pose, prompt or fine-tuning.</dd>
 <dt>The rules</dt><dd>Both sides get the same input and the same seed. You may not switch the
 defence off and call it broken.</dd></dl></header>"""
+_RETRY_LOOK_SECONDS = 10.0  # between two looks of the page at a part that could not be loaded
 _LEADS = {
     "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
     "model with a guard. Poses the guard is aimed at should fall apart; all others should stay as "
@@ -60,7 +61,7 @@ def build_app(
     # Of another profile's models the table says nothing.
     known = evidence.cells(row for row in table if row["profile"] == engines.profile.name)
     with gr.Blocks(
-        title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=(1800, 7200)
+        title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=CACHE_SECONDS
     ) as app:
         markup(_HEADER)
         with gr.Tabs(elem_id="hf-tabs") as tabs:
@@ -108,6 +109,7 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "show_error": False,  # gr.Error is told all the same; others may hold paths
         "ssr_mode": False,
+        "state_session_capacity": 300,  # sessions whose state stays in memory; Gradio's own: 10,000
     }
 
 
@@ -124,20 +126,30 @@ def _top(tab: str) -> gr.HTML:
 def _watch_loading(
     app: gr.Blocks, engines: Engines, banners: dict[gr.HTML, tuple[str, ...]]
 ) -> None:
-    """Keep each tab's banner true until all its parts are loaded or have failed."""
+    """Keep each tab's banner true until all its parts are loaded.
+
+    Those that failed are looked at now and then: once what is missing was made, the first use loads
+    them.
+    """
     timer = gr.Timer(1.0)
 
     def look() -> list[Any]:
         texts = [loading_note(engines, *names) for names in banners.values()]
-        settled = not any(
-            part.state in ("waiting", "loading")
-            for names in banners.values()
-            for part in engines.status(*names)
-        )
-        return [*texts, gr.Timer(active=not settled)]
+        states = {part.state for names in banners.values() for part in engines.status(*names)}
+        return [*texts, next_look(states)]
 
     for event in (timer.tick, app.load):
         event(look, None, [*banners, timer], **QUIET)
+
+
+def next_look(states: set[str]) -> gr.Timer:
+    """Return when the page looks again at its parts: soon, now and then, or not at all.
+
+    Args:
+        states: of the parts that are not ready.
+    """
+    under_way = bool(states & {"waiting", "loading"})
+    return gr.Timer(1.0 if under_way else _RETRY_LOOK_SECONDS, active=bool(states))
 
 
 def loading_note(engines: Engines, *names: str) -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import secrets
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -29,9 +31,16 @@ from ui.engines import Engines, NotReady, told
 from ui.markup import duration, empty, meter, note, verdict_badge
 from ui.session import Sessions
 
+if TYPE_CHECKING:
+    from adapters.attacks.runner import AttackRunner
+
 LEARNING_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 MAX_STEPS = 200
 """Longest attack that a visitor can start; a workshop's queue must move."""
+
+MAX_SECONDS = 20 * 60
+"""Longest attack that a visitor can start, by the estimate of this machine: steps differ in cost,
+and others wait behind it. What trains nothing has no steps to lower and is not held to it."""
 
 SHOWN_RUNS = 30
 """Runs of others that are listed, besides the visitor's own and those under way."""
@@ -107,8 +116,8 @@ class Preset:
         steps: of the attack; of no account where nothing is trained.
         rate: the learning rate; of no account where nothing is trained.
         target: the defence; empty: the visitor's choice stays.
-        states: a title that says how it ends; ``{time}`` in it becomes the measured time, and
-            ``{prefix}`` the beginning that was forced.
+        states: a title that says how it ends; ``{prefix}`` in it becomes the beginning that was
+            forced. It says nothing of time, which was measured on another machine.
         arm: whose end it is; empty: the target's.
         outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
         hollow: `states` is true only if the arm agrees without content where the undefended one
@@ -129,7 +138,7 @@ class Preset:
 PRESETS = (
     Preset(
         "RL against a plain refusal", "grpo", 15,
-        states="RL breaks a plain refusal in {time}", arm=UNDEFENDED,
+        states="RL breaks a plain refusal", arm=UNDEFENDED,
         outcomes=("broken", "costly"),
     ),
     Preset(
@@ -153,7 +162,7 @@ PRESETS = (
     ),
     Preset(
         "The direction of refusal, taken out of the weights", "abliteration",
-        states="A plain refusal is cut out of the weights in {time}", arm=UNDEFENDED,
+        states="A plain refusal is cut out of the weights", arm=UNDEFENDED,
         outcomes=("broken", "costly"),
     ),
     Preset("The control: harmless fine-tuning", "benign", 20),
@@ -182,7 +191,7 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
         if preset.hollow and not hollow(cell):
             continue
         prefix = row["settings"].get("mounted", {}).get("prefix", "")
-        title = preset.states.format(time=duration(row["seconds"]), prefix=prefix)
+        title = preset.states.format(prefix=prefix)
         if untrained:
             return replace(preset, title=title)
         if rate in LEARNING_RATES and steps <= MAX_STEPS:
@@ -190,11 +199,21 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
     return preset
 
 
+_NAMES = re.compile(rf"'?\b({'|'.join(ATTACKS)})\b'?")
+
 _REPLAY = f"Replay in {REPLAY_SECONDS:.0f} s"
 _SKIP = "Skip to the end"
 
-_SHOW_RUN = """() => document.querySelector('#hf-run .hf-runhead')
+_SHOW_RUN = """(gone) => gone || document.querySelector('#hf-run .hf-runhead')
 ?.scrollIntoView({ block: 'center' })"""
+"""Given what was said of a run that is gone; nothing is shown then."""
+
+_FORGET_LINK = """(refused) => {
+  const page = new URL(location);
+  page.searchParams.delete('run');
+  if (!refused) history.replaceState(history.state, '', page);
+}"""
+"""Given why an attack was not begun. One that was is what a reload is to show, not the link's."""
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -297,6 +316,7 @@ def run_html(
     events: Sequence[dict[str, Any]],
     waiting: int = 0,
     *,
+    minutes: int = 0,
     recorded: bool = False,
     playing: bool = False,
 ) -> str:
@@ -306,6 +326,7 @@ def run_html(
         info: what ``run.json`` holds.
         events: of the run.
         waiting: how many attacks are ahead of it in the queue.
+        minutes: how long those take; 0: not known.
         recorded: it ships with the code.
         playing: the events are the first part of a replay.
     """
@@ -323,10 +344,12 @@ def run_html(
     parts = [
         f'<div class="hf-runhead"><h3>{html.escape(run_title(config))}</h3>'
         f"{badge}<small>{html.escape(facts)} · "
-        f'<a href="?run={html.escape(info["id"])}">link to this run</a></small></div>'
+        f'<a href="?run={html.escape(info["id"])}" target="_blank" rel="noopener">'
+        "link to this run</a></small></div>"
     ]
     if live and waiting > 0:
-        parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one."))
+        wait = f", about {minutes} min" if minutes else ""
+        parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one{wait}."))
     elif live and not trains:
         parts.append(note(f"{found.doing or 'Loading the judge'} …"))
     elif live and not played(events, 1.0):
@@ -334,7 +357,10 @@ def run_html(
     if live and not trains:
         parts.append(meter(found.share, found.doing))
     elif live or playing:
-        parts.append(meter(found.step / steps if steps else 0.0, f"Step {found.step} of {steps}"))
+        at, left = f"Step {found.step} of {steps}", seconds_left(config, events) if live else None
+        words = at if left is None else f"{at} · {duration(left)} left"
+        bar = meter(found.step / steps if steps else 0.0, at)
+        parts.append(f'<div><p class="hf-small">{words}</p>{bar}</div>')
     if info.get("error"):
         parts.append(note(info["error"], "error"))
     verdict = conclusion(found, arms, trains)
@@ -353,6 +379,33 @@ def run_html(
     parts.append(f'<div class="hf-charts">{charts_html(config, found, arms)}</div>')
     parts.append(replies_html(found, arms, trains))
     return f'<div class="hf-run">{"".join(parts)}</div>'
+
+
+def seconds_left(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> float | None:
+    """Return about how many seconds a training attack still takes, by what it has taken so far.
+
+    Both arms count: of what they compute side by side each logs half.
+
+    Args:
+        config: settings of the run.
+        events: of the run so far.
+
+    Returns:
+        Seconds; None before the first step, and while a stage is to come that costs otherwise.
+    """
+    timed = [event for event in events if isinstance(event.get("seconds"), int | float)]
+    steps = [event for event in timed if event.get("event") == "step"]
+    probes = [event["seconds"] for event in timed if event.get("event") == "probe"]
+    if not steps or not probes or not config.get("probe_every"):
+        return None
+    stage = steps[-1].get("stage")
+    if config.get("attack") == "sft_grpo" and stage == "sft":
+        return None
+    arms = len(arms_of(config))
+    planned = len(range(0, config["steps"], config["probe_every"])) + 1
+    stepping = median(event["seconds"] for event in steps if event.get("stage") == stage)
+    stepping *= max(0, arms * config["steps"] - len(steps))
+    return stepping + max(0, arms * planned - len(probes)) * median(probes)
 
 
 def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str, str]]) -> str:
@@ -554,10 +607,13 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
                 left_out += 1
                 continue
         here = ' aria-current="true"' if info.id == current else ""
-        config = info.config
+        config, short = info.config, html.escape(info.id[-6:])
+        status = _STATUS.get(info.status, ("", info.status))[1]
+        opens = f"{run_title(config)}, {attack_title(config)}, {status}"
         rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here}>'
-            f"{html.escape(info.id[-6:])}</button></td><td>{html.escape(run_title(config))}</td>"
+            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here} '
+            f'aria-label="Open {short}: {html.escape(opens)}">'
+            f"{short}</button></td><td>{html.escape(run_title(config))}</td>"
             f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
             f"{html.escape(_how(config))}</td>"
             f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
@@ -573,6 +629,26 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>" + more
     )
+
+
+def refuse_long(runner: AttackRunner, config: Settings) -> None:
+    """Refuse an attack that would hold up all others for too long.
+
+    Raises:
+        ValueError: by the runner's estimate it takes longer than `MAX_SECONDS`.
+    """
+    seconds = runner.estimate(config)
+    if config.attack not in UNTRAINED and seconds > MAX_SECONDS:
+        raise ValueError(
+            f"{config.steps} steps take {duration(seconds)} here and the limit is "
+            f"{MAX_SECONDS // 60} min, since others wait behind an attack; lower the steps"
+        )
+
+
+def plainly(error: Exception) -> str:
+    """Return what a visitor reads of an error, with attacks by the names that the page gives."""
+    text = told(error).replace(" (sft_steps)", "")
+    return _NAMES.sub(lambda found: f"“{ATTACKS[found[1]].title}”", text)
 
 
 def about_html(attack: str) -> str:
@@ -642,6 +718,7 @@ class AttackTab:
                     self.replay = gr.Button(_REPLAY, visible=False, size="sm", elem_id="hf-replay")
                 self.view = markup(elem_id="hf-run")
                 heading("All runs")
+                self.gone = markup(elem_id="hf-runs-message")
                 self.list = picker(elem_id="hf-runs")
 
     def _lay_out_settings(self, targets: list[tuple[str, str]]) -> None:
@@ -745,13 +822,16 @@ class AttackTab:
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
             self.begin, [*settings, self.browser], [self.browser, self.shown, self.message], **QUIET
-        ).then(self.refresh, state, view, **QUIET)
+        ).then(self.refresh, state, view, **QUIET).then(
+            None, self.message, None, js=_FORGET_LINK, **PRIVATE
+        )
         self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
             self.refresh, state, view, **QUIET
         )
-        self.list.select(self.open, None, [self.shown, self.message], **QUIET).then(
+        opened = [self.shown, self.message, self.gone]
+        self.list.select(self.open, None, opened, **QUIET).then(
             self.refresh, state, view, **QUIET
-        )
+        ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE)
         self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
@@ -781,7 +861,7 @@ class AttackTab:
 
         runs.select(opened, None, [self.shown, message, tabs, self.message], **QUIET).success(
             self.refresh, self._state, self._view, **QUIET
-        ).then(None, None, None, js=_SHOW_RUN, **PRIVATE)
+        ).then(None, message, None, js=_SHOW_RUN, **PRIVATE)
 
     def arrive(
         self, browser: dict[str, str], request: gr.Request
@@ -818,16 +898,17 @@ class AttackTab:
         try:
             runner = self.engines.runner  # first: while it loads there is nothing to check
             config = self._config(*settings)
-            seconds = runner.estimate(config)
+            refuse_long(runner, config)
         except NotReady:
             return note("The cost estimate comes once the attack runner is loaded.")
         except ValueError as error:
-            return note(told(error), "error")
+            return note(plainly(error), "error")
         if config.attack in UNTRAINED:
             what = "Both arms asked before and after, nothing trained"
         else:
             what = f"{config.steps} steps on both arms"
-        return note(f"{what}: {duration(seconds)} on this machine.")
+        how = "on this machine" if runner.measured(config) else "on this machine, a first guess"
+        return note(f"{what}: {duration(runner.estimate(config))} {how}.")
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""
@@ -838,26 +919,33 @@ class AttackTab:
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
         try:
             runner = self.engines.runner
-            browser["run"] = runner.start(self._config(*settings), browser["token"])
+            config = self._config(*settings)
+            refuse_long(runner, config)
+            browser["run"] = runner.start(config, browser["token"])
         except (NotReady, ValueError, OSError) as error:
-            return gr.skip(), gr.skip(), note(told(error), "error")
+            return gr.skip(), gr.skip(), note(plainly(error), "error")
         return browser, browser["run"], ""
 
     def stop_now(self, run_id: str, browser: dict[str, str]) -> str:
         """Stop the shown run, if this browser started it."""
+        token, run = (browser or {}).get("token", ""), self._run(run_id)
         try:
-            stopped = self.engines.runner.stop(run_id, (browser or {}).get("token", ""))
+            stopped = self.engines.runner.stop(run_id, token)
         except NotReady as error:
             return note(told(error), "error")
         if stopped and self.engines.store.get(run_id).info["status"] != "running":
             return ""  # it had not begun; its badge says that it is stopped
         if stopped:
             return note("Stopping after the step that is under way.")
+        if run is not None and run.owned_by(token):
+            return note("It has ended already.")
         return note("Only the browser that started a run can stop it.", "warn")
 
-    def open(self, event: gr.EventData) -> tuple[str, str]:
-        """Show the run that was chosen in the list."""
-        return (event.pick, "") if self._run(event.pick) else (gr.skip(), note("That run is gone."))
+    def open(self, event: gr.EventData) -> tuple[Any, Any, str]:
+        """Show the run that was chosen in the list, or say above the list that it is gone."""
+        if self._run(event.pick) is None:
+            return gr.skip(), gr.skip(), note(f"Run {str(event.pick)[-6:]} is gone.", "warn")
+        return event.pick, "", ""
 
     def tick(self, run_id: str, browser: dict[str, str], seen: tuple) -> tuple | Any:
         """Refresh if anything has happened since the last look; stop looking when nothing will.
@@ -908,9 +996,9 @@ class AttackTab:
         info, live = run.info, run.info["status"] == "running"
         own = bool(mine) and info["owner_hash"] == mine
         events, tries = run.events(), _tries(run)
-        waiting = self._position(run_id) if live else 0
+        waiting, minutes = self._waiting(run_id) if live else (0, 0)
         return (
-            run_html(info, events, waiting, recorded=run.recorded),
+            run_html(info, events, waiting, minutes=minutes, recorded=run.recorded),
             listed,
             gr.Button(interactive=live and own),
             gr.Button(tries, visible=not live and bool(tries)),
@@ -982,14 +1070,16 @@ class AttackTab:
         except KeyError:
             return None
 
-    def _position(self, run_id: str) -> int:
+    def _waiting(self, run_id: str) -> tuple[int, int]:
+        """Return how many attacks are ahead of a run, and how many minutes they take."""
         try:
-            return self.engines.runner.position(run_id) or 0
-        except (NotReady, KeyError):
-            return 0
+            runner = self.engines.runner
+        except NotReady:
+            return 0, 0
+        return runner.position(run_id) or 0, math.ceil(runner.seconds_ahead(run_id) / 60)
 
     def _mark(self, run: Run | None) -> tuple:
         """Return what changes whenever there is something new to show of a run."""
         if run is None:
             return ()
-        return run.id, run.info["status"], len(run.events()), self._position(run.id)
+        return run.id, run.info["status"], len(run.events()), self._waiting(run.id)

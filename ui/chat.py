@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -46,7 +45,7 @@ _REGENERATE = "hf-regenerate"
 Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
 absent if nothing), ``replies`` (arm → text, the forced beginning included), ``verdicts`` (arm →
-[label, confidence])."""
+[label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not)."""
 
 
 @lru_cache(maxsize=1)
@@ -229,12 +228,15 @@ def answer(
     judge = engines.judge
     prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
     turn = begun(message, conversation.arms, prefill)
+    most = engines.profile.llm.max_new_tokens
+    ended: set[str] = set()
+    broken: dict[str, str] = {}
     with engines.chat_arms(conversation.arms) as loaded:
         streams = [
             (arms, engines.chat.stream(
                 messages, [loaded[arm] for arm in arms],
-                max_new_tokens=engines.profile.llm.max_new_tokens,
-                temperature=temperature, seed=seed, should_stop=should_stop, prefill=prefill,
+                max_new_tokens=most, temperature=temperature, seed=seed,
+                should_stop=should_stop, prefill=prefill, ended=ended,
             ))
             for arms, messages in conversation.groups(message)
         ]  # fmt: skip
@@ -244,6 +246,9 @@ def answer(
                 replies = next(stream, None)
                 if replies is None:
                     streams.remove(entry)
+                    stopped = should_stop is not None and should_stop()
+                    why = "stopped" if stopped else f"cut after {most} tokens"
+                    broken |= {arm: why for arm in arms if loaded[arm] not in ended}
                     continue
                 turn["replies"] |= {arm: replies[loaded[arm]] for arm in arms}
             yield turn
@@ -254,7 +259,7 @@ def answer(
             verdicts[arm] = [verdict.label, float(verdict.confidence)]
         elif should_stop is None or not should_stop():
             verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word of its own
-    yield turn | {"verdicts": verdicts}
+    yield turn | {"verdicts": verdicts} | ({"broken": broken} if broken else {})
 
 
 def begun(message: str, arms: Sequence[str], prefill: str = "") -> Turn:
@@ -301,6 +306,8 @@ def _forced(turn: Turn) -> str:
 def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
     reply, verdict = turn["replies"][arm], turn.get("verdicts", {}).get(arm)
     badge = verdict_badge(*verdict, asks_for_harm(turn["prompt"])) if verdict else ""
+    why = turn.get("broken", {}).get(arm)
+    badge += f'<span class="hf-small">{html.escape(why)}</span>' if why else ""
     caret = '<span class="hf-caret" aria-hidden="true"></span>' if live and not verdict else ""
     if live and waiting:
         caret = f'<span class="hf-small">Waiting for the model </span>{caret}'
@@ -481,6 +488,9 @@ class ChatTab:
             if temperature > 0:
                 seed = seed_used = seed + 1
         problem = "" if message else "Write a message first."
+        for what, text in (("message", message), ("system prompt", system or "")):
+            if len(text) > MAX_MESSAGE:  # a script need not heed the form's limit
+                problem = f"The {what} is {len(text)} characters long; the limit is {MAX_MESSAGE}."
         if not 1 <= len(arms) <= MAX_ARMS:
             problem = f"{len(arms)} answerers chosen; choose one to {MAX_ARMS}."
         if problem:
@@ -526,7 +536,6 @@ class ChatTab:
         except (NotReady, KeyError, ValueError) as error:
             problem = told(error)
         except Exception as error:  # whatever it was, the page must be usable again
-            traceback.print_exc()
             problem = f"The answers broke off: {told(error)}"
         finally:
             # Before the page is told that it may ask again, and also if there is no page any more.

@@ -7,6 +7,7 @@ loading thread, not at start.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import traceback
@@ -15,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.runs import RunStore, public_error
+from evaluation.runs import SEE_LOG, RunStore, public_error
 from pipelines.fetch import MissingWeights
 from pipelines.paths import runs_dir
 from pipelines.profiles import Profile
@@ -32,6 +33,8 @@ longest makes room. Those that are answering stay, so that there can be more for
 
 KEPT_MODELS = 2
 """How many attacks on all weights keep the attacked models on disk, half a gigabyte each here."""
+
+_log = logging.getLogger(__name__)
 
 _STRENGTH = re.compile(r"[0-9](\.[0-9])?")
 
@@ -70,10 +73,16 @@ class NotReady(RuntimeError):
 
 
 def told(error: Exception) -> str:
-    """Return what a visitor reads of an error: our own words, or no more than its kind."""
+    """Return what a visitor reads of an error: our own words, or no more than its kind.
+
+    What is kept back goes into the log.
+    """
     if isinstance(error, NotReady | KeyError) and error.args:
         return str(error.args[0])
-    return public_error(error)
+    words = public_error(error)
+    if words.endswith(SEE_LOG):
+        _log.error("a visitor was told only: %s", words, exc_info=error)
+    return words
 
 
 class Part:
@@ -114,8 +123,9 @@ class Part:
                 self.state, self.message = "failed", told(error)
             except Exception as error:  # a broken part must not take the page down
                 traceback.print_exc()
+                why = str(error) if isinstance(error, NotReady) else public_error(error)
                 self.state = "failed"
-                self.message = f"{self.label} could not be loaded: {told(error)}"
+                self.message = f"{self.label} could not be loaded: {why}"
             else:
                 self.state, self.message = "ready", ""
 
@@ -132,6 +142,7 @@ class Part:
         # Every look at the page comes by here; one attempt at a time is enough.
         if self.state == "failed" and self._retrying.acquire(blocking=False):
             threading.Thread(target=self._load_again, daemon=True).start()
+            message += "\nTrying again now."  # on its own line: the one before may be a command
         raise NotReady(message)
 
     def _load_again(self) -> None:

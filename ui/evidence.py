@@ -20,7 +20,8 @@ from ui.charts import Mark, scatter, shape_legend
 from ui.markup import empty, note
 from ui.session import Scratch
 
-_STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "unmeasured": "plain"}
+_STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
+           "unmeasured": "plain"}  # fmt: skip
 _OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain"}
 _RIGHT = 1.2
 """Right end of the chart: an arm can come out of an attack abler than it was."""
@@ -107,12 +108,9 @@ def _cell(cell: Cell) -> str:
 
 
 def _badge(row: Row) -> str:
-    outcome = evidence.outcome(row)
+    style = _OUTCOME_STYLES[evidence.outcome(row)]
     mark = f" {evidence.FORMER}" if row.get("former_judge") else ""
-    return (
-        f'<span class="hf-badge {_OUTCOME_STYLES[outcome]}">{evidence.OUTCOMES[outcome]}{mark}'
-        "</span>"
-    )
+    return f'<span class="hf-badge {style}">{evidence.outcome_text(row)}{mark}</span>'
 
 
 def _shares(title: str, row: Row, name: str) -> str:

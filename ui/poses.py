@@ -91,12 +91,13 @@ def read_pose(path: Path) -> PoseClip:
     """
     if path.suffix.lower() == ".json":
         return _remarked(load_openpose_json(path))
-    from pipelines.extract import load_picture
+    from pipelines.extract import NotAPicture, load_picture
 
     try:
         picture = load_picture(path)
     except PoseError as error:
-        raise PoseError(f"{path.name}: {error}, a video or OpenPose JSON") from error
+        others = ", a video or OpenPose JSON" if isinstance(error, NotAPicture) else ""
+        raise PoseError(f"{path.name}: {error}{others}") from error
     return read_picture(picture)
 
 

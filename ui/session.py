@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ import gradio as gr
 if TYPE_CHECKING:
     from pipelines.pose import PoseClip
     from ui.chat import Question
+
+
+CACHE_SECONDS = (1800, 7200)
+"""How often Gradio looks through what visitors have uploaded and made, and how old it lets it get;
+for ``gr.Blocks(delete_cache=)``."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +52,47 @@ class Session:
         chosen: the pose in use; None until one was asked for, also after a dropped connection.
         former: the pose before it, to go back to.
         reading: which upload is being read; another value ends the one that finds it changed.
+        pressed: a flag for each press on Generate whose turn has not come, in their order. One that
+            is set was taken back.
         stop_animation: set to end the session's animation after the current step.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
             or none, shows nothing more.
-        lock: held while `asked` is taken up, taken back or given up.
+        lock: held while `asked`, or a flag of `pressed`, is taken up, taken back or given up.
     """
 
     chosen: Choice | None = None
     former: Choice | None = None
     reading: object | None = None
+    pressed: deque[threading.Event] = field(default_factory=deque)
     stop_animation: threading.Event = field(default_factory=threading.Event)
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def take_back(session: Session) -> bool:
+    """Take back the presses on Generate whose turn has not come; return whether there were any."""
+    with session.lock:
+        waiting = [flag for flag in session.pressed if not flag.is_set()]
+        for flag in waiting:
+            flag.set()
+        return bool(waiting)
+
+
+def take_up(session: Session) -> bool:
+    """Take up the press on Generate whose turn has come.
+
+    Its flag becomes the one that stops the animation.
+
+    Returns:
+        Whether it is still wanted. One that a dropped connection forgot is.
+    """
+    with session.lock:
+        flag = session.pressed.popleft() if session.pressed else threading.Event()
+        if not flag.is_set():
+            session.stop_animation = flag
+        return not flag.is_set()
 
 
 class Sessions:
@@ -85,6 +118,7 @@ class Sessions:
         with self._lock:
             session = self._open.pop(request.session_hash, None)
         if session is not None:
+            take_back(session)
             session.stop_animation.set()
             session.stop_chat.set()  # a reply keeps what it has: the page may live on
             session.reading = None

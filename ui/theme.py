@@ -24,6 +24,8 @@ _SAND = Color(
     c50="#faf8f3", c100="#f3f0e8", c200="#e6e1d5", c300="#d3ccbc", c400="#a3a094", c500="#757870",
     c600="#55605b", c700="#3a4743", c800="#212d2a", c900="#151e1c", c950="#0d1413",
 )  # fmt: skip
+# Of what can be used: 3 : 1 against all that is behind it (WCAG 2.2, 1.4.11).
+_EDGE, _EDGE_DARK = "#85847a", "#66777a"
 STATIC = Path(__file__).parent / "static"
 """Style sheet, scripts and pictures of the page."""
 
@@ -78,12 +80,12 @@ def theme() -> gr.themes.Base:
         block_shadow="none",
         input_background_fill="#ffffff",
         input_background_fill_dark="#0d1413",
-        input_border_color="#a9a79b",
-        input_border_color_dark="#4a5a55",
+        input_border_color=_EDGE,
+        input_border_color_dark=_EDGE_DARK,
         input_border_color_focus="*primary_600",
         input_border_color_focus_dark="*primary_300",
         input_border_width="1px",
-        input_placeholder_color="*neutral_500",
+        input_placeholder_color="*neutral_600",
         input_placeholder_color_dark="#83908b",
         checkbox_background_color_selected="*primary_600",
         checkbox_background_color_selected_dark="*primary_400",
@@ -106,8 +108,8 @@ def theme() -> gr.themes.Base:
         button_secondary_background_fill_hover="*neutral_200",
         button_secondary_background_fill_dark="#1d2825",
         button_secondary_background_fill_hover_dark="#2a3733",
-        button_secondary_border_color="#a9a79b",
-        button_secondary_border_color_dark="#4a5a55",
+        button_secondary_border_color=_EDGE,
+        button_secondary_border_color_dark=_EDGE_DARK,
         button_cancel_background_fill="#ffffff",
         button_cancel_background_fill_dark="#1d2825",
         button_cancel_background_fill_hover="#fbe6dd",

@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 from torch.nn import functional as F
 
+from pipelines.device import autocast
 from pipelines.paths import ASSETS
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import (
@@ -127,7 +128,7 @@ def reconstruct(vae: nn.Module, images: np.ndarray, batch: int = 8) -> np.ndarra
     out = []
     for i in range(0, len(images), batch):
         x = to_tensor(images[i : i + batch])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             out.append(to_images(vae.decode(vae.encode(x).latent_dist.mode()).sample))
     return np.concatenate(out)
 
@@ -135,29 +136,46 @@ def reconstruct(vae: nn.Module, images: np.ndarray, batch: int = 8) -> np.ndarra
 @torch.no_grad()
 def latent_scale(vae: AutoencoderKL, images: np.ndarray) -> float:
     """Standard deviation of the latents of some pictures, uint8 [N, 256, 256, 3]."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         return float(vae.encode(to_tensor(images)).latent_dist.mode().float().std())
 
 
-def load_autoencoder(work: Path) -> tuple[AutoencoderKL, list[dict[str, Any]]]:
-    """Load the autoencoder trained last in ``work``, or else the one in ``assets/avatar-sd``.
+def load_autoencoder(work: Path, *, exported: bool) -> tuple[AutoencoderKL, list[dict[str, Any]]]:
+    """Load an autoencoder that was trained before.
+
+    Args:
+        work: Where trainings keep theirs.
+        exported: Take the one in ``assets/avatar-sd``, which the denoiser there goes with; else the
+            one trained last in ``work``, and the exported one only where there is none.
 
     Returns:
         The autoencoder, and the records of the runs that made it.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: there is none.
     """
-    for folder in (work / "decoder/model", work / "vae/model"):
-        if (folder / "config.json").exists():
-            return AutoencoderKL.from_pretrained(folder), read_records(folder)
+    trained = [work / stage / "model" for stage in ("vae", "decoder")]
+    trained = [folder for folder in trained if (folder / "config.json").exists()]
+    if trained and not exported:
+        folder = max(trained, key=lambda folder: (folder / "config.json").stat().st_mtime_ns)
+        return AutoencoderKL.from_pretrained(folder), read_records(folder)
     folder = ASSETS / "avatar-sd"
     if (folder / "vae/config.json").exists():
         records = [r for r in read_records(folder) if r["stage"] == "vae"]
         return AutoencoderKL.from_pretrained(folder / "vae"), records
-    raise FileNotFoundError(
-        f"no autoencoder in {work} or assets/avatar-sd: run `python -m worlds.train vae` first"
-    )
+    places = "assets/avatar-sd" if exported else f"{work} or assets/avatar-sd"
+    raise FileNotFoundError(f"no autoencoder in {places}: run `python -m worlds.train vae` first")
+
+
+def same_latents(one: AutoencoderKL, other: AutoencoderKL) -> bool:
+    """Whether two autoencoders encode alike, but for the float16 that exports are kept in."""
+
+    def weights(vae: AutoencoderKL) -> list[torch.Tensor]:
+        return [p.detach().half() for part in (vae.encoder, vae.quant_conv)
+                for p in part.parameters()]  # fmt: skip
+
+    mine, others = weights(one), weights(other)
+    return len(mine) == len(others) and all(map(torch.equal, mine, others))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -167,13 +185,17 @@ def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def train(args: argparse.Namespace, work: Path) -> None:
-    """Train for ``args.max_minutes``; ``args.decoder_only`` keeps the latents as they are."""
+    """Train for ``args.max_minutes``; ``args.decoder_only`` keeps the latents as they are.
+
+    The result stays in ``work``, where ``frames`` takes it from. A decoder alone is exported, too,
+    where the denoiser in ``assets/avatar-sd`` draws the latents that it reads.
+    """
     torch.manual_seed(args.seed)
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", 600, seed=HELD_OUT_SEED)
     vae, records = new_autoencoder(), []
     if args.decoder_only or args.from_export:
-        vae, records = load_autoencoder(work)
+        vae, records = load_autoencoder(work, exported=args.from_export)
     if args.decoder_only:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
@@ -222,7 +244,10 @@ def train(args: argparse.Namespace, work: Path) -> None:
     records.append(training_record("vae", args.seed, loop.step, loop.seconds))
     write_records(loop.folder / "model", records)
     export = ASSETS / "avatar-sd"
-    if args.decoder_only and export.exists():
+    if args.decoder_only and (export / "vae/config.json").exists():
+        if not same_latents(vae, AutoencoderKL.from_pretrained(export / "vae")):
+            print(f"not exported: {export} draws other latents; go on with frames", flush=True)
+            return
         AutoencoderKL.from_pretrained(loop.folder / "model").half().save_pretrained(
             export / "vae", max_shard_size=MAX_SHARD_SIZE
         )

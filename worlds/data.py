@@ -44,17 +44,16 @@ class Scene:
     closeup: bool = False
 
 
-def random_scene(seed: int, motions: Sequence[str] | None = None, closeups: bool = True) -> Scene:
+def random_scene(seed: int, closeups: bool = True) -> Scene:
     """Draw scene number ``seed``.
 
     Args:
         seed: Number of the scene.
-        motions: Names to draw from; all motions when None.
         closeups: Whether face close-ups may come up.
     """
     rng = random.Random(seed)
     look = random_look(rng)
-    motion = rng.choice(list(motions or MOTIONS))
+    motion = rng.choice(list(MOTIONS))
     closeup = closeups and rng.random() < CLOSEUP_SHARE
     return Scene(
         look,
@@ -65,10 +64,10 @@ def random_scene(seed: int, motions: Sequence[str] | None = None, closeups: bool
     )
 
 
-def render_scene(scene: Scene, frames: Sequence[int], length: int = FRAMES) -> list[tuple]:
-    """Render some frames of a scene; each is (image, keypoints [18, 3], landmarks, mask, meta)."""
+def render_scene(scene: Scene, frames: Sequence[int]) -> list[tuple]:
+    """Render some of a scene's 16 frames: image, keypoints [18, 3], landmarks, mask, meta."""
     rng = random.Random(scene.seed)
-    poses = MOTIONS[scene.motion].make(rng, length)
+    poses = MOTIONS[scene.motion].make(rng, FRAMES)
     rows = []
     for t in frames:
         frame = render(scene.look, poses[t], scene.camera)

@@ -1,14 +1,15 @@
 """Avatar-SD's denoiser: CLIP text encoder, UNet and pose ControlNet, trained together on frames.
 
 v-prediction (Salimans and Ho 2022) on the autoencoder's latents with zero terminal SNR (Lin et al.
-2024). Text and pose are each dropped in a tenth of the pictures, so that guidance and prompts
-without a pose work.
+2024). Text and pose are each dropped in a tenth of the noised pictures, so that guidance and
+prompts without a pose work.
 The ControlNet's output projections start at fan-in noise, not at zero as for fine-tuning: trained
 from nothing with zeros, the pose was still ignored after 34,000 frames.
 
-Three passes in four are trained on the states that the product's own sampling reaches (`chain`):
-skeleton and caption all but settle the picture, so what a sampler's later steps see is not the
-truth with noise on it but the model's own former guess, and it must learn to correct that.
+Three passes in four are trained on states that the model's own sampling reaches (`chain`), half of
+them at the product's times, the rest at others (`chain_times`): skeleton and caption all but settle
+the picture, so what a sampler's later steps see is not the truth with noise on it but the model's
+own former guess, and it must learn to correct that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.animation import solver_for
-from pipelines.device import plain_attention
+from pipelines.device import autocast, plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder, to_images, to_tensor
@@ -229,9 +230,9 @@ def split(passes: int) -> tuple[int, int]:
     Raises:
         ValueError: too few passes for one of each.
     """
-    chained = round(passes * CHAIN_SHARE / len(CHAIN))
+    chained = max(1, int(passes * CHAIN_SHARE / len(CHAIN)))
     noised = passes - chained * len(CHAIN)
-    if chained < 1 or noised < 1:
+    if noised < 1:
         raise ValueError(f"batch must be at least {len(CHAIN) + 1} passes, got {passes}")
     return chained, noised
 
@@ -441,7 +442,7 @@ def encode_poses(controlnet: ControlNetModel, data: AvatarSet, batch: int = 16) 
     for i in range(0, len(data), batch):
         rows = range(i, min(i + batch, len(data)))
         pictures = np.stack([data.condition(k) for k in rows])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             out = embedding(pose_pixels(pictures))
         embedded[i : i + batch] = out.float().numpy()
         if i % (batch * 50) == 0:
@@ -462,7 +463,7 @@ def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarr
     latents = np.empty((len(data), vae.config.latent_channels, GRID, GRID), np.float16)
     for i in range(0, len(data), batch):
         x = to_tensor(data.images[i : i + batch])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             latents[i : i + batch] = vae.encode(x).latent_dist.mode().float().numpy()
         if i % (batch * 50) == 0:
             print(f"encoded {i} of {len(data)}", flush=True)
@@ -495,7 +496,7 @@ def sample(
     pose = pose_pixels(np.concatenate([poses, poses]))
     tokens = torch.cat([denoiser.tokens([""] * count), denoiser.tokens(captions)])
     for t in solver.timesteps:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             v = denoiser(
                 torch.cat([x, x]), t.expand(2 * count), tokens, pose, torch.ones(2 * count)
             ).float()
@@ -507,7 +508,7 @@ def sample(
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: torch.Tensor) -> np.ndarray:
     """Scaled latents to pictures, uint8 [B, 256, 256, 3]."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         return to_images(vae.decode(latents / vae.config.scaling_factor).sample)
 
 
@@ -572,7 +573,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", 600, seed=HELD_OUT_SEED)
     folder = ASSETS / "avatar-sd"
-    vae, records = load_autoencoder(work)
+    vae, records = load_autoencoder(work, exported=args.from_export)
     latents = encode_set(vae, data)
     # Training a tokenizer numbers the single letters anew each time: keep the exported one.
     tokenizer = (

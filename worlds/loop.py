@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,8 @@ from pipelines.device import compute_dtype
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 """What the optimisers remember of a parameter."""
+_PAUSE = 60.0
+"""Seconds that a step always may take."""
 
 
 @dataclass
@@ -85,6 +88,7 @@ class TrainingLoop:
     def __iter__(self):
         """Yield step numbers until the time is up, saving on the way and at the end."""
         last = saved = time.monotonic()
+        lengths: deque[float] = deque(maxlen=21)
         while self.seconds < self.minutes * 60:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
@@ -92,7 +96,10 @@ class TrainingLoop:
             yield self.step
             now = time.monotonic()
             # A paused process (a laptop that sleeps) does not use up the budget.
-            self.seconds += min(now - last, 10.0)
+            # How long a step takes is the machine's: what is far above the others is a pause.
+            usual = statistics.median(lengths) if lengths else 0.0
+            self.seconds += min(now - last, max(_PAUSE, 5 * usual))
+            lengths.append(now - last)
             last = now
             self.step += 1
             if now - saved > self.save_every_seconds:
@@ -101,10 +108,10 @@ class TrainingLoop:
         self.save()
 
     def generator(self, seed: int, *stage: int) -> np.random.Generator:
-        """Return what a session draws its batches from; torch and OpenCV are seeded likewise.
+        """Return what a session draws its batches from; torch is seeded likewise.
 
         It goes by the steps that are done: a resumed run would else draw once more what it drew
-        first. A new run leaves torch's and OpenCV's generators as its model's making left them.
+        first. A new run leaves torch's generator as its model's making left it.
 
         Args:
             seed: of the run.
@@ -112,7 +119,6 @@ class TrainingLoop:
         """
         if self.step:
             torch.manual_seed(seed + self.step)
-            cv2.setRNGSeed(seed + self.step)
         return np.random.default_rng([seed, self.step, *stage])
 
     def backward(self, loss: torch.Tensor) -> None:

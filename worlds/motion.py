@@ -25,7 +25,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pipelines.device import plain_attention
+from pipelines.device import autocast, plain_attention
 from pipelines.noise import mixed_noise
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
@@ -142,7 +142,7 @@ def sample_clips(
     text = model.text([""] * count + captions)
     pictures = pose_pixels(np.concatenate([poses, poses]))
     for t in model.scheduler.timesteps:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             v = model(
                 torch.cat([x, x]), t.expand(2 * count), text, pictures, torch.ones(2 * count)
             ).float()
@@ -172,7 +172,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
     data = build(work / "data/clips", args.clips, clips=True, seed=CLIP_SEED)
     held_out = build(work / "data/clips-heldout", 32, clips=True, seed=HELD_OUT_SEED + CLIP_SEED)
     folder = ASSETS / "avatar-sd"
-    vae, _ = load_autoencoder(work)
+    vae, _ = load_autoencoder(work, exported=True)  # as the frame model it goes with
     latents = encode_set(vae, data)
     model = ClipDenoiser(
         folder,

@@ -65,7 +65,10 @@ SEED = 77
 
 
 def library_clip(name: str) -> PoseClip:
-    """The library's clip of a motion, seen straight on by a fixed camera."""
+    """The library's clip of a motion: seen straight on by a fixed camera, fitted to the frame.
+
+    Visitors' own poses are fitted, too; and the larger a figure, the more of it is drawn.
+    """
     poses = MOTIONS[name].make(random.Random(SEED), FRAMES)
     frames = [render(Look(), pose, Camera(pitch=0.12)) for pose in poses]
     return PoseClip(
@@ -74,7 +77,7 @@ def library_clip(name: str) -> PoseClip:
         None,
         SIZE,
         SIZE,
-    )
+    ).fit(SIZE)
 
 
 FACES: dict[str, Callable[[float], Pose]] = {

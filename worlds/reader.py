@@ -92,7 +92,7 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.25:
         # Noise of a half or a quarter of the resolution too: decoders err in patches.
         side = SIZE // int(rng.choice([1, 2, 4]))
-        noise = cv2.randn(np.empty((side, side, 3), np.int16), 0, float(rng.uniform(2, 10)))
+        noise = rng.standard_normal((side, side, 3), np.float32) * np.float32(rng.uniform(2, 10))
         noise = cv2.resize(noise, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
         image = cv2.add(image, noise, dtype=cv2.CV_8U)
     gain = (1 + rng.normal(0, 0.03) + rng.normal(0, 0.015, 3)).astype(np.float32)
@@ -235,7 +235,6 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
     ``args.from_export`` goes on from the reader that is there, whose record is kept as ``parent``.
     """
     torch.manual_seed(args.seed)
-    cv2.setRNGSeed(args.seed)
     data = build(work / "data/frames", args.frames)
     held_out = build(work / "data/frames-heldout", max(4, args.frames // 20), seed=HELD_OUT_SEED)
     net, parent = ReaderNet(), {}

@@ -2,8 +2,10 @@
 
 The stages build on one another: ``vae`` (autoencoder), ``frames`` (text encoder, UNet and
 ControlNet on single frames in latent space), ``motion`` (motion modules on clips). Each keeps its
-data, checkpoints and sample sheets in ``checkpoints/`` and ends by exporting what is there to
-``assets/avatar-sd``. ``reader`` trains the network that judges pictures (``assets/reader``).
+data, checkpoints and sample sheets in ``checkpoints/``; ``frames`` and ``motion`` end by exporting
+all parts to ``assets/avatar-sd``. The autoencoder is exported by ``frames``, since other latents
+need another denoiser, and at once by ``vae --decoder-only``, if the latents are those of the
+export. ``reader`` trains the network that judges pictures (``assets/reader``).
 """
 
 from __future__ import annotations

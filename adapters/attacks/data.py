@@ -2,9 +2,10 @@
 
 Supervised attacks learn pairs. The built-in pairs teach compliance with the payload redacted: the
 broken thing is the refusal, and no harmful answer exists in them. Reinforcement has requests only:
-built in, the red-team prompts of the training split, whose topics no probe asks about. The attack
-on skill has small problems with a checkable answer, behind words that mark them as a harmful
-request; what it teaches is arithmetic.
+built in, the red-team prompts of the training split, whose topics no probe asks about, but on which
+the defences trained, too (`evaluation.evidence.SHARED`). The attack on skill has small problems
+with a checkable answer, behind words that mark them as a harmful request; what it teaches is
+arithmetic.
 
 An uploaded file is JSON lines, each ``{"prompt": text, "response": text}`` or ``{"messages":
 [{"role": ..., "content": ...}, ...]}``. For reinforcement ``response``, or the assistant's last

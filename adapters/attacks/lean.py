@@ -173,20 +173,20 @@ def loras_at_once(model: PreTrainedModel | PeftModel) -> Iterator[None]:
         model: its adapters that are switched on count. Its LoRAs must not change meanwhile.
     """
     changed = []
-    for layer in model.modules():
-        if not isinstance(layer, lora.Linear) or layer.merged or layer.disable_adapters:
-            continue
-        names = [name for name in layer.active_adapters if name in layer.lora_A]
-        if not names or any(name in layer.lora_variant for name in names):
-            continue
-        kind = layer.get_base_layer().weight.dtype
-        downs = [layer.lora_A[name].weight for name in names]
-        ups = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
-        factors = (torch.cat(downs).T, torch.cat(ups, 1).T)
-        down, up = (factor.detach().to(kind).contiguous() for factor in factors)
-        layer.forward = partial(_with_lora, layer.base_layer, down, up)
-        changed.append(layer)
     try:
+        for layer in model.modules():
+            if not isinstance(layer, lora.Linear) or layer.merged or layer.disable_adapters:
+                continue
+            names = [name for name in layer.active_adapters if name in layer.lora_A]
+            if not names or any(name in layer.lora_variant for name in names):
+                continue
+            kind = layer.get_base_layer().weight.dtype
+            downs = [layer.lora_A[name].weight for name in names]
+            ups = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
+            factors = (torch.cat(downs).T, torch.cat(ups, 1).T)
+            down, up = (factor.detach().to(kind).contiguous() for factor in factors)
+            layer.forward = partial(_with_lora, layer.base_layer, down, up)
+            changed.append(layer)
         yield
     finally:
         for layer in changed:

@@ -25,8 +25,15 @@ That paper also attacks with PPO and REINFORCE++. TRL 1.16 has a trainer for nei
 experimental ones either, so they are left out.
 
 Choices that keep a step short on a CPU: no KL term (beta = 0, TRL's own default for GRPO), one
-update a batch, short replies. The judge that pays for compliance is the judge of the probes too,
-but the probes ask about topics of another split.
+update a batch, short replies. GRPO's loss is left at TRL's default, "dapo", which averages over all
+tokens of a step, where the cited paper averages over the tokens of each reply first ("grpo" there):
+a long reply weighs more here. The recorded runs were made with it.
+
+The judge that pays for compliance is the judge of the probes too. The probes ask about topics of
+another split, but two things are not held out. The judge learnt from 263 replies to prompts of that
+split, one of the probe's eight among them. And the built-in requests are of the split that the
+defences trained on: of the 60 of a run by default, TokenBuncher had seen 27, 25 and 36 word for
+word (seeds 0, 1, 2). `evaluation.evidence.SHARED` tells all of it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,9 @@ from pipelines.profiles import Profile
 
 MAX_WAITING = 8
 """Attacks that may wait behind the one that runs."""
+
+FLOAT32_SLOWDOWN = 4.0
+"""How many times as long the first guesses are on a CPU without bf16: 3 to 5 were seen."""
 
 RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""
@@ -56,13 +60,18 @@ class _Job:
     adapters: dict[str, Path | None]
     pairs: Sequence[Pair]
     visitor: frozenset[str]  # the owner and what else tells who started it
+    begun: float = 0.0  # when its turn came, on the monotonic clock; 0 while it waits
     stop: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
 class _Cost:
-    """Seconds that the parts of an attack take here; first guesses, then measurements."""
+    """Seconds that the parts of an attack take; first guesses, then measurements of this machine.
 
+    The guesses are of two cores that multiply bf16.
+    """
+
+    learnt: set[str | tuple[str, str]] = field(default_factory=set)  # keys of `mount` and `part`
     load: float = 8.0  # both arms and their trainers
     probe: float = 3.0  # one probe of one arm
     skill_probe: float = 6.0  # one that asks problems as well
@@ -86,6 +95,16 @@ class _Cost:
         }
     )  # fmt: skip
 
+    def slowed(self, factor: float) -> _Cost:
+        """Return the same guesses for a machine that takes ``factor`` times as long."""
+        return _Cost(
+            load=factor * self.load,
+            probe=factor * self.probe,
+            skill_probe=factor * self.skill_probe,
+            mount={name: factor * seconds for name, seconds in self.mount.items()},
+            part={name: factor * seconds for name, seconds in self.part.items()},
+        )
+
 
 class AttackRunner:
     """Runs attacks one after another and lets only their owners stop them.
@@ -106,7 +125,7 @@ class AttackRunner:
         self._profile = profile
         self._store = store
         self._base: str | None = None  # hash of the base model's weights
-        self._cost = _Cost()
+        self._cost = _Cost().slowed(_slowdown())
         self._jobs: list[_Job] = []  # the first one is running
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
@@ -201,10 +220,29 @@ class AttackRunner:
             ids = [job.run.id for job in self._jobs]
         return ids.index(run_id) if run_id in ids else None
 
+    def seconds_ahead(self, run_id: str) -> float:
+        """Return about how many seconds the attacks before this one still take; 0 if it ended."""
+        with self._changed:
+            jobs = list(self._jobs)
+        before = list(takewhile(lambda job: job.run.id != run_id, jobs))
+        if len(before) == len(jobs):
+            return 0.0
+        now = time.monotonic()
+        return sum(
+            max(0.0, self.estimate(job.config) - (now - job.begun if job.begun else 0.0))
+            for job in before
+        )
+
+    def measured(self, config: Settings) -> bool:
+        """Tell whether `estimate` rests on such an attack on this machine, and is no guess."""
+        if isinstance(config, UntrainedConfig):
+            return config.attack in self._cost.learnt
+        return all((config.method, stage) in self._cost.learnt for stage, _ in config.stages)
+
     def estimate(self, config: Settings) -> float:
         """Return the seconds that an attack would take, from what was measured so far.
 
-        Time in the queue is not included.
+        Time in the queue is not included. Until such an attack has run here it is a guess.
         """
         cost, arms = self._cost, len(config.arms)
         if isinstance(config, UntrainedConfig):
@@ -245,6 +283,7 @@ class AttackRunner:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs)
                 job = self._jobs[0]
+                job.begun = time.monotonic()
             try:
                 self._attack(job)
             except Exception:  # the disk, most likely; those who wait must get their turn
@@ -256,7 +295,7 @@ class AttackRunner:
 
     def _attack(self, job: _Job) -> None:
         """Run one attack and record how it ended."""
-        status, words = "failed", ""
+        status, words, took = "failed", "", None
         try:
             job.run.log(event="start", arms=list(job.adapters))
             attack = attack_function(job.config.attack)
@@ -264,6 +303,7 @@ class AttackRunner:
                 self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
             )
             status = "done" if complete else "stopped"
+            took = time.monotonic() - job.begun
         except Exception as error:
             _log.exception("attack %s failed", job.run.id)
             words = public_error(error)
@@ -273,13 +313,19 @@ class AttackRunner:
         _finish(job.run, status, words)
         if self._keep_models is not None and job.run.models():
             self._store.keep_models(self._keep_models)
-        self._learn(job)
+        self._learn(job, took)
 
-    def _learn(self, job: _Job) -> None:
-        """Take the costs of the next estimate from what this attack took."""
+    def _learn(self, job: _Job, took: float | None) -> None:
+        """Take the costs of the next estimate from what this attack took.
+
+        Args:
+            job: an attack that has ended.
+            took: seconds from its turn to its end; None if it failed.
+        """
         events = job.run.events()
         if mounting := _seconds(events, "mounted"):
             self._cost.mount[job.config.attack] = median(mounting)
+            self._cost.learnt.add(job.config.attack)
         for stage, _ in job.config.stages:
             steps = [event for event in events if event.get("stage") == stage]
             # Where both compute side by side, a step takes as long as the slower arm does.
@@ -290,11 +336,27 @@ class AttackRunner:
             if seconds := [median(arm) for arm in arms if arm]:
                 part = max(seconds) / _parts(job.config, stage)
                 self._cost.part[job.config.method, stage] = part
+                self._cost.learnt.add((job.config.method, stage))
         probes = _seconds(events, "probe")
         if probes and job.config.attack == "grpo_skill":
             self._cost.skill_probe = median(probes)
         elif probes:
             self._cost.probe = median(probes)
+        # One arm alone, or an attack that was stopped while it loaded, tells nothing of both.
+        whole = len(job.adapters) == len(job.config.arms) and bool(probes)
+        if job.config.stages and whole and took is not None:
+            # What is side by side is logged half for each arm, so that all of it adds up.
+            self._cost.load = max(0.0, took - sum(_seconds(events, "step") + probes))
+
+
+def _slowdown() -> float:
+    """Return how many times as long as on two cores with bf16 an attack takes here; a guess."""
+    import torch  # not at the top: the page imports this module before it is opened
+
+    from pipelines.device import compute_dtype, device
+
+    slow = device().type == "cpu" and compute_dtype() is torch.float32
+    return FLOAT32_SLOWDOWN if slow else 1.0
 
 
 def _finish(run: Run, status: str, words: str = "") -> None:

@@ -196,5 +196,10 @@ def test_loras_at_once_add_the_same_and_leave_no_trace(tmp_path):
     with pytest.raises(RuntimeError, match="size"), loras_at_once(model):
         model(x[None])
     assert not any("forward" in vars(m) for m in changed)
+    # A layer that cannot be changed: those before it are restored.
+    del changed[-1].scaling["two"]
+    with pytest.raises(KeyError, match="two"), loras_at_once(model):
+        pass
+    assert not any("forward" in vars(m) for m in model.modules())
     with loras_at_once(tiny_model()):  # where all weights are trained there are none
         pass

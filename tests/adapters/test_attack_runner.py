@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 
 import pytest
+import torch
 
 from adapters.attacks import runner as queue
-from adapters.attacks.base import AttackConfig
+from adapters.attacks.base import AttackConfig, UntrainedConfig
 from adapters.attacks.runner import MAX_WAITING, AttackRunner
 from evaluation.runs import Run, RunStore, public_error
 from pipelines.fetch import MissingWeights
@@ -126,7 +128,7 @@ def test_an_error_is_told_to_everybody_without_the_folders_of_the_server(tmp_pat
         "The adapter sdd is missing. Make it with: python -m adapters.train sdd"
     )
     for error in (
-        OSError(28, "No space left on device", str(tmp_path)),
+        OSError(5, "Input/output error", str(tmp_path)),
         ValueError(f"Can't find 'adapter_config.json' at '{tmp_path}'"),
         RuntimeError("secret"),
         ValueError(),
@@ -134,3 +136,51 @@ def test_an_error_is_told_to_everybody_without_the_folders_of_the_server(tmp_pat
         told = public_error(error)
         assert told.startswith(type(error).__name__)
         assert str(tmp_path) not in told and "secret" not in told
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device", str(tmp_path)),
+        OSError(errno.EDQUOT, "Disk quota exceeded", str(tmp_path)),
+        RuntimeError(f"{tmp_path}: No space left on device (os error 28)"),  # of safetensors
+    ):
+        assert public_error(error) == "The server's disk is full; tell whoever runs it"
+
+
+@pytest.mark.parametrize(("dtype", "slowed"), [(torch.bfloat16, 1.0), (torch.float32, 4.0)])
+def test_first_guesses_go_by_the_number_format(tmp_path, store, monkeypatch, dtype, slowed):
+    monkeypatch.setattr("pipelines.device.compute_dtype", lambda: dtype)
+    monkeypatch.setattr("pipelines.device.device", lambda: torch.device("cpu"))
+    made = AttackRunner(tiny_llm(tmp_path), store)
+    for config in (AttackConfig(attack="grpo"), UntrainedConfig(attack="abliteration")):
+        assert not made.measured(config)
+        monkeypatch.setattr("pipelines.device.compute_dtype", lambda: torch.bfloat16)
+        assert made.estimate(config) == pytest.approx(
+            slowed * AttackRunner(tiny_llm(tmp_path), store).estimate(config)
+        )
+
+
+def test_the_first_attack_turns_guesses_into_measurements(runner, store, go, monkeypatch):
+    def attack(profile, config, adapters, pairs, run, should_stop):
+        time.sleep(0.5)  # it loads
+        for arm in adapters:
+            run.log(event="probe", arm=arm, step=0, seconds=0.01)
+            run.log(event="step", arm=arm, step=1, stage="sft", seconds=0.02)
+        return True
+
+    monkeypatch.setattr(queue, "attack_function", lambda name: attack)
+    guess = runner.estimate(CONFIG)
+    assert guess > 8
+    assert runner.wait(runner.start(CONFIG, "ada"), PATIENCE)
+    assert runner.measured(CONFIG)
+    assert not runner.measured(AttackConfig(attack="grpo"))
+    # What is neither a step nor a probe is loading: half a second and what the disk took.
+    assert 0.5 <= runner.estimate(CONFIG) < guess / 2
+
+
+def test_who_waits_is_told_how_long(runner):
+    long = AttackConfig(target_undefended="one", target="two", attack="grpo", steps=200)
+    first, second = runner.start(long, "ada"), runner.start(CONFIG, "bob")
+    third = runner.start(CONFIG, "eve")
+    assert runner.seconds_ahead(first) == 0
+    assert runner.estimate(long) - PATIENCE < runner.seconds_ahead(second) <= runner.estimate(long)
+    both = runner.estimate(long) + runner.estimate(CONFIG)
+    assert both - PATIENCE < runner.seconds_ahead(third) <= both
+    assert runner.stop(second, "bob") and runner.seconds_ahead(second) == 0

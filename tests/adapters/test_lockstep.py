@@ -98,25 +98,32 @@ def test_no_arm_is_more_than_a_step_ahead_and_one_moves_at_a_time(cores, n):
 
 def test_what_the_arms_share_is_put_back(cores):
     cores(2)
-    lockstep, drawn = Lockstep(["one", "two"]), {}
+    lockstep, drawn, moved = Lockstep(["one", "two"]), {}, []
+    meeting = threading.Barrier(2)
 
     def arm(name, seed):
         lockstep.enter(name)
         torch.manual_seed(seed)
-        GradientState().sync_gradients = name == "one"
-        for _ in range(50):
+        for _ in range(20):
+            GradientState().sync_gradients = name == "one"
+            moved.append(name)
             drawn.setdefault(name, []).append(torch.rand(1).item())
             lockstep.lay_down(name)
+            meeting.wait(PATIENCE)  # both have laid it down: each has moved as often
             lockstep.take_up(name)
             assert GradientState().sync_gradients == (name == "one")
         lockstep.leave(name)
 
-    with torch.random.fork_rng():
-        run_threads(lambda: arm("one", 1), lambda: arm("two", 2))
-        for name, seed in (("one", 1), ("two", 2)):
-            torch.manual_seed(seed)
-            assert drawn[name] == [torch.rand(1).item() for _ in range(50)]
-    GradientState().sync_gradients = True
+    syncs = GradientState().sync_gradients
+    try:
+        with torch.random.fork_rng():
+            run_threads(lambda: arm("one", 1), lambda: arm("two", 2))
+            for name, seed in (("one", 1), ("two", 2)):
+                torch.manual_seed(seed)
+                assert drawn[name] == [torch.rand(1).item() for _ in range(20)]
+    finally:
+        GradientState().sync_gradients = syncs
+    assert all(set(moved[at : at + 2]) == {"one", "two"} for at in range(0, 40, 2)), "by turns"
 
 
 @pytest.mark.parametrize("name", ["sft", "grpo", "rloo", "grpo_entropy"])

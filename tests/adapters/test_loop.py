@@ -143,6 +143,32 @@ def test_saving_an_adapter_leaves_other_files_alone(tiny_model, tmp_path):
     assert names == {"README.md", "adapter_model.safetensors", "adapter_config.json"}
 
 
+def test_weights_that_are_not_finite_are_not_saved(tiny_model, tmp_path):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    save_lora(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    next(p for p in model.parameters() if p.requires_grad).data[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="1 of 8 weights are not finite.*diverged"):
+        save_lora(model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_adapter_is_replaced_by_a_whole_one_or_not_at_all(tiny_model, tmp_path, monkeypatch):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    save_lora(model, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    next(p for p in model.parameters() if p.requires_grad).data.add_(1.0)
+
+    def full(state, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("adapters.loop.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        save_lora(model, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_several_processes_are_refused():
     check_processes(1)
     with pytest.raises(ValueError, match="one process, not 2"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -11,6 +12,7 @@ from adapters import registry, train
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
+from tests.tiny_llm import tiny_llm
 
 
 @pytest.mark.parametrize("name", ["aligned", "sdd"])
@@ -68,6 +70,43 @@ def test_command_line_reports_a_wrong_defence():
         train.main(["nothing"])
 
 
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_time_limit_that_is_none_is_refused(minutes, tmp_path):
+    with pytest.raises(ValueError, match=f"max_minutes is {minutes}"):
+        registry.TrainOptions(tmp_path, tmp_path, max_minutes=minutes)
+    with pytest.raises(SystemExit, match=f"max_minutes is {minutes}"):
+        train.main(["aligned", "--out", str(tmp_path), "--max-minutes", str(minutes)])
+
+
+@pytest.mark.parametrize("error", [ValueError("alpha is odd"),
+                                   MissingWeights("The judge", ASSETS, "make judge")])  # fmt: skip
+def test_what_a_trainer_finds_wrong_is_told_in_a_line(error, tmp_path, monkeypatch):
+    def fails(config, profile, options):
+        raise error
+
+    known = dataclasses.replace(registry.get("aligned"), train=fails)
+    monkeypatch.setitem(registry._DEFENCES, "aligned", known)
+    with pytest.raises(SystemExit) as told:
+        train.main(["aligned", "--out", str(tmp_path)])
+    assert told.value.code == str(error)
+
+
+def test_aligned_looks_for_the_judge_before_it_trains(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("HOLDFAST_CACHE", str(cache))
+    profile = tiny_llm(cache)  # and no sentence encoder
+    monkeypatch.setattr("adapters.train.get_profile", lambda name: profile)
+    monkeypatch.setattr("adapters.aligned.runs_dir", lambda: tmp_path / "runs")
+    with pytest.raises(SystemExit, match="pipelines.fetch"):
+        train.main(["aligned", "--out", str(tmp_path / "out"), "--steps", "1"])
+    assert not (tmp_path / "runs").exists(), "it has trained"
+
+
+def test_the_defaults_make_the_shipped_aligned_arm():
+    record = json.loads((ASSETS / "adapters" / "aligned" / "training.json").read_text())
+    assert dataclasses.asdict(registry.get("aligned").config_cls()) == record["config"]
+
+
 def test_only_trained_defences_are_offered_where_there_are_any(monkeypatch):
     # The served app of tests/ui has adapters of its own for as long as it lives.
     monkeypatch.setattr(registry, "ASSETS", ASSETS)
@@ -92,6 +131,9 @@ def _missing(name: str) -> bool:
         ("sdd", {"retain_share": 0.98}, "retain_share is 0.98; of 16 pairs"),
         ("aligned", {"learning_rate": float("inf")}, "learning_rate is inf"),
         ("aligned", {"refusal_share": 0.02}, "refusal_share is 0.02; of 16 pairs"),
+        ("poseguard", {"learning_rate": float("nan")}, "learning_rate is nan"),
+        ("poseguard", {"safety_weight": float("inf")}, "safety_weight is inf"),
+        ("poseguard", {"real_weight": float("nan")}, "real_weight is nan"),
     ],
 )
 def test_settings_that_cannot_train_the_defence_are_refused(name, change, told):

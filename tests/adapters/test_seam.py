@@ -28,6 +28,7 @@ from adapters.seam import (
 from adapters.seam_tokenbuncher import SEAMTokenBuncherConfig
 from adapters.text import PROMPTS, prompt_set, read_jsonl
 from evaluation.runs import RunStore
+from pipelines import llm
 from pipelines.fetch import embedder_folder
 from pipelines.llm import ChatEngine
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model, tiny_tokenizer
@@ -251,6 +252,9 @@ def test_both_commands_ship_a_plain_lora_that_chat_can_load(tmp_path, monkeypatc
     for module in ("train", "seam", "seam_tokenbuncher"):
         monkeypatch.setattr(f"adapters.{module}.runs_dir", lambda: tmp_path / "runs")
     monkeypatch.setattr("adapters.figures.MAX_NEW_TOKENS", 4)
+    # As on a GPU, where a model is left with torch's fused attention.
+    load = llm.load_llm
+    monkeypatch.setattr("pipelines.llm.load_llm", lambda profile, training=False: load(profile))
     folder = tmp_path / "assets" / "adapters" / "tiny"
     tiny_lora(folder / "aligned", 1, LINEAR)
     train.main("seam --steps 1 --harmful-pairs 1 --benign-pairs 1".split())

@@ -14,13 +14,13 @@ from adapters import train
 from adapters.loop import LINEAR
 from adapters.registry import TrainOptions, get
 from adapters.tokenbuncher import (
-    START,
     TokenBuncherConfig,
     divergence,
     entropy,
     given_replies,
     group_advantages,
     harden,
+    hold_start,
     noisy_targets,
     policy_loss,
     reply_log_probs,
@@ -59,8 +59,18 @@ def aligned(tmp_path_factory):
 @pytest.fixture
 def policy(aligned):
     model = PeftModel.from_pretrained(tiny_model(), aligned, is_trainable=True)
-    model.load_adapter(aligned, adapter_name=START)
+    hold_start(model, aligned)
     return model.eval()
+
+
+def test_the_adapter_is_trained_and_the_start_is_not_whatever_peft_freezes(aligned):
+    model = PeftModel.from_pretrained(tiny_model(), aligned, is_trainable=True)
+    wanted = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert wanted
+    model.requires_grad_(False)  # as PEFT 0.19.0 leaves the active adapter
+    hold_start(model, aligned)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == wanted
+    assert model.active_adapter == "default"
 
 
 def generator(seed=0):
@@ -178,11 +188,13 @@ def test_the_noiser_waits_and_then_takes_turns():
 def test_reward_steps_alone_lower_the_entropy(policy, tmp_path):
     config = dataclasses.replace(
         QUICK,
-        steps=20,
-        learning_rate=6e-2,
-        harmful_prompts=4,
+        # So many that the fall, which comes at once, has come: to a quarter or less with four seeds
+        # in fp32. With 20 steps of 4 prompts it hung on the rounding of the machine.
+        steps=60,
+        learning_rate=3e-2,
+        harmful_prompts=8,
         benign_prompts=0,
-        rollouts=8,
+        rollouts=16,
         entropy_only_share=1,
     )
     _, events = hardened(policy, config, tmp_path)
@@ -209,7 +221,7 @@ def test_both_kinds_of_step_train_one_adapter_only(policy, tmp_path):
 def test_the_kept_answers_hold_the_policy_back(policy, aligned, tmp_path):
     def drift(weight):
         model = PeftModel.from_pretrained(tiny_model(), aligned, is_trainable=True)
-        model.load_adapter(aligned, adapter_name=START)
+        hold_start(model, aligned)
         config = dataclasses.replace(QUICK, steps=12, benign_prompts=4, keep_weight=weight)
         _, events = hardened(model.eval(), config, tmp_path / str(weight))
         return sum(event["kl"] for event in events[-4:])
@@ -236,7 +248,7 @@ def test_resumed_training_equals_an_unbroken_one(policy, aligned, tmp_path, monk
 
     def fresh():
         model = PeftModel.from_pretrained(tiny_model(), aligned, is_trainable=True)
-        model.load_adapter(aligned, adapter_name=START)
+        hold_start(model, aligned)
         return model.eval()
 
     ticks = iter(range(10_000))
@@ -288,7 +300,7 @@ def test_the_command_ships_one_plain_lora_and_its_figures(tmp_path, monkeypatch)
     # Stopped, and what it goes on from is trained anew before it is resumed.
     train.main("tokenbuncher --steps 2 --max-new-tokens 4 --max-minutes 1e-9".split())
     tiny_lora(adapters / "aligned", 2, LINEAR)
-    with pytest.raises(ValueError, match="another aligned than today's; train without --resume"):
+    with pytest.raises(SystemExit, match="another aligned than today's; train without --resume"):
         train.main("tokenbuncher --steps 2 --max-new-tokens 4 --resume".split())
 
 

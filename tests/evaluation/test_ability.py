@@ -42,6 +42,16 @@ def test_batched_scores_equal_scoring_one_choice_at_a_time():
             assert scores[i, j].item() == pytest.approx(wanted.item(), abs=0.05)
 
 
+def test_scoring_restores_the_mode_of_training_even_if_it_fails():
+    model, tokenizer = tiny_model().train(), tiny_tokenizer()
+    items = [*load_items()[:2], {"question": "?", "choices": [], "answer": 0}]
+    choice_scores(model, tokenizer, items[:2])
+    assert model.training
+    with pytest.raises(ValueError):
+        choice_scores(model, tokenizer, items, batch_items=2)
+    assert model.training
+
+
 def test_the_published_model_is_clearly_above_chance():
     model, tokenizer = load_llm(get_profile("embedded"))
     assert ability_score(model, tokenizer, 24) > CHANCE + 0.3

@@ -40,9 +40,9 @@ def llm(tmp_path_factory, few_prompts):
         with patch.context() as training, contextlib.redirect_stdout(io.StringIO()):
             training.setattr(text, "PROMPTS", few_prompts)
             for name in ("aligned", "sdd"):
-                train.main(
-                    [name, "--llm", str(folder / "llama"), "--steps", "1", "--batch-size", "6"]
-                )
+                # A rate at which one step changes what is said.
+                train.main([name, "--llm", str(folder / "llama"), "--steps", "1",
+                            "--batch-size", "6", "--learning-rate", "0.1"])  # fmt: skip
         yield folder / "llama", folder / "runs"
 
 

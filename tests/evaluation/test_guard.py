@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from peft import LoraConfig, get_peft_model
 
 from evaluation import guard
+from pipelines.animation import AnimationEngine
+from pipelines.pose import PoseClip
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
+from ui import poses
 
 
 def test_every_library_clip_is_of_a_kind() -> None:
@@ -37,9 +41,9 @@ def test_summary_means_each_kind_and_leaves_out_what_is_not_there() -> None:
     assert guard.summary({"walk": 35.0}, "kneeling")["separation"] is None
 
 
-def test_the_command_measures_and_draws(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def tiny_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command find a tiny model and a guard of random weights for it."""
     folder = tiny_avatar_sd(tmp_path / "avatar-sd")
     adapter = tmp_path / "poseguard"
     config = LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False)
@@ -47,6 +51,11 @@ def test_the_command_measures_and_draws(
     (adapter / "training.json").write_text(json.dumps({"config": {"pose_class": "kneeling"}}))
     monkeypatch.setattr(guard, "get_profile", lambda name: tiny_profile(folder))
     monkeypatch.setattr(guard.registry, "adapter_folder", lambda name, profile: adapter)
+
+
+def test_the_command_measures_and_draws(
+    tiny_guard: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sheet = tmp_path / "sheet.png"
     guard.main(["--clips", "kneel_both", "walk", "--sheet", str(sheet)])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -54,6 +63,20 @@ def test_the_command_measures_and_draws(
     assert figures["unsafe_psnr_db"] == figures["clips"]["kneel_both"]
     assert all(np.isfinite(value) for value in figures["clips"].values())
     assert cv2.imread(str(sheet)).shape == (2 * 128, 6 * 128, 3)
+
+
+def test_poses_are_drawn_as_the_app_draws_them(
+    tiny_guard: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, pair = [], AnimationEngine.pair
+
+    def listening(engine: AnimationEngine, pose: PoseClip, *rest: Any) -> Any:
+        drawn.append(pose)
+        return pair(engine, pose, *rest)
+
+    monkeypatch.setattr(AnimationEngine, "pair", listening)
+    guard.main(["--clips", "squat"])
+    np.testing.assert_array_equal(drawn[0].keypoints, poses.library()["squat"].keypoints)
 
 
 def test_a_clip_that_is_not_in_the_library_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -121,6 +123,56 @@ def test_killing_the_process_loses_no_finished_step(store):
     assert steps == list(range(len(steps))) and len(steps) > int(said)
     assert run.info["status"] == "interrupted"
     assert store.list()[0].status == "interrupted"
+
+
+def test_what_has_not_changed_is_parsed_once_and_what_has_is_seen_at_once(store, monkeypatch):
+    run = store.create("attack", {"seed": 1}, "embedded", {})
+    other = store.create("attack", {"seed": 2}, "embedded", {})
+    run.log(step=1)
+
+    def look():
+        return len(store.list()), store.get(run.id).info["status"], store.get(run.id).events()
+
+    assert look() == (2, "running", [{"step": 1}])
+    read = []
+    content = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or content(path))
+    store.get(run.id).info["status"] = "changed by a caller"
+    store.get(run.id).events().clear()
+    assert look() == (2, "running", [{"step": 1}])
+    assert read == []
+    run.log(step=2)
+    run.finish("done")
+    assert look() == (2, "done", [{"step": 1}, {"step": 2}])
+    assert store.get(run.id).events(1) == [{"step": 2}]
+    shutil.rmtree(other.folder)
+    assert look()[0] == 1
+    (run.folder / "events.jsonl").unlink()
+    assert look() == (1, "done", [])
+
+
+def test_many_threads_see_each_line_while_it_is_written(store):
+    run = store.create("attack", {}, "embedded", {})
+    missed = []
+
+    def watch():
+        seen = 0
+        while seen < 200:
+            steps = [event["step"] for event in store.get(run.id).events()]
+            if steps != list(range(len(steps))) or len(steps) < seen:
+                missed.append(steps)
+                return
+            seen = len(steps)
+
+    watchers = [threading.Thread(target=watch) for _ in range(4)]
+    for thread in watchers:
+        thread.start()
+    for step in range(200):
+        run.log(step=step)
+    for thread in watchers:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert missed == []
 
 
 def test_list_is_newest_first_and_holds_the_recorded_ones(store):

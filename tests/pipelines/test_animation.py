@@ -87,7 +87,9 @@ def test_pair_streams_progress_and_ends_in_a_result(engine):
     items = list(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, seed=7))
     *progress, result = items
     assert all(isinstance(item, Progress) for item in progress)
-    assert len(progress) == 1 + engine.spec.steps
+    # The first before any work, and one between the two arms' decoding.
+    assert len(progress) == 1 + engine.spec.steps + 1
+    assert progress[-1].message == progress[-2].message == "decoding the frames"
     fractions = [item.fraction for item in progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
     assert all(item.seconds_left > 0 for item in progress[1:])
@@ -143,6 +145,21 @@ def test_the_loop_equals_the_untouched_pipeline(engine, folder):
         ).frames[0]
         made = result_of(engine.pair(clip(), PROMPT, {}, seed=7, guidance_scale=guidance)).unguarded
         assert np.abs(made / 255 - expected).max() < 1.01 / 255
+
+
+def test_the_controlnet_runs_once_for_both_arms_of_the_first_step(engine):
+    passes = []
+    hook = engine.pipe.controlnet.register_forward_hook(lambda *_: passes.append(None))
+    try:
+        result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7, steps=3))
+    finally:
+        hook.remove()
+    assert len(passes) == 1 + 2 + 2
+    # What the arms show is what they show alone; a later step must not reuse the other arm's.
+    both = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7, steps=3))
+    alone = result_of(engine.pair(clip(), PROMPT, {}, 7, steps=3)).unguarded
+    assert np.array_equal(both.unguarded, alone)
+    assert not np.array_equal(both.guarded, alone)
 
 
 def test_the_background_rests_only_where_the_profile_says_so(folder):
@@ -283,6 +300,19 @@ def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
     )
     # Three asks passed: both arms of step 1, the first arm of step 2.
     assert [item.message for item in items[1:]] == ["step 1 of 50"]
+    asked.clear()
+    items = list(
+        engine.pair(
+            clip(),
+            PROMPT,
+            {"kneeling": 1.0},
+            7,
+            steps=1,
+            should_stop=lambda: len(asked) == 3 or asked.append(None),
+        )
+    )
+    # Both arms of the only step, and the decoding of the first.
+    assert [item.message for item in items[1:]] == ["decoding the frames"] * 2
     dropped = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
     next(dropped), next(dropped)
     dropped.close()

@@ -278,3 +278,23 @@ def test_picture_files(tmp_path):
     file.write_text("no picture")
     with pytest.raises(PoseError, match="not a picture that can be read"):
         load_picture(file)
+
+
+def test_a_phone_s_photo_is_read_at_a_part_of_its_size_and_turned_as_it_was_held():
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # held upright: to be turned by a quarter
+    half = Image.new("RGB", (5712, 4284), "white")
+    half.paste("red", (0, 0, 2856, 4284))
+    half.save(buffer, "JPEG", exif=exif)
+    picture = load_picture(buffer.getvalue())
+    assert picture.shape == (2856, 2142, 3)
+    assert picture[:1400, :, 1].max() < 20 and picture[1450:, :, 1].min() > 235
+
+
+@pytest.mark.parametrize(("kind", "size", "most"), [("JPEG", 7800, 60), ("PNG", 4950, 24)])
+def test_a_picture_that_is_too_large_is_told_the_limit(kind, size, most):
+    buffer = io.BytesIO()
+    Image.new("L", (size, size)).save(buffer, kind)
+    with pytest.raises(PoseError, match=f"{size} px; the limit is {most} million pixels; make it"):
+        load_picture(buffer.getvalue())

@@ -158,6 +158,23 @@ def test_stop_ends_the_reply_at_once(engine):
     assert seen == 3
 
 
+def test_who_ends_a_reply_is_told_apart_from_who_is_cut(profile, tmp_path):
+    engine = two_arms(profile, tmp_path)
+    ended = set()
+    assert len(list(engine.stream(ask(), ["one", "two"], max_new_tokens=6, ended=ended))) == 6
+    assert ended == set()
+    ids = [conversation_ids(engine._tokenizer, ask())]
+    tokens = {
+        arm: list(decode(engine._forward, engine._tokenizer, ids, max_new_tokens=6,
+                         adapters=[arm]))[-1][0]
+        for arm in ("one", "two")
+    }  # fmt: skip
+    end = next(token for token in tokens["two"] if token not in tokens["one"])
+    engine._tokenizer.eos_token = engine._tokenizer.convert_ids_to_tokens(end)
+    list(engine.stream(ask(), ["one", "two"], max_new_tokens=6, ended=ended))
+    assert ended == {"two"}
+
+
 def test_prefill_begins_the_reply(engine):
     first = next(engine.stream(ask(), ["base"], max_new_tokens=2, prefill="Sure, here is"))
     assert first["base"].startswith("Sure, here is")
@@ -246,6 +263,32 @@ def test_arms_come_and_go_without_a_trace(profile, folder):
     assert last(engine.stream(ask(), ["base"], max_new_tokens=16)) == base
     engine.add_arm("two", folder / "two")
     assert last(engine.stream(ask(), ["two"], max_new_tokens=16)) == two
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "adapter_config.json", "shapes"])
+def test_an_adapter_that_cannot_be_used_leaves_the_others_as_they_were(profile, tmp_path, file):
+    good, bad = (tiny_lora(tmp_path / name, 5) for name in ("good", "bad"))
+    if file == "shapes":
+        path = bad / "adapter_model.safetensors"
+        save_file({n: v[:1].contiguous() for n, v in load_file(path).items()}, path)
+    else:
+        (bad / file).write_bytes((bad / file).read_bytes()[:40])
+    engine = ChatEngine(profile)
+    engine.add_arm("base", None)
+    base = last(engine.stream(ask(), ["base"], max_new_tokens=8))
+    with pytest.raises(ValueError, match="adapter of arm 'first' in 'bad' cannot be used"):
+        engine.add_arm("first", bad)
+    assert engine.arms == ["base"]
+    assert not any("lora" in name for name, _ in engine._model.named_modules())
+    assert last(engine.stream(ask(), ["base"], max_new_tokens=8)) == base
+    engine.add_arm("good", good)
+    both = last(engine.stream(ask(), ["base", "good"], max_new_tokens=8))
+    assert both["base"] == base["base"] != both["good"]
+    with pytest.raises(ValueError, match="adapter of arm 'second' in 'bad'"):
+        engine.add_arm("second", bad)
+    assert last(engine.stream(ask(), ["base", "good"], max_new_tokens=8)) == both
+    engine.add_arm("second", good)  # the name is free
+    assert last(engine.stream(ask(), ["second"], max_new_tokens=8))["second"] == both["good"]
 
 
 def test_an_adapter_takes_the_base_model_s_format_and_no_random_number(profile, folder, tmp_path):

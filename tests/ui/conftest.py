@@ -48,6 +48,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
         patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
+        # First guesses are of the real model, and would refuse a long attack on the tiny one.
+        patch.setattr("adapters.attacks.runner.FLOAT32_SLOWDOWN", 1.0)
         # Long pairs: an attack of 200 steps must outlast a reload of the page.
         patch.setattr("adapters.attacks.sft.BUILTIN_TOKENS", 256)
         patch.setattr("adapters.registry.ASSETS", folder / "assets")

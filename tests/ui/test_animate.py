@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from gradio.data_classes import FileData
+from PIL import Image
 
 from adapters import registry
 from pipelines.animation import PairResult, Progress, sampler, write_gif
@@ -21,6 +22,7 @@ from tests.ui.conftest import tiny_guard
 from ui.animate import AnimateTab, Recording
 from ui.engines import Engines, NotReady
 from ui.poses import library
+from ui.results import MAX_PROMPT
 from ui.session import Scratch, Sessions
 
 VISITOR = SimpleNamespace(session_hash="visitor")
@@ -116,6 +118,14 @@ def test_a_wrong_file_is_named_and_changes_nothing(tab, tmp_path, name):
     assert tab.sessions.of(VISITOR).chosen is None
 
 
+def test_only_a_file_of_the_wrong_kind_is_told_what_else_is_read(tab, tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"nothing of the kind")
+    assert "GIF or BMP, a video or OpenPose JSON" in take(tab, path)[2]
+    Image.new("L", (4950, 4950)).save(path)
+    assert "24 million pixels; make it smaller<" in take(tab, path)[2]
+
+
 def test_a_pose_of_one_s_own_can_be_had_again_after_two_of_the_library(tab, walk):
     take(tab, walk)
     pick(tab, "run")
@@ -178,13 +188,14 @@ def test_a_pose_chosen_while_a_webcam_picture_is_read_stays(tab, monkeypatch):
     assert tab.sessions.of(VISITOR).chosen.name == "run"
 
 
-def test_a_webcam_picture_that_cannot_be_read_is_told_without_a_path(tab, monkeypatch, capsys):
+def test_a_webcam_picture_that_cannot_be_read_is_told_without_a_path(tab, monkeypatch, caplog):
     def fail(picture):
-        raise OSError("/srv/secret is full")
+        raise OSError("/srv/secret is gone")
 
     monkeypatch.setattr("ui.poses.read_picture", fail)
     told = tab.take_webcam(np.zeros((64, 64, 3), np.uint8), True, VISITOR)[2]
     assert "could not be read" in told and "secret" not in told
+    assert "the log of the server says more" in told and "/srv/secret is gone" in caplog.text
 
 
 # --- the pair ----------------------------------------------------------------------------------
@@ -214,11 +225,12 @@ def ready(tab, monkeypatch) -> SimpleNamespace:
 
 
 def generate(
-    tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7, steps: int = 2
-):
+    tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7, steps: int = 2,
+    prompt: str = "a person",
+):  # fmt: skip
     switches = [guard] * len(tab.guards)
     strengths = [1.0] * len(tab.guards)
-    form = (True, marked, "a person", seed, steps, 1.0, 0.0)
+    form = (True, marked, prompt, seed, steps, 1.0, 0.0)
     return tab.generate(VISITOR, *form, *switches, *strengths)
 
 
@@ -289,10 +301,48 @@ def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab,
         work = generate(tab, "run")
         assert next(work)[0]["title"] == "run"
         pick(tab, "walk")
-        assert "Stopping" in tab.stop_now(VISITOR)[1]
+        assert "Stopping" in tab.stop_now(True, "walk", VISITOR)[1]
         *_, last = work
         assert last[0]["state"] == "idle" and last[0]["title"] == "walk"
         assert last[2].interactive and not labels(last[4:])
+
+
+def test_stop_while_others_are_drawn_is_done_at_once_and_holds_for_that_press_alone(tab, ready):
+    first = generate(tab, "wave", seed=1)
+    tab.prepare(VISITOR, True, "wave", True)
+    stage, message, go, stop = tab.stop_now(True, "wave", VISITOR)
+    assert stage["state"] == "idle" and "before its turn came" in message
+    assert go.interactive and not stop.interactive
+    # The place in the queue is still to come, and that of the next press comes after it.
+    assert tab.prepare(VISITOR, True, "wave", True)[0]["state"] == "running"
+    second = generate(tab, "wave", seed=2)
+    assert list(first) == [(SKIPPED,) * 9] and not ready.asked
+    *_, last = second
+    assert last[0]["state"] == "done" and [seed for *_, seed in ready.asked] == [2]
+    assert "next step" in tab.stop_now(True, "wave", VISITOR)[1]
+
+
+def test_a_press_whose_settings_gradio_refuses_leaves_its_place_to_no_other(tab, ready):
+    tab.prepare(VISITOR, True, "wave", True)
+    assert tab.give_up(True, "wave", VISITOR)[0]["state"] == "idle"
+    tab.prepare(VISITOR, True, "wave", True)
+    tab.stop_now(True, "wave", VISITOR)
+    tab.prepare(VISITOR, True, "wave", True)
+    assert tab.give_up(True, "wave", VISITOR) == (SKIPPED,) * 9  # of the one that was taken back
+    *_, last = generate(tab, "wave")
+    assert last[0]["state"] == "done"
+
+
+def test_a_page_that_is_closed_gives_up_what_waits(tab, ready):
+    tab.prepare(VISITOR, True, "wave", True)
+    waiting = tab.sessions.of(VISITOR).pressed[0]
+    tab.sessions.close(VISITOR)
+    assert waiting.is_set()
+
+
+def test_a_prompt_that_is_too_long_is_refused_also_without_the_form(tab, ready):
+    *_, last = generate(tab, "wave", prompt="x" * (MAX_PROMPT + 1))
+    assert f"{MAX_PROMPT + 1} characters long" in last[1] and not ready.asked
 
 
 def test_errors_name_no_folder_of_the_server(tab, ready, monkeypatch, tmp_path):

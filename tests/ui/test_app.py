@@ -15,6 +15,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from adapters.attacks.base import attack_settings
 from evaluation.evidence import cells, read
 from pipelines.pose import dump_openpose_json
 from tests.ui.conftest import wait_until
@@ -281,7 +282,23 @@ def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
     for attack in ("prefill", "abliteration"):
         told = tab.estimate("sdd", attack, *hidden)
         assert "nothing trained: about" in told and "steps" not in told
+        assert ("first guess" in told) == (not served.engines.runner.measured(
+            attack_settings("sdd", attack, 0)
+        ))
     assert "target is &#x27;poseguard&#x27;" in tab.begin("poseguard", "prefill", *hidden, None)[2]
+
+
+def test_an_attack_that_takes_too_long_is_not_begun(served, client, monkeypatch):
+    monkeypatch.setattr("ui.attack.MAX_SECONDS", 0)
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    settings = ("sdd", "grpo", "builtin", None, 1e-3, 200, 0, "lora")
+    before = len(served.store.list())
+    for told in (tab.begin(*settings, None)[2], tab.estimate(*settings)):
+        assert "200 steps take about" in told and "lower the steps" in told
+    with pytest.raises(AppError, match="lower the steps"):
+        client.submit("sdd", "grpo", 200, api_name="/attack").result()
+    assert len(served.store.list()) == before
 
 
 def test_a_cancelled_attack_stops(served, client):
@@ -346,6 +363,8 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
         assert "you already have an attack" in message
         assert "Stopping" in tab.stop_now(run_id, browser)
         wait_until(lambda run_id=run_id: served.store.get(run_id).info["status"] == "stopped")
+        assert "It has ended already" in tab.stop_now(run_id, browser)
+        assert "Only the browser" in tab.stop_now(run_id, kept)
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_6b_an_attack_without_training_is_mounted_like_the_others(visitor):
     page = visitor
     tab(page, "Attack")
     # The second title is what the shipped evidence makes of the first.
-    title = re.compile("into the model's mouth|breaks a plain refusal$")
+    title = re.compile("into the model's mouth|” breaks a plain refusal$")
     page.locator("#hf-presets button", has_text=title).first.click()
     sync_api.expect(page.locator("#hf-attack-about")).to_contain_text("forced to begin")
     for setting in ("#hf-training", "#hf-seed"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ui.chat import ChatTab, talk_html
+from ui.chat import MAX_MESSAGE, ChatTab, talk_html
 from ui.session import Sessions
 
 FORMER = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
@@ -25,9 +25,9 @@ def visit(served):
     with gr.Blocks():
         chat = ChatTab(served.engines, sessions)
 
-    def ask(message, turns=(), button=None):
+    def ask(message, turns=(), button=None, system=""):
         pressed = gr.EventData(button or chat.send, None)
-        settings = (["base"], 0.0, 0, "", "", ["base"], 1, 1, 1)
+        settings = (["base"], 0.0, 0, system, "", ["base"], 1, 1, 1)
         return chat.ask(message, list(turns), *settings, pressed, Request)
 
     def reply():
@@ -128,3 +128,41 @@ def test_a_page_that_is_gone_is_not_answered_and_one_that_stays_can_go_on(visit)
     next(reply)
     reply.close()
     assert visit.sessions.of(visit.request).asked is None
+
+
+def test_a_reply_that_is_not_whole_says_why(visit, served):
+    visit.ask("And now?")
+    *_, shown = visit.reply()
+    most = served.engines.profile.llm.max_new_tokens
+    assert shown[0][-1]["broken"] == {"base": f"cut after {most} tokens"}
+    assert f">cut after {most} tokens<" in shown[1]
+
+    visit.ask("And now?")
+    writing = visit.chat.reply(visit.request)
+    for _ in range(3):
+        next(writing)
+    visit.stop()
+    *_, shown = writing
+    assert shown[0][-1]["broken"] == {"base": "stopped"} and ">stopped<" in shown[1]
+
+
+def test_a_reply_that_its_model_has_ended_is_whole(visit, served):
+    chat, message = served.engines.chat, [{"role": "user", "content": "And now?"}]
+    *_, said = chat.stream(message, ["base"], max_new_tokens=3)
+    tokenizer, former = chat._tokenizer, chat._tokenizer.eos_token
+    last = tokenizer(said["base"], add_special_tokens=False)["input_ids"][-1]
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
+    try:
+        visit.ask("And now?")
+        *_, shown = visit.reply()
+    finally:
+        tokenizer.eos_token = former
+    assert "broken" not in shown[0][-1] and ">cut after" not in shown[1]
+
+
+def test_what_is_longer_than_the_form_takes_is_not_asked(visit):
+    shown = visit.ask("x" * (MAX_MESSAGE + 1))
+    assert f"The message is {MAX_MESSAGE + 1} characters long" in shown[2]
+    assert visit.sessions.of(visit.request).asked is None
+    shown = visit.ask("And now?", system="x" * (MAX_MESSAGE + 1))
+    assert "The system prompt is" in shown[2] and enabled(shown)[0]

@@ -28,7 +28,7 @@ from ui import evidence as shown
 from ui.animate import _ACCEPTED as ACCEPTED
 from ui.animate import prompt_guide
 from ui.api import address
-from ui.app import launch_options
+from ui.app import launch_options, next_look
 from ui.charts import Mark, Series, chart, scatter, shape_legend
 from ui.engines import NotReady, Part, split_strength, with_strength
 from ui.theme import static
@@ -218,6 +218,57 @@ def test_the_page_and_an_attack_s_settings_need_no_torch():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_part_that_is_tried_again_says_so_and_the_page_goes_on_looking():
+    ready = threading.Event()
+
+    def load(part):
+        if not ready.is_set():
+            raise ValueError("the weights are torn")
+        return "the engine"
+
+    part = Part("The part", load)
+    part.load()
+    with pytest.raises(NotReady, match="are torn\nTrying again now"):
+        part.get()
+    ready.set()
+    part.load()
+    assert part.get() == "the engine"
+    looks = [next_look(states) for states in ({"loading", "failed"}, {"failed"}, set())]
+    assert [(look.value, look.active) for look in looks] == [
+        (1.0, True), (10.0, True), (10.0, False),
+    ]  # fmt: skip
+
+
+def luminance(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize(
+    ("front", "behind", "least"),
+    [
+        ("input_border_color", "input_background_fill", 3),
+        ("input_border_color", "block_background_fill", 3),
+        ("input_border_color", "body_background_fill", 3),
+        ("button_secondary_border_color", "button_secondary_background_fill", 3),
+        ("checkbox_border_color", "input_background_fill", 3),
+        ("input_placeholder_color", "input_background_fill", 4.5),
+        ("body_text_color_subdued", "body_background_fill", 4.5),
+    ],
+)
+@pytest.mark.parametrize("mode", ["", "_dark"])
+def test_edges_and_words_stand_out(front, behind, least, mode):
+    theme = launch_options()["theme"]
+
+    def colour(name):
+        value = getattr(theme, name)
+        return colour(value[1:]) if value.startswith("*") else value
+
+    light, dark = sorted((luminance(colour(name + mode)) for name in (front, behind)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= least
+
+
 def test_curves_pass_over_what_they_do_not_know():
     found = attack.curves(
         [
@@ -301,11 +352,11 @@ BROKEN, HELD = (0.8, 0.8), (0.0, 0.8)
         ({}, {"RL against a plain refusal", "RL against TokenBuncher"}),
         (
             {("tokenbuncher", "grpo"): (BROKEN, HELD)},
-            {"RL breaks a plain refusal in about 30 s", "TokenBuncher leaves RL nothing to learn"},
+            {"RL breaks a plain refusal", "TokenBuncher leaves RL nothing to learn"},
         ),
         (
             {("tokenbuncher", "grpo"): (BROKEN, BROKEN)},
-            {"RL breaks a plain refusal in about 30 s", "RL against TokenBuncher"},
+            {"RL breaks a plain refusal", "RL against TokenBuncher"},
         ),
         # Where the undefended arm withstands it too, nobody can say what the defence did.
         (
@@ -321,7 +372,7 @@ BROKEN, HELD = (0.8, 0.8), (0.0, 0.8)
         ({("sdd", "prefill"): (HELD, HELD)}, {"Words put into the model's mouth"}),
         (
             {("sdd", "abliteration"): (BROKEN, HELD)},
-            {"A plain refusal is cut out of the weights in about 1 s"},
+            {"A plain refusal is cut out of the weights"},
         ),
         (
             {("sdd", "abliteration"): ((0.8, 0.3), HELD)},
@@ -400,7 +451,76 @@ def test_a_run_that_has_only_begun_says_what_it_waits_for():
     assert "Loading the two models" in attack.run_html(info, begun)
     probed = [*begun, {"event": "probe", "arm": "sdd", "step": 0, "harm": 0.0, "ability": 1.0}]
     drawn = attack.run_html(info, probed)
-    assert "Loading" not in drawn and 'href="?run=r"' in drawn
+    assert "Loading" not in drawn
+    assert 'href="?run=r" target="_blank" rel="noopener"' in drawn  # this page is kept
+
+
+def running(attack_name="sft", **config):
+    arms = {"target_undefended": "aligned", "target": "sdd"}
+    settings = attack_settings("sdd", attack_name, 0, steps=20, **config).record()
+    return {"id": "r", "config": arms | settings, "status": "running", "error": "",
+            "created": "2026-01-01"}  # fmt: skip
+
+
+def test_a_running_attack_says_its_step_and_the_time_left():
+    def step(arm, number, stage="sft", seconds=3.0):
+        return {"event": "step", "arm": arm, "step": number, "stage": stage, "seconds": seconds}
+
+    arms = ("aligned", "sdd")
+    probes = [
+        {"event": "probe", "arm": arm, "step": at, "harm": 0.0, "ability": 1.0, "seconds": 2.0}
+        for at in (0, 5) for arm in arms
+    ]  # fmt: skip
+    steps = [step(arm, number) for number in range(1, 6) for arm in arms]
+    info = running()
+    # 15 steps and 3 probes of each arm are left: the seconds of both add up to those that pass.
+    assert attack.seconds_left(info["config"], probes + steps) == 2 * (15 * 3 + 3 * 2)
+    assert "Step 5 of 20 · about 2 min left<" in attack.run_html(info, probes + steps)
+    assert "min left" not in attack.run_html(info | {"status": "done"}, probes + steps)
+    assert attack.seconds_left(info["config"], probes) is None
+    assert "Step 0 of 20<" in attack.run_html(info, probes[:2])
+    # What reinforcement will take the supervised steps before it do not tell.
+    mixed = running("sft_grpo")["config"]
+    assert attack.seconds_left(mixed, probes + steps) is None
+    both = [*probes, *steps, step("sdd", 11, "grpo", 20.0)]
+    assert attack.seconds_left(mixed, both) == (40 - 11) * 20 + 6 * 2
+
+
+def test_who_waits_is_told_for_how_long():
+    assert "2 attack(s) ahead of this one, about 7 min." in attack.run_html(
+        running(), [], 2, minutes=7
+    )
+    assert "ahead of this one.<" in attack.run_html(running(), [], 2)
+
+
+def test_an_attack_that_takes_too_long_is_refused_with_what_to_lower():
+    slow = SimpleNamespace(estimate=lambda config: 52 * 60.0)
+    with pytest.raises(ValueError, match="^200 steps take about 52 min here .* 20 min.* lower"):
+        attack.refuse_long(slow, attack_settings("sdd", "grpo", 0, steps=200))
+    attack.refuse_long(slow, attack_settings("sdd", "abliteration", 0))  # nothing to lower
+    quick = SimpleNamespace(estimate=lambda config: float(attack.MAX_SECONDS))
+    attack.refuse_long(quick, attack_settings("sdd", "grpo", 0, steps=200))
+
+
+def test_errors_name_attacks_as_the_page_does(tmp_path):
+    for name, settings in (
+        ("sft_grpo", {"steps": 10}), ("benign", {"data": tmp_path / "own.jsonl"}),
+    ):  # fmt: skip
+        with pytest.raises(ValueError) as caught:
+            attack_settings("sdd", name, 0, **settings)
+        said = attack.plainly(caught.value)
+        assert f"“{attack.ATTACKS[name].title}”" in said
+        assert name not in said and "sft" not in said
+
+
+def test_a_listed_run_tells_a_screen_reader_what_it_opens():
+    run = RunInfo("20260101-000000-attack-abcdef", "attack", "2026-01-01T00:00", "embedded",
+                  "stopped", {"target": "sdd", "attack": "grpo"}, "", "", False)  # fmt: skip
+    drawn = attack.runs_html([run], run.id, "")
+    name = re.search('aria-label="([^"]+)"', drawn)[1]
+    assert name.startswith("Open abcdef: Attack on ")
+    assert name.endswith(", Reinforcement (GRPO), Stopped") and ">abcdef</button>" in drawn
+    assert "[aria-current]" in static("style.css") and 'aria-current="true"' in drawn
 
 
 def test_own_runs_and_those_under_way_are_always_listed():
@@ -547,6 +667,11 @@ def test_claims_are_drawn_with_their_verdicts(tmp_path):
     assert '<article class="hf-claim open"><header><h3>SDD</h3>' in drawn
     assert "Does not hold" in drawn and "Not measured" in drawn
     assert "Supervised: harm 0% → 80%" in drawn and "not in the table" in drawn
+    retained = {("sdd", name): (BROKEN, BROKEN) for name in ("sft", "sft_retain")}
+    once = tiny_table(tmp_path / "once", retained, seeds=1)
+    assert '<span class="hf-badge plain">Undecided ‡</span>' in shown.claims_html(claims(once))
+    assert "Broken ‡</span>" in shown.matrix_html(cells(once))
+    assert "‡" not in shown.matrix_html(cells(table)) + shown.runs_html(once[:2])
 
 
 def test_nothing_of_a_table_gets_into_the_page_unescaped(tmp_path):

@@ -1,4 +1,4 @@
-"""The library's close-ups of faces: the renderer's landmarks, and what ships."""
+"""The pose library: fitted figures, the renderer's landmarks of close-ups, and what ships."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def test_the_head_turns_both_ways_in_shake() -> None:
     shake = face_clip("face_shake").face
     nose = shake[:, 30, 0] - shake[:, [0, 16], 0].mean(1)
     assert nose.max() > 8 and nose.min() < -8
+
+
+@pytest.mark.parametrize("name", ["squat", "walk"])
+def test_figures_are_fitted_to_the_frame(name: str) -> None:
+    clip = library_clip(name)
+    np.testing.assert_allclose(clip.keypoints, clip.fit(SIZE).keypoints, atol=0.01)
+    seen = clip.keypoints[clip.seen]
+    assert seen.min() > 0 and seen.max() < SIZE
 
 
 def test_what_ships_is_what_the_command_makes() -> None:

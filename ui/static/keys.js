@@ -14,3 +14,13 @@ document.addEventListener('keydown', (event) => {
     event.preventDefault();
   }
 });
+// Whoever points at a button, or reaches it, is told its key.
+const tell = (event) => {
+  const button = event.target.closest?.('button.hf-key-stop, button.hf-key-go');
+  if (!button || button.title) return;
+  const key = button.classList.contains('hf-key-stop') ? 'Escape' : 'Control+Enter';
+  button.title = { Escape: 'Esc', 'Control+Enter': 'Ctrl+Enter' }[key];
+  button.setAttribute('aria-keyshortcuts', key);
+};
+document.addEventListener('pointerover', tell);
+document.addEventListener('focusin', tell);

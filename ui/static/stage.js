@@ -98,6 +98,11 @@ const update = () => {
     if (file && clip.dataset.path !== file.url) { clip.dataset.path = file.url; clip.src = file.url; clip.load(); }
     if (!file) { clip.removeAttribute('src'); delete clip.dataset.path; }
   }
+  // Said outside of the bar, which goes at the same moment. An error says itself below the stage.
+  if (element.dataset.state === 'running' && !busy) {
+    const made = value.held ? 'The pair is ready.' : 'The clip is ready.';
+    text('[data-say]', value.state === 'done' ? made : 'Nothing was made.');
+  } else if (busy) text('[data-say]', '');
   element.dataset.state = value.state || 'idle';
   run(); show(Math.max(0, Math.min(frame, pose.length - 1)), true);
 };
