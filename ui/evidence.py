@@ -296,7 +296,8 @@ class EvidenceTab:
                     elem_id="hf-filter-show", min_width=180,
                 )
             )  # fmt: skip
-        markup(f'<p class="hf-small">{escape(evidence.rules())}</p>')
+        for words in (evidence.rules(), evidence.SHARED):
+            markup(f'<p class="hf-small">{escape(words)}</p>')
         self.table = picker(matrix_html(self._cells), elem_id="hf-evidence")
         self.chart = markup(chart_html(self._cells), elem_id="hf-evidence-chart")
         folder = scratch.new()
