@@ -287,32 +287,18 @@ def test_two_sessions_in_turn_do_not_see_each_others_guards(engine):
 
 
 def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
-    asked = []
-    items = list(
-        engine.pair(
-            clip(),
-            PROMPT,
-            {"kneeling": 1.0},
-            7,
-            steps=50,
-            should_stop=lambda: len(asked) == 3 or asked.append(None),
+    def said(steps):
+        """Return the messages of a pair that is stopped when it asks for the fourth time."""
+        asks, guards = iter([False] * 3), {"kneeling": 1.0}
+        made = engine.pair(
+            clip(), PROMPT, guards, 7, steps=steps, should_stop=lambda: next(asks, True)
         )
-    )
-    # Three asks passed: both arms of step 1, the first arm of step 2.
-    assert [item.message for item in items[1:]] == ["step 1 of 50"]
-    asked.clear()
-    items = list(
-        engine.pair(
-            clip(),
-            PROMPT,
-            {"kneeling": 1.0},
-            7,
-            steps=1,
-            should_stop=lambda: len(asked) == 3 or asked.append(None),
-        )
-    )
+        return [item.message for item in made][1:]
+
+    # Both arms of step 1, the first arm of step 2.
+    assert said(50) == ["step 1 of 50"]
     # Both arms of the only step, and the decoding of the first.
-    assert [item.message for item in items[1:]] == ["decoding the frames"] * 2
+    assert said(1) == ["decoding the frames"] * 2
     dropped = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
     next(dropped), next(dropped)
     dropped.close()
