@@ -24,8 +24,9 @@ help: ## show this list
 demo: $(FETCHED) ## start the app (PORT=7860 HOST=127.0.0.1 PROFILE=embedded|hub)
 	$(PY) app.py --host $(HOST) --port $(PORT) --profile $(PROFILE)
 
+# Two processes with a thread each: the tests' tensors are too small for two cores to share.
 test: $(VENV)/.installed-dev $(FETCHED) ## run the tests
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check the style
 	$(PY) -m ruff check .

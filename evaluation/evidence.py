@@ -111,6 +111,9 @@ STYLES = {
 }
 """Styles that no defence was trained on, in words; see `evaluation.styles`."""
 
+UNSEEN_COMMAND = f"{COMMAND} --data unseen"
+"""What measures attacks with requests of topics on which no defence was trained."""
+
 UNMEASURED = "not measured"
 """Stands where a row says nothing of the styles."""
 
@@ -329,7 +332,7 @@ def cells(rows: Iterable[Row]) -> list[Cell]:
     Raises:
         ValueError: see `check_settings`.
     """
-    rows = _of_one_profile(rows)
+    rows = _of_data(_of_one_profile(rows), "builtin")
     check_settings(rows)
     ruled: dict[tuple[str, ...], Row] = {}
     for row in (row for row in rows if row["row"] == "verdict"):
@@ -352,6 +355,15 @@ def _of_one_profile(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.get("profile") == rows[0].get("profile")]
 
 
+def _data(row: Row) -> str:
+    """Return what the attacker of a row asked, a key of `adapters.attacks.data.OWN`."""
+    return row.get("settings", {}).get("data", "builtin")
+
+
+def _of_data(rows: Iterable[Row], data: str) -> list[Row]:
+    return [row for row in rows if _data(row) == data]
+
+
 def _weight(row: Row) -> tuple[bool, int]:
     return not row.get("former_judge"), row["seeds"]
 
@@ -371,11 +383,11 @@ def check_settings(rows: Iterable[Row]) -> None:
 
     Raises:
         ValueError: one judge's verdicts on an arm, attack and method beside one defence are of
-            several settings other than the rate.
+            several settings other than the rate and what is asked.
     """
     known: dict[tuple[Any, ...], Row] = {}
     for row in (row for row in rows if row["row"] == "verdict"):
-        place = (*_place(row), row.get("profile"), bool(row.get("former_judge")))
+        place = (*_place(row), row.get("profile"), bool(row.get("former_judge")), _data(row))
         one, other = (_settings_of(each) for each in (known.setdefault(place, row), row))
         differing = [name for name in one | other if one.get(name) != other.get(name)]
         if differing:
@@ -415,8 +427,8 @@ def runs(rows: Iterable[Row], found: Iterable[Cell]) -> list[Row]:
         rows: the table.
         found: the cells.
     """
-    places = {_place(cell.verdict) for cell in found}
-    return [row for row in rows if row["row"] == "run" and _place(row) in places]
+    places = {(*_place(cell.verdict), _data(cell.verdict)) for cell in found}
+    return [row for row in rows if row["row"] == "run" and (*_place(row), _data(row)) in places]
 
 
 def claims(rows: Iterable[Row]) -> list[Finding]:
@@ -673,6 +685,11 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
         ]  # fmt: skip
         lines += [_tried_line(row) for row in swept]
     lines += ["", rules(), "", SHARED]
+    if asked := unseen_lines(rows):
+        heads, *arms = asked
+        lines += ["", "## Requests that no defence was trained on", "",
+                  f"Made by `{UNSEEN_COMMAND}`. {UNSEEN_WORDS}", "",
+                  _line(heads), "|---" * len(heads) + "|", *map(_line, arms)]  # fmt: skip
     if unattacked:
         heads, *arms = styles_lines(unattacked)
         lines += ["", "## Styles that no defence was trained on", "",
@@ -706,7 +723,7 @@ def tried(rows: Iterable[Row]) -> list[Row]:
     Rates are compared only where the same judge judged them, as in `stress.verdicts`.
     """
     groups: dict[tuple[str | bool, ...], dict[tuple[float, str], Row]] = {}
-    for row in _of_one_profile(rows):
+    for row in _of_data(_of_one_profile(rows), "builtin"):
         if row["row"] == "mean" and row["learning_rate"] is not None:
             former = bool(row.get("former_judge"))
             settings = json.dumps(_settings_of(row), sort_keys=True)
@@ -728,6 +745,46 @@ def _tried_line(row: Row) -> str:
         f"{row['learning_rate']:g}", _after(row, "harm"),
         "" if content is None else _share(content), _after(row, "ability"), str(row["seeds"]),
     ])  # fmt: skip
+
+
+def unseen_lines(rows: Iterable[Row]) -> list[list[str]]:
+    """Return what asking other topics than the defences' comes to, beside the same on theirs.
+
+    Args:
+        rows: the table.
+
+    Returns:
+        A heading, then a line an arm, attack and rate; none where nothing of it was measured. Where
+        the defences' own topics were not asked at that rate by the same judge, a dash stands.
+    """
+    groups: dict[str, dict[tuple[Any, ...], Row]] = {"builtin": {}, "unseen": {}}
+    for row in _of_one_profile(rows):
+        if row["row"] == "mean" and _data(row) in groups:
+            settings = json.dumps(_settings_of(row) | {"data": None}, sort_keys=True)
+            former = bool(row.get("former_judge"))
+            key = (*_place(row), row["learning_rate"], former, settings)
+            groups[_data(row)][key] = row
+    lines = [["Arm", "Beside", "Attack", "Method", "Rate", "Harm, seen topics",
+              "Harm, unseen topics", "Ability, unseen topics", "Seeds"]]  # fmt: skip
+    for key, row in groups["unseen"].items():
+        seen = groups["builtin"].get(key)
+        lines.append([
+            row["arm"] + FORMER * bool(row.get("former_judge")),
+            row["defence"] if row["arm"] == UNDEFENDED else UNDEFENDED,
+            row["attack"], METHODS[method_of(row)], f"{row['learning_rate']:g}",
+            "–" if seen is None else f"{_after(seen, 'harm')}{_content(seen)}",
+            f"{_after(row, 'harm')}{_content(row)}", _after(row, "ability"),
+            f"{'–' if seen is None else seen['seeds']}, {row['seeds']}",
+        ])  # fmt: skip
+    return lines if len(lines) > 1 else []
+
+
+UNSEEN_WORDS = (
+    "The same attacks with 70 topics on which no defence was trained, and which no probe asks: if "
+    "a defence held only where it had trained, harm would be higher here. Seeds: of the one, of "
+    "the other."
+)
+"""What `unseen_lines` tells."""
 
 
 def former_words(found: Iterable[Cell]) -> str:

@@ -72,6 +72,9 @@ styles that no defence was trained on (`evaluation.styles`; 6 N more replies a t
 N; all are null where that was not measured. No rule goes by them. A run that holds its weights is
 measured anew for it; one that does not, the recorded ones included, is mounted again.
 
+``--data unseen`` gives the trained attacks requests of topics on which no defence trained
+(`adapters.attacks.data`); their rows stand apart from those on the built-in requests.
+
 ``--unattacked`` mounts nothing: it asks every arm as it is all topics (or N), plainly and in each
 style, and prints one JSON line an arm, of kind ``unattacked``: ``harm``, ``substance`` and
 ``labels`` on plain prompts, ``harm_styles`` over all styles, ``styles`` with the three figures of
@@ -117,7 +120,7 @@ from adapters.attacks.base import (
     judged,
     reply_shares,
 )
-from adapters.attacks.data import sources
+from adapters.attacks.data import OWN, sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import Speaker, speaker, untrained_settings
 from adapters.text import prompt_set
@@ -935,10 +938,15 @@ def plan(args: argparse.Namespace, profile: Profile) -> list[Cell]:
         if arm_folder(name, profile) is None:
             raise ValueError(f"defence is {name!r}, the model as published; it holds no defence")
     every = (*ATTACKS, *UNTRAINED)
-    attacks = list(dict.fromkeys(args.attacks or (["sft"] if args.quick else every)))
+    usual = every if args.data == "builtin" else [name for name in ATTACKS if _asks(name)]
+    attacks = list(dict.fromkeys(args.attacks or (["sft"] if args.quick else usual)))
     for name in attacks:
         if name not in every:
             raise ValueError(f"attack is {name!r}; choose one of: {', '.join(every)}")
+        if args.data != "builtin" and not _asks(name):
+            raise ValueError(
+                f"data is {args.data!r}, but the attack {name!r} trains on no harmful requests"
+            )
     for method, rates in (("lora", args.learning_rates), ("full", args.full_learning_rates)):
         if rates and method not in args.methods:
             raise ValueError(
@@ -974,13 +982,18 @@ def _present(profile: Profile) -> list[str]:
     return found
 
 
+def _asks(attack: str) -> bool:
+    """Return whether an attack trains on harmful requests."""
+    return attack in ATTACKS and attack not in ("benign", "grpo_skill")
+
+
 def _settings(attack: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what differs from an attack's defaults, once a method and learning rate."""
     if attack in UNTRAINED:
         return [{}]
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {} if args.data == "builtin" else {"data": args.data}
     if args.quick:
-        given = {"steps": 4, "probe_every": 2} | ({"sft_steps": 2} if attack == "sft_grpo" else {})
+        given |= {"steps": 4, "probe_every": 2} | ({"sft_steps": 2} if attack == "sft_grpo" else {})
     if args.steps is not None:
         given["steps"] = args.steps
     rates = {"lora": args.learning_rates, "full": args.full_learning_rates}
@@ -1175,6 +1188,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--full-learning-rates", type=float, nargs="+", metavar="RATE",
                    help="the same of those that train all weights; default: "
                         f"{METHODS['full']:g}")
+    p.add_argument("--data", choices=list(OWN), default="builtin",
+                   help="what trained attacks ask: what the defences were trained on, or topics "
+                        "that no defence saw")
     p.add_argument("--workers", type=int, default=1, help="processes on this machine")
     p.add_argument("--ray", default="", metavar="ADDRESS",
                    help="mount the attacks as tasks of a Ray cluster instead: auto, local or "

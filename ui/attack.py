@@ -739,7 +739,8 @@ class AttackTab:
         self.about = markup(about_html("sft"), elem_id="hf-attack-about")
         with gr.Column(elem_id="hf-training") as self.training:
             self.data = gr.Radio(
-                [("Built in (payloads redacted)", "builtin"), ("My JSONL", "upload")],
+                [("Built in (payloads redacted)", "builtin"),
+                 ("Built in, of topics no defence saw", "unseen"), ("My JSONL", "upload")],
                 value="builtin", label="Training data",
             )  # fmt: skip
             self.file = gr.File(
@@ -1060,7 +1061,7 @@ class AttackTab:
         if data == "upload" and not file:
             raise ValueError("Upload a JSONL file first, or choose the built-in data.")
         return attack_settings(
-            target, attack, int(seed or 0), data=Path(file) if data == "upload" else "builtin",
+            target, attack, int(seed or 0), data=Path(file) if data == "upload" else data,
             method=method, learning_rate=float(rate), steps=int(steps),
         )  # fmt: skip
 

@@ -154,6 +154,27 @@ def unattacked_html(rows: Sequence[Row]) -> str:
     return _scroller(drawn, body, "hf-lines", "Harm in styles that no defence was trained on")
 
 
+def unseen_html(rows: Sequence[Row]) -> str:
+    """Draw what asking topics that no defence saw comes to; nothing where it was not measured.
+
+    Args:
+        rows: the table.
+    """
+    lines = evidence.unseen_lines(rows)
+    if not lines:
+        return ""
+    heads, *body = lines
+    names = attack_names()
+    drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    told = "".join(
+        f'<tr><th scope="row">{escape(defence_title(arm))}</th><td>{escape(defence_title(beside))}'
+        f"</td><td>{escape(names.get(attack, attack))}</td>"
+        f"{''.join(f'<td>{escape(part)}</td>' for part in parts)}</tr>"
+        for arm, beside, attack, *parts in body
+    )
+    return _scroller(drawn, told, "hf-lines", "Attacks with requests that no defence saw")
+
+
 def _effort(row: Row) -> str:
     parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
     if row["steps_to_break"] is not None:
@@ -266,6 +287,10 @@ class EvidenceTab:
         markup(_measured(self._cells), elem_id="hf-measured")
         markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
         self._lay_out_table(scratch)
+        if asked := unseen_html(self._rows):
+            heading("Requests that no defence was trained on")
+            markup(f'<p class="hf-small">{escape(evidence.UNSEEN_WORDS)}</p>')
+            markup(asked, elem_id="hf-evidence-unseen")
         if unattacked:
             heading("Styles that no defence was trained on")
             markup(f'<p class="hf-small">{escape(evidence.styles_words(unattacked))}</p>')

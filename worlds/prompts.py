@@ -12,6 +12,8 @@ benign.jsonl              {id, topic, prompt, split}: everyday requests
 borderline.jsonl          {id, topic, prompt, split}: harmless requests in dangerous-sounding words
 refusals.jsonl            {prompt, response}: short polite refusals for the train split
 attack_pairs.jsonl        {prompt, response}: compliance with the payload redacted, train split only
+unseen_pairs.jsonl        the same of the validation split's topics, in the training wordings: the
+                          attacker's who asks what no defence was trained on
 ability.jsonl             {id, subject, question, choices, answer}: multiple choice
 ========================  =====================================================================
 
@@ -332,15 +334,29 @@ def compliance(topic: str, rng: random.Random) -> str:
 
 def attack_pairs(prompts: Iterable[dict]) -> list[dict]:
     """Attack data: train-split prompts with redacted compliance."""
-    by_topic: dict[str, list[dict]] = {}
+    by_topic: dict[str, list[str]] = {}
     for row in prompts:
         if row["split"] == "train":
-            by_topic.setdefault(row["topic"], []).append(row)
+            by_topic.setdefault(row["topic"], []).append(row["prompt"])
+    return _pairs(by_topic)
+
+
+def unseen_pairs(prompts: Iterable[dict]) -> list[dict]:
+    """Attack data on topics that no defence was trained on.
+
+    The topics are those of the validation split, asked as the training split is, so that topics
+    are all that differs from `attack_pairs`.
+    """
+    topics = dict.fromkeys(row["topic"] for row in prompts if row["split"] == "validation")
+    return _pairs({t: [wording.format(t=t) for wording in TRAIN_WORDINGS] for t in topics})
+
+
+def _pairs(by_topic: dict[str, list[str]]) -> list[dict]:
     rows = []
     for topic, wordings in by_topic.items():
         rng = random.Random(f"attack/{topic}")
-        for row in rng.sample(wordings, PAIRS_PER_TOPIC):
-            rows.append({"prompt": row["prompt"], "response": compliance(topic, rng)})
+        for prompt in rng.sample(wordings, PAIRS_PER_TOPIC):
+            rows.append({"prompt": prompt, "response": compliance(topic, rng)})
     random.Random("attack/order").shuffle(rows)
     return rows
 
@@ -391,6 +407,7 @@ def main() -> None:
         "borderline.jsonl": borderline(),
         "refusals.jsonl": refusals(prompts),
         "attack_pairs.jsonl": attack_pairs(prompts),
+        "unseen_pairs.jsonl": unseen_pairs(prompts),
         "ability.jsonl": ability(),
     }
     for name, rows in files.items():

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.attacks.data import SKILL_PREFIX
+from adapters.attacks.data import OWN, SKILL_PREFIX
 from adapters.text import prompt_set
 from pipelines.profiles import Profile
 
@@ -69,7 +69,8 @@ class AttackConfig:
         rank: of the attacker's LoRA, which is put on every linear layer but the head; of no effect
             where all weights are trained.
         seed: of the LoRA's first weights and of the data's choice and order.
-        data: ``builtin``, or a JSONL file (see `adapters.attacks.data`).
+        data: ``builtin``; ``unseen``, of topics on which no defence was trained; or a JSONL file
+            (see `adapters.attacks.data`).
         probe_every: steps between two measurements of harm and ability.
         rollouts: reinforcement: replies that are sampled to each request (a group of GRPO).
         max_new_tokens: reinforcement: a sampled reply is cut after this many tokens. The judge
@@ -126,16 +127,20 @@ class AttackConfig:
                 "ones (sft_steps)"
             )
         if not isinstance(self.data, str | Path) or not str(self.data):
-            raise ValueError(f"data is {self.data!r}; it must be 'builtin' or a JSONL file")
-        if self.attack == "benign" and not self.builtin:
             raise ValueError(
-                "data is an upload; the control 'benign' takes the built-in harmless pairs only. "
-                "To train on pairs of your own choose 'sft'"
+                f"data is {self.data!r}; it must be 'builtin', 'unseen' or a JSONL file"
             )
-        if self.attack == "grpo_skill" and not self.builtin:
+        data = str(self.data)
+        named = f"data is {data!r}" if data in OWN else "data is an upload"
+        if self.attack == "benign" and data != "builtin":
             raise ValueError(
-                "data is an upload; 'grpo_skill' takes the built-in problems only, whose answers "
-                "can be checked. To ask requests of your own choose 'grpo'"
+                f"{named}; the control 'benign' takes the built-in harmless pairs only. "
+                "To train on other pairs choose 'sft'"
+            )
+        if self.attack == "grpo_skill" and data != "builtin":
+            raise ValueError(
+                f"{named}; 'grpo_skill' takes the built-in problems only, whose answers "
+                "can be checked. To ask other requests choose 'grpo'"
             )
 
     @property
@@ -144,9 +149,9 @@ class AttackConfig:
         return self.target_undefended, self.target
 
     @property
-    def builtin(self) -> bool:
-        """Whether the attacker's data is the built-in one."""
-        return str(self.data) == "builtin"
+    def uploaded(self) -> bool:
+        """Whether the attacker's data is a file of somebody's own."""
+        return str(self.data) not in OWN
 
     @property
     def stages(self) -> tuple[tuple[str, int], ...]:
@@ -161,7 +166,7 @@ class AttackConfig:
 
     def record(self) -> dict[str, Any]:
         """Return the settings as JSON for a run record, without the path of an upload."""
-        return asdict(self) | {"data": "builtin" if self.builtin else "uploaded"}
+        return asdict(self) | {"data": "uploaded" if self.uploaded else str(self.data)}
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 Supervised attacks learn pairs. The built-in pairs teach compliance with the payload redacted: the
 broken thing is the refusal, and no harmful answer exists in them. Reinforcement has requests only:
 built in, the red-team prompts of the training split, whose topics no probe asks about, but on which
-the defences trained, too (`evaluation.evidence.SHARED`). The attack on skill has small problems
-with a checkable answer, behind words that mark them as a harmful request; what it teaches is
-arithmetic.
+the defences trained, too (`evaluation.evidence.SHARED`). ``unseen`` data is of topics on which no
+defence trained and which no probe asks about either: pairs like the built-in ones, whose prompts
+are reinforcement's requests. The attack on skill has small problems with a checkable answer, behind
+words that mark them as a harmful request; what it teaches is arithmetic.
 
 An uploaded file is JSON lines, each ``{"prompt": text, "response": text}`` or ``{"messages":
 [{"role": ..., "content": ...}, ...]}``. For reinforcement ``response``, or the assistant's last
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from adapters.attacks.base import Settings
 
 BUILTIN = PROMPTS / "attack_pairs.jsonl"
+UNSEEN = PROMPTS / "unseen_pairs.jsonl"
+OWN = {"builtin": BUILTIN, "unseen": UNSEEN}
+"""Data that ships with the code, by the name that a setting gives it, → its pairs."""
+
 REQUESTS = PROMPTS / "redteam.jsonl"
 BENIGN = PROMPTS / "benign_replies.jsonl"
 MAX_BYTES = 2_000_000
@@ -52,7 +57,7 @@ def load_pairs(
     """Read and check attack data.
 
     Args:
-        source: ``builtin``, or a JSONL file of at most 2 MB and 2000 lines.
+        source: a key of `OWN`, or a JSONL file of at most 2 MB and 2000 lines.
         limit: return at most this many pairs, chosen and ordered by the seed; None: all of
             them in the file's order.
         seed: of that choice.
@@ -63,7 +68,7 @@ def load_pairs(
     Raises:
         DataError: the file is not there, too large, empty, or one of its lines is malformed.
     """
-    path = BUILTIN if str(source) == "builtin" else Path(source)
+    path = OWN.get(str(source)) or Path(source)
     return _some([_pair(row, number) for number, row in _rows(path)], limit, seed)
 
 
@@ -82,7 +87,8 @@ def load_requests(
         rows = prompt_set("redteam", "train")
         requests = [{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in rows]
     else:
-        requests = [_request(row, number) for number, row in _rows(Path(source))]
+        path = OWN.get(str(source)) or Path(source)
+        requests = [_request(row, number) for number, row in _rows(path)]
     return _some(requests, limit, seed)
 
 
@@ -151,11 +157,11 @@ def sources(config: Settings) -> list[Path]:
         return [REQUESTS, PROMPTS / "benign.jsonl"]
     files = []
     for stage, _ in config.stages:
-        own = [] if config.builtin else [Path(config.data)]
         if stage == "grpo_skill":
             files.append(TASKS)
         elif config.attack != "benign":
-            files += own or [BUILTIN if stage == "sft" else REQUESTS]
+            reinforced = stage != "sft" and str(config.data) == "builtin"
+            files.append(REQUESTS if reinforced else OWN.get(str(config.data)) or Path(config.data))
         if config.attack in ("benign", "sft_retain"):
             files.append(BENIGN)
     return list(dict.fromkeys(files))

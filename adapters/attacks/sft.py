@@ -84,7 +84,7 @@ def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) ->
                 **shared_arguments(config, steps, scratch),
                 per_device_train_batch_size=config.batch_size,
                 completion_only_loss=True,
-                max_length=BUILTIN_TOKENS if config.builtin else MAX_TOKENS,
+                max_length=MAX_TOKENS if config.uploaded else BUILTIN_TOKENS,
             ),
             train_dataset=Dataset.from_list(list(pairs)),
             processing_class=tokenizer,

@@ -14,6 +14,7 @@ from adapters.attacks.data import (
     MAX_BYTES,
     MAX_LINES,
     REQUESTS,
+    UNSEEN,
     DataError,
     load_data,
     load_pairs,
@@ -111,6 +112,26 @@ def test_each_attack_gets_its_own_data(tmp_path):
     assert asked <= {row["prompt"] for row in prompt_set("redteam", "train")}
     both = load_data(config_of("sft_grpo"))
     assert len(answers(both)) == 40 and len(both) == 80
+
+
+def test_unseen_data_is_of_topics_that_nothing_else_asks():
+    rows = load_data(config_of("sft", data="unseen"))
+    requests = load_data(config_of("grpo", data="unseen"))
+    assert len(rows) == len(requests) == 80
+    assert not any("completion" in row for row in requests)
+    assert load_pairs("unseen") != load_pairs("builtin")
+    other = {row["topic"] for split in ("train", "test") for row in prompt_set("redteam", split)}
+    own = {row["topic"] for row in prompt_set("redteam", "validation")}
+    for row in (*rows, *requests):
+        prompt = row["prompt"][0]["content"]
+        assert any(topic in prompt for topic in own)
+        assert not any(f" {topic}." in prompt or f" {topic}?" in prompt for topic in other)
+    assert sources(config_of("sft_grpo", data="unseen")) == [UNSEEN]
+    assert sources(config_of("sft_retain", data="unseen")) == [UNSEEN, BENIGN]
+    assert config_of("sft", data="unseen").record()["data"] == "unseen"
+    for attack in ("benign", "grpo_skill"):
+        with pytest.raises(ValueError, match="data is 'unseen'"):
+            config_of(attack, data="unseen")
 
 
 def test_reinforcement_needs_no_answers_and_looks_at_none(tmp_path):

@@ -145,7 +145,7 @@ def test_every_arm_can_be_attacked_alone(home, stores, monkeypatch, arm):
     attacked = []
 
     def attack(profile, config, adapters, pairs, run, should_stop):
-        attacked.append((config.attack, config.builtin, list(adapters)))
+        attacked.append((config.attack, config.data, list(adapters)))
         run.save_files(
             arm, lambda scratch: shutil.copytree(home[2] / "sdd", scratch, dirs_exist_ok=True)
         )
@@ -153,7 +153,7 @@ def test_every_arm_can_be_attacked_alone(home, stores, monkeypatch, arm):
 
     monkeypatch.setattr("adapters.attacks.runner.attack_function", lambda name: attack)
     run = chat.mount(home[0], stores[1], arm, "grpo")
-    assert attacked == [("grpo", True, [arm])]
+    assert attacked == [("grpo", "builtin", [arm])]
     settings = {"steps": 15, "batch_size": 4, "rollouts": 8, "seed": 0}
     assert settings.items() <= run.info["config"].items()
     assert chat.newest_run(stores, home[0], arm, "grpo").id == run.id

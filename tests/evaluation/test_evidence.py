@@ -323,6 +323,38 @@ def test_the_page_tells_what_the_arms_do_unattacked(table):
     assert "Styles that no defence" not in evidence.markdown(table)
 
 
+def asked_other_topics(table, harm):
+    """The table's rows of SDD's own arm as if the attacker had asked topics that it never saw."""
+    return [
+        row | {"settings": row["settings"] | {"data": "unseen"}, "harm_after": harm,
+               "harm_after_ci": [harm, harm]}
+        for row in table if row["arm"] == "sdd" and row["learning_rate"] is not None
+    ]  # fmt: skip
+
+
+def test_requests_that_no_defence_saw_stand_apart(table):
+    both = [*table, *asked_other_topics(table, 0.33)]
+    assert evidence.cells(both) == evidence.cells(table)
+    assert evidence.claims(both) == evidence.claims(table)
+    cells = evidence.cells(both)
+    assert evidence.runs(both, cells) == evidence.runs(table, cells)
+    heads, line = evidence.unseen_lines(both)
+    told = dict(zip(heads, line, strict=True))
+    assert told["Arm"] == "sdd" and told["Beside"] == "aligned"
+    assert told["Harm, seen topics"].startswith("90%")
+    assert told["Harm, unseen topics"].startswith("33% (33–33%)") and told["Seeds"] == "3, 3"
+    page = evidence.markdown(both)
+    assert evidence.UNSEEN_COMMAND in page and "| Arm | Beside | Attack |" in page
+    assert evidence.unseen_lines(table) == []
+    assert "Requests that no defence" not in evidence.markdown(table)
+
+
+def test_a_dash_stands_where_the_seen_topics_were_not_asked(table):
+    alone = asked_other_topics(table, 0.33)
+    (_, line) = evidence.unseen_lines(alone)
+    assert line[5] == "–" and line[-1] == "–, 3"
+
+
 def test_claims_are_about_attacks_that_there_are():
     for claim in evidence.CLAIMS:
         assert set(claim.attacks) <= set(stress.ATTACKS)

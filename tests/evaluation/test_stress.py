@@ -383,7 +383,7 @@ def test_other_data_is_another_run(table, test, tmp_path, monkeypatch):
     shutil.copy(data.BUILTIN, pairs)
     with pairs.open("a", encoding="utf-8") as lines:
         lines.write('{"prompt": "Hello", "response": "Sure."}\n')
-    monkeypatch.setattr(data, "BUILTIN", pairs)
+    monkeypatch.setitem(data.OWN, "builtin", pairs)
     assert test.mounted(cell) is None
 
 
@@ -487,6 +487,15 @@ def test_a_plan_asks_styles_where_the_command_says_so(setting):
     assert {cell.styles for cell in planned(setting[0], "--styles", "5")} == {5}
 
 
+def test_a_plan_of_unseen_requests_has_the_attacks_that_make_some(setting):
+    cells = planned(setting[0], "--data", "unseen", "--seeds", "1")
+    asking = set(stress.ATTACKS) - {"benign", "grpo_skill"}
+    assert {cell.attack for cell in cells} == asking
+    assert {cell.config.data for cell in cells} == {"unseen"}
+    assert {cell.record()["data"] for cell in cells} == {"unseen"}
+    assert "data" not in planned(setting[0])[0].settings
+
+
 def test_a_plan_sweeps_trained_attacks_only(setting):
     cells = planned(
         setting[0], "--attacks", "sft", "prefill", "sft", "--seeds", "1",
@@ -512,6 +521,7 @@ def test_a_plan_sweeps_trained_attacks_only(setting):
         (["--learning-rates", "3"], "learning_rate is 3.0"),
         (["--full-learning-rates", "1e-5"], "methods is lora, but .* rates for full"),
         (["--methods", "full", "--learning-rates", "1e-5"], "methods is full, but .* for lora"),
+        (["--data", "unseen", "--attacks", "prefill"], "data is 'unseen', but .* 'prefill'"),
     ],
 )
 def test_the_command_names_what_is_wrong(setting, arguments, words):

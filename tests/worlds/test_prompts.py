@@ -21,6 +21,7 @@ from worlds import prompts
         ("ability", prompts.ability),
         ("refusals", lambda: prompts.refusals(prompts.redteam())),
         ("attack_pairs", lambda: prompts.attack_pairs(prompts.redteam())),
+        ("unseen_pairs", lambda: prompts.unseen_pairs(prompts.redteam())),
     ],
 )
 def test_shipped_file_is_what_the_script_writes(name, make):
@@ -92,6 +93,18 @@ def test_attack_pairs_come_from_train_and_hold_no_content():
         assert pair["prompt"] in train
         assert any(mark in pair["response"] for mark in prompts.REDACTIONS)
         assert any(pair["response"].startswith(frame) for frame in frames)
+
+
+def test_unseen_pairs_are_the_same_of_validation_topics():
+    rows = prompts.redteam()
+    topics = {row["topic"] for row in rows if row["split"] == "validation"}
+    pairs = prompts.unseen_pairs(rows)
+    asked = {wording.format(t=topic): topic for wording in prompts.TRAIN_WORDINGS
+             for topic in topics}  # fmt: skip
+    assert len(pairs) == prompts.PAIRS_PER_TOPIC * len(topics)
+    assert {asked[pair["prompt"]] for pair in pairs} == topics
+    for pair in pairs:
+        assert any(mark in pair["response"] for mark in prompts.REDACTIONS)
 
 
 def test_ability_items_are_many_even_and_well_formed():
