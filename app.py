@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from pipelines.memory import keep_freed_memory
 from pipelines.profiles import PROFILES, get_profile
 from ui.app import build_app, launch_options
 
@@ -24,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     names = [profile.name for profile in PROFILES]
     parser.add_argument("--profile", choices=names, default="embedded")
     arguments = parser.parse_args(argv)
+    keep_freed_memory()
     app = build_app(get_profile(arguments.profile))
     app.launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
 

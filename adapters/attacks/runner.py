@@ -29,6 +29,7 @@ from adapters.attacks.base import (
 from adapters.attacks.data import Pair, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
+from pipelines.memory import return_freed_memory
 from pipelines.profiles import Profile
 
 MAX_WAITING = 8
@@ -311,6 +312,7 @@ class AttackRunner:
         # Drops what the trainers' reference cycles still hold, so that two models' worth of
         # memory is free again when the run is over.
         gc.collect()
+        return_freed_memory()  # some gigabytes, which nothing but an attack has use for
         _finish(job.run, status, words)
         if self._keep_models is not None and job.run.models():
             self._store.keep_models(self._keep_models)

@@ -1,0 +1,65 @@
+"""Freed memory is kept by the process, and given back when asked."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.memory import keep_freed_memory
+from pipelines.paths import REPO
+
+PROGRAM = """
+import json, resource, sys, threading
+from pipelines.memory import keep_freed_memory, return_freed_memory
+
+def held():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * resource.getpagesize()
+
+def layers(n=20):
+    for _ in range(n):
+        b"x" * 40_000_000
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+for _ in range(3):  # a server answers each visitor in another thread
+    thread = threading.Thread(target=layers)
+    thread.start()
+    thread.join()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+layers()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+kept = held()
+return_freed_memory()
+print(json.dumps({"faults": faults, "kept": kept, "after": held()}))
+"""
+BLOCK = 40_000_000  # bytes, as in the program
+
+glibc = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be told what to do with memory"
+)
+
+
+def run(how):
+    command = [sys.executable, "-c", PROGRAM, how]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@glibc
+def test_freed_memory_is_used_again_in_all_threads_and_can_be_given_back():
+    usual, kept = run("usual"), run("keep")
+    pages = 20 * BLOCK / 4096
+    assert usual["faults"] > 0.5 * pages  # else there is nothing to save
+    assert kept["faults"] < 0.02 * pages
+    # One block is kept and no more, whatever the number of threads; then it is gone.
+    assert 0.9 * BLOCK < kept["kept"] - kept["after"] < 2 * BLOCK
+
+
+def test_other_c_libraries_are_left_as_they_are(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert keep_freed_memory() is False
