@@ -24,9 +24,10 @@ help: ## show this list
 demo: $(FETCHED) ## start the app (PORT=7860 HOST=127.0.0.1 PROFILE=embedded|hub)
 	$(PY) app.py --host $(HOST) --port $(PORT) --profile $(PROFILE)
 
-# Two processes with a thread each: the tests' tensors are too small for two cores to share.
+# Two processes with a thread each: the tests' tensors are too small for two cores to share. Files
+# keep their order (tests/conftest.py says why).
 test: $(VENV)/.installed-dev $(FETCHED) ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check the style
 	$(PY) -m ruff check .

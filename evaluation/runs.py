@@ -318,6 +318,10 @@ class Run:
         """Delete the whole models, which take hundreds of megabytes an arm."""
         shutil.rmtree(self._writable("models"), ignore_errors=True)
 
+    def drop_adapters(self) -> None:
+        """Delete the LoRAs, which take tens of megabytes; what the run tells stays."""
+        shutil.rmtree(self._writable("adapters"), ignore_errors=True)
+
     def _held(self, kind: str, file: str) -> dict[str, Path]:
         found = sorted((self.folder / kind).glob(f"*/{file}"))
         return {path.parent.name: path.parent for path in found}
@@ -403,15 +407,18 @@ class RunStore:
                     continue
         return sorted(found, key=lambda info: (info.created, info.id), reverse=True)
 
-    def keep_models(self, newest: int) -> None:
-        """Delete the whole models of all runs but the newest that hold some; LoRAs stay.
+    def keep_weights(self, models: int, adapters: int) -> None:
+        """Delete the weights of all runs but the newest that hold some; what they tell stays.
 
         Args:
-            newest: how many runs keep theirs.
+            models: how many runs keep their whole models.
+            adapters: how many keep their LoRAs.
         """
         runs = [Run(self.root / info.id) for info in self.list() if not info.recorded]
-        for run in [run for run in runs if run.models()][newest:]:
+        for run in [run for run in runs if run.models()][models:]:
             run.drop_models()
+        for run in [run for run in runs if run.adapters()][adapters:]:
+            run.drop_adapters()
 
     def get(self, run_id: str) -> Run:
         """Return a run by its id.

@@ -34,6 +34,9 @@ longest makes room. Those that are answering stay, so that there can be more for
 KEPT_MODELS = 2
 """How many attacks on all weights keep the attacked models on disk, half a gigabyte each here."""
 
+KEPT_ADAPTERS = 60
+"""How many attacks keep the attacker's LoRAs on disk, some 33 MB each here."""
+
 _log = logging.getLogger(__name__)
 
 _STRENGTH = re.compile(r"[0-9](\.[0-9])?")
@@ -300,7 +303,10 @@ class Engines:
                 "of its reply"
             )
         if arm not in folders:
-            raise KeyError(f"run {run_id} holds no weights of {arm[:80]!r}")
+            raise KeyError(
+                f"run {run_id} holds no weights of {arm[:80]!r}. Only the newest attacks keep "
+                "theirs: mount it again"
+            )
         return folders[arm]
 
     def _make_room(self, chat: ChatEngine) -> None:
@@ -407,4 +413,4 @@ class Engines:
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner
 
-        return AttackRunner(self.profile, self.store, KEPT_MODELS)
+        return AttackRunner(self.profile, self.store, (KEPT_MODELS, KEPT_ADAPTERS))

@@ -114,16 +114,18 @@ class AttackRunner:
     The attacked models live only while their attack runs; what stays is the run folder.
     """
 
-    def __init__(self, profile: Profile, store: RunStore, keep_models: int | None = None) -> None:
+    def __init__(
+        self, profile: Profile, store: RunStore, keep: tuple[int, int] | None = None
+    ) -> None:
         """Start with an empty queue; nothing is loaded before the first attack.
 
         Args:
             profile: which models are attacked.
             store: where the runs are recorded.
-            keep_models: how many of the newest attacks on all weights keep the attacked models on
-                disk, which is some gigabyte each; None: all.
+            keep: how many of the newest runs keep the attacked models on disk, whole ones and
+                LoRAs, see `RunStore.keep_weights`; None: all.
         """
-        self._keep_models = keep_models
+        self._keep = keep
         self._profile = profile
         self._store = store
         self._base: str | None = None  # hash of the base model's weights
@@ -314,8 +316,8 @@ class AttackRunner:
         gc.collect()
         return_freed_memory()  # some gigabytes, which nothing but an attack has use for
         _finish(job.run, status, words)
-        if self._keep_models is not None and job.run.models():
-            self._store.keep_models(self._keep_models)
+        if self._keep is not None:
+            self._store.keep_weights(*self._keep)
         self._learn(job, took)
 
     def _learn(self, job: _Job, took: float | None) -> None:

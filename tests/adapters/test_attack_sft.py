@@ -321,7 +321,7 @@ def test_old_attacks_on_all_weights_give_their_disk_space_back(runner, setting, 
     full = dataclasses.replace(QUICK, method="full", learning_rate=1e-3, steps=1)
     first = runner.start(full, "ada")
     assert runner.wait(first, PATIENCE) and store.get(first).models()
-    thrifty = AttackRunner(setting[0], store, keep_models=1)
+    thrifty = AttackRunner(setting[0], store, keep=(1, 1))
     second = thrifty.start(full, "ada")
     assert thrifty.wait(second, PATIENCE)
     assert not store.get(first).models() and store.get(second).models()

@@ -125,7 +125,7 @@ def test_a_run_on_other_built_in_data_does_not_count(
     finished()
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text(data.BUILTIN.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    monkeypatch.setattr(data, "BUILTIN", pairs)
+    monkeypatch.setitem(data.OWN, "builtin", pairs)
     assert chat.newest_run(stores, home[0], "sdd", "sft") is None
 
 

@@ -30,12 +30,23 @@ def test_only_the_newest_runs_keep_whole_models(store):
     runs = [store.create("attack", {"seed": seed}, "embedded", {}) for seed in range(4)]
     for run in (runs[0], runs[1], runs[3]):
         run.save_model("sdd", model)
-    store.keep_models(2)
+    store.keep_weights(2, 0)
     order = [store.get(info.id) for info in store.list()]
     assert [bool(run.models()) for run in order if run.id != runs[2].id] == [True, True, False]
     assert (runs[0].folder / "run.json").is_file()
-    store.keep_models(0)
+    store.keep_weights(0, 0)
     assert not any(run.models() for run in runs)
+
+
+def test_only_the_newest_runs_keep_their_loras(store, tmp_path):
+    runs = [store.create("attack", {"seed": seed}, "embedded", {}) for seed in range(3)]
+    for run in runs:
+        run.log(step=1, loss=0.5)
+        run.save_files("sdd", lambda scratch: tiny_lora(scratch, 1))
+    order = [store.get(info.id) for info in store.list()]
+    store.keep_weights(0, 2)
+    assert [bool(run.adapters()) for run in order] == [True, True, False]
+    assert order[2].events()[0]["loss"] == 0.5
 
 
 def test_a_run_is_found_again_with_all_it_said(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,6 +21,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 
 from pipelines.animation import (
+    _DECODE_CHUNK,
     AnimationEngine,
     PairResult,
     Progress,
@@ -87,9 +89,10 @@ def test_pair_streams_progress_and_ends_in_a_result(engine):
     items = list(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, seed=7))
     *progress, result = items
     assert all(isinstance(item, Progress) for item in progress)
-    # The first before any work, and one between the two arms' decoding.
-    assert len(progress) == 1 + engine.spec.steps + 1
-    assert progress[-1].message == progress[-2].message == "decoding the frames"
+    # The first before any work, and one behind each of the two arms' parts but the last.
+    parts = 2 * math.ceil(FRAMES / _DECODE_CHUNK)
+    assert len(progress) == 1 + engine.spec.steps + parts - 1
+    assert {item.message for item in progress[-parts:]} == {"decoding the frames"}
     fractions = [item.fraction for item in progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
     assert all(item.seconds_left > 0 for item in progress[1:])
