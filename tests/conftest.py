@@ -11,12 +11,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of the served app last, whatever was named first on the command line.
+    """Run the files with tests of the served app last, whatever was named first.
 
     It is served once for all of them and points the process to folders of its own; tests of the
     shipped weights that came after would look for them there.
     """
-    items.sort(key=lambda item: "served" in getattr(item, "fixturenames", ()))
+    last = {
+        item.path for item in items
+        if {"served", "shown"} & set(getattr(item, "fixturenames", ()))
+    }  # fmt: skip
+    items.sort(key=lambda item: item.path in last)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import gradio as gr
 from evaluation import evidence
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
-from ui import poses, theme
+from ui import poses, theme, tour
 from ui.animate import AnimateTab
 from ui.api import Api
 from ui.attack import AttackTab
@@ -26,7 +26,7 @@ _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1
 <dl class="hf-role">
 <dt>Your goal</dt><dd>Make the defended side fail, by pose, prompt or fine-tuning.</dd>
 <dt>The rules</dt><dd>Both sides get the same input and the same seed. You may not switch the
-defence off and call it broken.</dd></dl></header>"""
+defence off and call it broken.</dd></dl>{tour.START}</header>"""
 _RETRY_LOOK_SECONDS = 10.0  # between two looks of the page at a part that could not be loaded
 _LEADS = {
     "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
@@ -59,7 +59,8 @@ def build_app(
     sessions, scratch = Sessions(), Scratch()
     table = evidence.read()
     # Of another profile's models the table says nothing.
-    known = evidence.cells(row for row in table if row["profile"] == engines.profile.name)
+    of_profile = [row for row in table if row["profile"] == engines.profile.name]
+    known = evidence.cells(of_profile)
     with gr.Blocks(
         title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=CACHE_SECONDS
     ) as app:
@@ -67,7 +68,7 @@ def build_app(
         with gr.Tabs(elem_id="hf-tabs") as tabs:
             with gr.Tab("Animate", id="animate"):
                 banner_animate = _top("animate")
-                AnimateTab(engines, sessions, scratch)
+                animate = AnimateTab(engines, sessions, scratch)
             with gr.Tab("Chat", id="chat"):
                 banner_chat = _top("chat")
                 chat = ChatTab(engines, sessions)
@@ -90,6 +91,8 @@ def build_app(
                 banner_attack: ("runner",),
             },
         )
+        usable = [name for name in animate.guards if name not in animate.lacking]
+        tour.tour(tour.stops(usable, list(poses.library()), known, evidence.claims(of_profile)))
         Api(engines, scratch).register()
         app.unload(sessions.close)
     app.queue(default_concurrency_limit=None)

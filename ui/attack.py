@@ -669,6 +669,10 @@ def _fitting(attack: str) -> tuple[gr.Column, gr.Number]:
     return gr.Column(visible=attack not in UNTRAINED), gr.Number(visible=attack != "prefill")
 
 
+def _preset_id(preset: Preset) -> str:
+    return "-".join(filter(None, ("hf-preset", preset.attack, preset.target)))
+
+
 def _tries(run: Run) -> str:
     """Return the words of the button that goes to Chat, or none where there is nothing to try."""
     config = run.info["config"]
@@ -730,7 +734,8 @@ class AttackTab:
         heading("Start from")
         with gr.Row(elem_classes="hf-chips", elem_id="hf-presets"):
             self.presets = [
-                (gr.Button(preset.title, size="sm"), preset) for preset in self._offered
+                (gr.Button(preset.title, size="sm", elem_id=_preset_id(preset)), preset)
+                for preset in self._offered
             ]
         self.attack = gr.Dropdown(
             [(kind.title, name) for name, kind in ATTACKS.items()], value="sft", label="Attack",

@@ -50,7 +50,7 @@ absent if nothing), ``replies`` (arm → text, the forced beginning included), `
 
 @lru_cache(maxsize=1)
 def prompt_examples() -> dict[str, list[str]]:
-    """Return a few prompts of each kind, from splits that no training has seen."""
+    """Return a few prompts of each kind, from splits that no defence's training has seen."""
     examples = {"Red team": list(RED_TEAM_EXAMPLES)}
     for title, name in {"Harmless": "benign", "Sounds bad": "borderline"}.items():
         rows = sorted(prompt_set(name, "validation"), key=lambda row: len(row["prompt"]))

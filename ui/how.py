@@ -65,7 +65,7 @@ def how_tab(profile: Profile) -> None:
     """Lay out the tab inside the current `gr.Tab`, with the defences a visitor can use."""
     names = [name for pipeline in PIPELINES for name in registry.offered(pipeline, profile)]
     gr.Markdown(_INTRO, elem_classes="hf-lead")
-    with gr.Column(elem_classes="hf-cards"):
+    with gr.Column(elem_classes="hf-cards", elem_id="hf-how"):
         for name in names:
             with gr.Column(elem_classes="hf-card"):
                 gr.Markdown(card_text(registry.get(name).card), latex_delimiters=_LATEX)

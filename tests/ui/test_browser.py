@@ -461,6 +461,40 @@ def test_8d_a_strength_is_set_for_an_arm(visitor):
     sync_api.expect(page.locator(".hf-arm header .hf-badge").first).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_8e_the_tour_walks_through_all_tabs(chromium, shown, width):
+    with chromium.new_context(viewport={"width": width, "height": 800}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        open_page(page, shown.url)
+        dock, start = page.locator(".hf-tour"), page.locator(".hf-tour-start")
+        where, on = page.locator(".hf-tour-where"), page.locator("[data-tour=next]")
+        sync_api.expect(dock).to_be_hidden()
+        start.click()
+        sync_api.expect(page.locator("[data-tour=back]")).to_be_disabled()
+        count = int(where.inner_text().split()[2])
+        tabs = []
+        for number in range(1, count + 1):
+            sync_api.expect(where).to_contain_text(f"{number} of {count}")
+            tabs.append(where.inner_text().split(" · ")[1])
+            sync_api.expect(page.locator(".hf-tour-spot")).to_be_in_viewport()
+            if number in (1, 4) and width == 1440:
+                page.locator("[data-tour=show]").click()
+                done = "#hf-get-open:visible" if number == 1 else "#hf-run .hf-meter"
+                page.wait_for_selector(done)
+                if number == 4:
+                    picture(page, "tour", whole=False)
+            on.click()
+        every = ["Animate", "Chat", "Evidence", "Attack", "How it works"]
+        assert list(dict.fromkeys(tabs)) == every
+        sync_api.expect(dock).to_be_hidden()
+        sync_api.expect(start).to_be_focused()
+        start.click()
+        sync_api.expect(page.locator(".hf-tour h2")).to_be_focused()
+        page.keyboard.press("Escape")
+        sync_api.expect(dock).to_be_hidden()
+
+
 def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):
     page = visitor
     tab(page, "How it works")

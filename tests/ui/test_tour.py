@@ -1,0 +1,59 @@
+"""The tour stops where this installation has something to show, and points at what is there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from evaluation import evidence
+from tests.tiny_table import tiny_table
+from ui import tour
+
+ENDS = {("sdd", "sft"): ((0.8, 0.8), (0.8, 0.3))}
+POSES = ("kneel_both", "wave", "walk")
+
+
+@pytest.fixture
+def table(tmp_path):
+    return tiny_table(tmp_path, ENDS)
+
+
+def route(table, guards=("poseguard",), poses=POSES):
+    return tour.stops(guards, poses, evidence.cells(table), evidence.claims(table))
+
+
+def test_every_tab_has_a_stop(table):
+    assert [stop.tab for stop in route(table)] == [
+        "Animate", "Animate", "Chat", "Evidence", "Attack", "Evidence", "How it works"
+    ]  # fmt: skip
+
+
+def test_what_is_not_there_is_left_out(table):
+    assert [stop.tab for stop in route([])] == [
+        "Animate", "Animate", "Chat", "Attack", "How it works"
+    ]  # fmt: skip
+    assert route(table, guards=())[0].tab == "Chat"
+    assert route(table, poses=("walk",))[0].tab == "Chat"
+
+
+def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
+    recorded, claims = (stop for stop in route(table) if stop.tab == "Evidence")
+    assert "harm 0% → 80%" in recorded.says and "ability 80% → 30%" in recorded.says
+    cell = next(cell for cell in evidence.cells(table) if cell.defence == "sdd")
+    assert f'data-pick="{cell.runs[0]["run"]}"' in recorded.acts[0].at
+    findings = evidence.claims(table)
+    unmeasured = sum(finding.verdict == "unmeasured" for finding in findings)
+    assert f"Not measured: {unmeasured}" in claims.says and f"(of {len(findings)})" in claims.says
+
+
+def test_all_that_is_pointed_at_is_on_the_page(served, table):
+    known = {part["props"].get("elem_id") for part in served.app.config["components"]}
+    for stop in route(table):
+        for selector in filter(None, (stop.look, stop.shows, *(press.at for press in stop.acts))):
+            assert re.match(r"#([\w-]+)", selector)[1] in known
+
+
+def test_the_script_gets_the_stops_as_data(table):
+    script = tour.tour(route(table)).js_on_load
+    assert "__STOPS__" not in script and "Kneeling on both knees" in script

@@ -1,0 +1,170 @@
+"""The guided tour: a dock that walks a presenter, or a visitor alone, through the app.
+
+Each stop opens a tab, marks what to look at and, at a press of "Show it", does what a visitor
+would: chooses a pose, sends a message, replays a recorded run. It only presses the page's own
+buttons, so it shows nothing that a visitor could not do. What a stop says of results is read from
+the table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+
+import gradio as gr
+
+from evaluation import evidence
+from evaluation.evidence import Cell, Finding
+from ui.attack import REPLAY_SECONDS
+from ui.blocks import markup
+from ui.chat import RED_TEAM_EXAMPLES
+from ui.evidence import attack_names
+from ui.theme import static
+
+START = (
+    '<button type="button" class="hf-tour-start" aria-haspopup="dialog">Take the tour</button>'
+)
+"""Opens the tour; anywhere on the page."""
+
+_REPLAYED, _MOUNTED = ("sdd", "sft"), "hf-preset-prefill"
+
+
+@dataclass(frozen=True)
+class Press:
+    """Something that "Show it" does.
+
+    Attributes:
+        at: CSS selector of a button to press, or of a text box.
+        text: what to write into the text box; empty: it is a button.
+    """
+
+    at: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stop of the tour.
+
+    Attributes:
+        tab: name of the tab that is opened.
+        title: what the stop is about.
+        says: two or three sentences, to be read or said aloud.
+        look: CSS selector of what is marked.
+        acts: what "Show it" does, in order; none: there is nothing to press.
+        shows: what is marked after that, if it is something else.
+    """
+
+    tab: str
+    title: str
+    says: str
+    look: str
+    acts: tuple[Press, ...] = ()
+    shows: str = ""
+
+
+def stops(
+    guards: Sequence[str], poses: Sequence[str], found: Sequence[Cell], findings: Sequence[Finding]
+) -> list[Stop]:
+    """Return the stops that this installation can make.
+
+    Args:
+        guards: of the animation model, those that can be switched on.
+        poses: names of the library's clips.
+        found: the cells of the evidence; those that open a recorded run give a stop.
+        findings: the claims and how they stand.
+    """
+    route = []
+    if guards and {"kneel_both", "wave"} <= set(poses):
+        route += [
+            Stop(
+                "Animate", "A pose that the guard is aimed at",
+                "Kneeling on both knees, drawn twice from one seed. Left the bare model, right the "
+                "same model with a guard: there the person should fall apart.",
+                "#hf-stage", _pair("kneel_both"),
+            ),
+            Stop(
+                "Animate", "A pose that it should leave alone",
+                "The same person, waving. Both sides should look alike: a guard that spoils "
+                "everything would be no guard.",
+                "#hf-stage", _pair("wave"),
+            ),
+        ]  # fmt: skip
+    route.append(
+        Stop(
+            "Chat", "Before any attack",
+            "One small language model, and in each column another adapter; a judge sorts every "
+            "reply. Who refuses now has shown nothing yet: the question is what is left once "
+            "somebody has fine-tuned it.",
+            "#hf-talk", (Press("#hf-message textarea", RED_TEAM_EXAMPLES[0]), Press("#hf-send")),
+        )
+    )  # fmt: skip
+    for cell in evidence.chosen(found, *_REPLAYED):
+        if cell.runs:
+            run = json.dumps(cell.runs[0]["run"])
+            route.append(
+                Stop(
+                    "Evidence", "A recorded attack",
+                    "Every cell of the table opens the runs behind it. This one is replayed in "
+                    f"{REPLAY_SECONDS:.0f} seconds: a defended and the undefended model, their "
+                    f"harm, ability and what they say. {_told(cell, findings)}",
+                    "#hf-evidence",
+                    (Press(f"#hf-evidence button[data-pick={run}]"), Press("#hf-replay")),
+                    "#hf-run",
+                )
+            )  # fmt: skip
+            break
+    route.append(
+        Stop(
+            "Attack", "Now one for real",
+            "The shortest attack trains nothing: every reply is forced to begin as if the model "
+            "had agreed. It runs on this machine, now. The others take longer; the estimate stands "
+            "above the button, and Stop works at any step.",
+            "#hf-start", (Press(f"#{_MOUNTED}"), Press("#hf-start")), "#hf-run",
+        )
+    )  # fmt: skip
+    if findings and found:
+        route.append(
+            Stop(
+                "Evidence", "What holds and what does not",
+                f"Each paper's claim against what was measured here. {_counted(findings)}",
+                "#hf-claims",
+            )
+        )  # fmt: skip
+    route.append(
+        Stop(
+            "How it works", "Your turn",
+            "What each defence does, by its equation, and where its limits are. Your goal: make a "
+            "defended side fail.",
+            "#hf-how",
+        )
+    )
+    return route
+
+
+def tour(route: Sequence[Stop]) -> gr.HTML:
+    """Make the dock, which is hidden until somebody presses `START`."""
+    script = static("tour.js").replace("__STOPS__", json.dumps([asdict(stop) for stop in route]))
+    return markup(static("tour.html"), js_on_load=script, elem_id="hf-tour")
+
+
+def _pair(pose: str) -> tuple[Press, ...]:
+    return Press(f'#hf-poses button[data-pick="{escape(pose)}"]'), Press("#hf-generate")
+
+
+def _told(cell: Cell, findings: Sequence[Finding]) -> str:
+    for finding in findings:
+        for held in finding.held:
+            if held.row is cell.verdict:
+                return evidence.sentence(held, attack_names())
+    return f"{evidence.outcome_text(cell.verdict).lower()}."
+
+
+def _counted(findings: Sequence[Finding]) -> str:
+    """Say how the claims stand, as in ``Holds here: 1 of 7. Does not hold: 6.``."""
+    counts: Mapping[str, int] = Counter(finding.verdict for finding in findings)
+    told = [f"{words}: {counts[name]}" for name, words in evidence.VERDICTS.items() if counts[name]]
+    return f"{'; '.join(told)} (of {len(findings)})."
