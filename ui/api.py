@@ -19,6 +19,7 @@ from gradio.processing_utils import is_in_or_equal
 from gradio.utils import get_upload_folder
 
 from adapters.attacks.base import UNTRAINED, attack_settings
+from adapters.attacks.data import OWN
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
@@ -116,6 +117,7 @@ class Api:
         learning_rate: float | None = None,
         seed: int = 0,
         method: str = "lora",
+        data: str = "builtin",
     ) -> Iterator[str]:
         """Attack a defence and the undefended model, with built-in data if any, and report.
 
@@ -133,6 +135,8 @@ class Api:
             seed: of data order and sampling; in abliteration of the choice of prompts.
             method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
                 answer in /chat.
+            data: what is trained on, ``builtin`` or, of topics that no defence saw, ``unseen``; of
+                no effect where nothing is trained.
 
         Yields:
             JSON lines: the run's events as they come; ``{"event": "waiting", "ahead"}`` where none
@@ -144,9 +148,12 @@ class Api:
             runner = self.engines.runner
             if not isinstance(steps, int):
                 raise ValueError(f"steps is {steps!r}; it must be a whole number")
+            if str(data) not in OWN:  # a path would be read
+                raise ValueError(f"data is {data!r:.40}; choose one of: {', '.join(OWN)}")
             config = attack_settings(
-                target, attack, seed, method=method, steps=steps, learning_rate=learning_rate
-            )
+                target, attack, seed, method=method, steps=steps, learning_rate=learning_rate,
+                data=data,
+            )  # fmt: skip
             if attack not in UNTRAINED and steps > MAX_STEPS:
                 raise ValueError(f"steps is {steps}; it must be at most {MAX_STEPS}")
             refuse_long(runner, config)

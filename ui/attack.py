@@ -1065,8 +1065,10 @@ class AttackTab:
             return attack_settings(target, attack, seeded)
         if data == "upload" and not file:
             raise ValueError("Upload a JSONL file first, or choose the built-in data.")
+        # Nothing else that a browser sends is taken for a path.
+        own = "unseen" if data == "unseen" else "builtin"
         return attack_settings(
-            target, attack, int(seed or 0), data=Path(file) if data == "upload" else data,
+            target, attack, int(seed or 0), data=Path(file) if data == "upload" else own,
             method=method, learning_rate=float(rate), steps=int(steps),
         )  # fmt: skip
 

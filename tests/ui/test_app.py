@@ -222,6 +222,18 @@ def test_chat_answers_at_another_strength(served, client):
             client.predict("Hello", [wrong], api_name="/chat")
 
 
+def test_an_attacker_may_ask_what_no_defence_saw(served, client):
+    lines = list(client.submit("sdd", "sft", 1, 1e-2, 0, "lora", "unseen", api_name="/attack"))
+    run = served.store.get(json.loads(lines[-1])["run_id"])
+    assert run.info["status"] == "done" and run.info["config"]["data"] == "unseen"
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    inputs = (None, 1e-2, 5, 0, "lora")
+    assert tab._config("sdd", "sft", "unseen", *inputs).data == "unseen"
+    # What no radio button offers is no path.
+    assert tab._config("sdd", "sft", "/etc/passwd", *inputs).data == "builtin"
+
+
 def test_a_fully_trained_model_is_no_arm_of_chat(served, client):
     lines = list(client.submit("sdd", "sft", 2, None, 0, "full", api_name="/attack"))
     last = json.loads(lines[-1])
@@ -322,6 +334,8 @@ def test_a_cancelled_attack_stops(served, client):
         (("sdd", "sft", None, 1e-3, 0), "steps is None"),
         (("sdd", "sft", 2, -1.0, 0), "learning_rate"),
         (("sdd", "sft", 2, 1e-3, 0, "half"), "method is 'half'"),
+        (("sdd", "sft", 2, 1e-3, 0, "lora", "mine.jsonl"), "data is 'mine.jsonl'"),
+        (("sdd", "benign", 2, 1e-3, 0, "lora", "unseen"), "data is 'unseen'"),
     ],
 )
 def test_attack_names_what_is_wrong(client, arguments, words):
