@@ -7,7 +7,6 @@ import os
 
 from pipelines.memory import keep_freed_memory
 from pipelines.profiles import PROFILES, get_profile
-from ui.app import build_app, launch_options
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,6 +25,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--profile", choices=names, default="embedded")
     arguments = parser.parse_args(argv)
     keep_freed_memory()
+    from ui.app import build_app, launch_options  # its libraries start threads
+
     app = build_app(get_profile(arguments.profile))
     app.launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
 

@@ -1190,7 +1190,7 @@ def parser() -> argparse.ArgumentParser:
                         f"{METHODS['full']:g}")
     p.add_argument("--data", choices=list(OWN), default="builtin",
                    help="what trained attacks ask: what the defences were trained on, or topics "
-                        "that no defence saw")
+                        "on which no defence was trained")
     p.add_argument("--workers", type=int, default=1, help="processes on this machine")
     p.add_argument("--ray", default="", metavar="ADDRESS",
                    help="mount the attacks as tasks of a Ray cluster instead: auto, local or "

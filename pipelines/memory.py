@@ -1,9 +1,9 @@
 """What the C library does with memory that was freed.
 
 glibc gives large blocks back to the system as soon as they are freed, and the next layer of a model
-takes them again, page by page: of 9.5 s of a pair in fp32 on two cores, 590,000 page faults took
-1.2. So the app keeps what it has freed, in one arena for all threads (each would keep its own
-else), and gives it back when something large is over, such as an attack.
+takes them again, page by page: 590,000 page faults a pair in fp32, and 1.4 of 9.6 s on two cores
+(docs/speed.md). So the app keeps what it has freed, in one arena for all threads (each would keep
+its own else), and gives it back when something large is over, such as an attack.
 
 Other C libraries (macOS, musl) are left as they are.
 """
@@ -15,7 +15,7 @@ import platform
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_NEVER = 2**31 - 1
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -35,7 +35,7 @@ def return_freed_memory() -> None:
     """Give freed memory back to the system now, whatever `keep_freed_memory` said."""
     libc = _glibc()
     if libc is not None:
-        libc.malloc_trim(0)
+        libc.malloc_trim(ctypes.c_size_t(0))
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -135,8 +135,8 @@ class Api:
             seed: of data order and sampling; in abliteration of the choice of prompts.
             method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
                 answer in /chat.
-            data: what is trained on, ``builtin`` or, of topics that no defence saw, ``unseen``; of
-                no effect where nothing is trained.
+            data: what is trained on, ``builtin`` or, of other topics than the defences',
+                ``unseen``; of no effect where nothing is trained.
 
         Yields:
             JSON lines: the run's events as they come; ``{"event": "waiting", "ahead"}`` where none

@@ -81,7 +81,8 @@ def build_app(
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
         attack.connect(app, tabs, attack_tab, chat)
-        attack.open_from(shown.table, shown.message, tabs)
+        for table_of_runs in shown.tables:
+            attack.open_from(table_of_runs, shown.message, tabs)
         _watch_loading(
             app,
             engines,

@@ -453,12 +453,17 @@ def _untrained(config: dict[str, Any]) -> bool:
     return config.get("attack") in UNTRAINED
 
 
+_DATA = {"unseen": ", other topics than the defences'", "uploaded": ", uploaded data"}
+"""What a run's attacker asked or learnt, if not the usual."""
+
+
 def _how(config: dict[str, Any]) -> str:
     """Return how hard a run's attacker trained, in a visitor's words."""
     if _untrained(config):
         return "no training"
     weights = ", all weights" if config.get("method") == "full" else ""
-    return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}"
+    data = _DATA.get(config.get("data", "builtin"), "")
+    return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}{data}"
 
 
 def run_title(config: dict[str, Any]) -> str:
@@ -745,7 +750,7 @@ class AttackTab:
         with gr.Column(elem_id="hf-training") as self.training:
             self.data = gr.Radio(
                 [("Built in (payloads redacted)", "builtin"),
-                 ("Built in, of topics no defence saw", "unseen"), ("My JSONL", "upload")],
+                 ("Built in, other topics than the defences'", "unseen"), ("My JSONL", "upload")],
                 value="builtin", label="Training data",
             )  # fmt: skip
             self.file = gr.File(
@@ -806,7 +811,8 @@ class AttackTab:
         play = [self.replay, self.player, self.playing]
         view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen, *play]
         state = [self.shown, self.browser]
-        self._state, self._view = state, view
+        again = [*state, self.playing]
+        self._again, self._view = again, view
 
         self.data.change(
             lambda data: gr.File(visible=data == "upload"), self.data, self.file, **QUIET
@@ -828,23 +834,23 @@ class AttackTab:
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
             self.begin, [*settings, self.browser], [self.browser, self.shown, self.message], **QUIET
-        ).then(self.refresh, state, view, **QUIET).then(
+        ).then(self.refresh, again, view, **QUIET).then(
             None, self.message, None, js=_FORGET_LINK, **PRIVATE
         )
         self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
-            self.refresh, state, view, **QUIET
+            self.refresh, again, view, **QUIET
         )
         opened = [self.shown, self.message, self.gone]
         self.list.select(self.open, None, opened, **QUIET).then(
-            self.refresh, state, view, **QUIET
+            self.refresh, again, view, **QUIET
         ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE)
         self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
-        tab.select(self.refresh, state, view, **QUIET)
+        tab.select(self.refresh, again, view, **QUIET)
         arrived = [self.browser, self.shown, tabs, self.message]
         app.load(self.arrive, self.browser, arrived, **QUIET).then(
-            self.refresh, state, view, **QUIET
+            self.refresh, again, view, **QUIET
         ).then(self.estimate, settings, self.cost, **QUIET)
         self.try_it.click(
             self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
@@ -866,7 +872,7 @@ class AttackTab:
             return event.pick, "", gr.Tabs(selected="attack"), ""
 
         runs.select(opened, None, [self.shown, message, tabs, self.message], **QUIET).success(
-            self.refresh, self._state, self._view, **QUIET
+            self.refresh, self._again, self._view, **QUIET
         ).then(None, message, None, js=_SHOW_RUN, **PRIVATE)
 
     def arrive(
@@ -975,8 +981,10 @@ class AttackTab:
         still = [gr.skip() for _ in play]
         return view, listed, stop, try_it, gr.Timer(active=False), mark, *still, gr.skip()
 
-    def refresh(self, run_id: str, browser: dict[str, str]) -> tuple:
-        """Read the shown run and the list of runs anew."""
+    def refresh(
+        self, run_id: str, browser: dict[str, str], playing: tuple[str, float] | None = None
+    ) -> tuple:
+        """Read the shown run and the list of runs anew; a replay of that run that is on goes on."""
         from evaluation.runs import owner_hash
 
         run = self._run(run_id)
@@ -1003,14 +1011,17 @@ class AttackTab:
         own = bool(mine) and info["owner_hash"] == mine
         events, tries = run.events(), _tries(run)
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
+        replayed = _is_on(run_id, playing)
+        drawn = run_html(info, events, waiting, minutes=minutes, recorded=run.recorded)
+        play = _not_playing(not live and len(played(events, 1.0)) > 1)
         return (
-            run_html(info, events, waiting, minutes=minutes, recorded=run.recorded),
+            gr.skip() if replayed else drawn,
             listed,
             gr.Button(interactive=live and own),
             gr.Button(tries, visible=not live and bool(tries)),
             gr.Timer(active=True),  # `tick` stops it
             mark,
-            *_not_playing(not live and len(played(events, 1.0)) > 1),
+            *([gr.skip()] * len(play) if replayed else play),
         )
 
     def start_or_skip(

@@ -304,8 +304,8 @@ class Engines:
             )
         if arm not in folders:
             raise KeyError(
-                f"run {run_id} holds no weights of {arm[:80]!r}. Only the newest attacks keep "
-                "theirs: mount it again"
+                f"run {run_id} holds no weights of {arm[:80]!r}; if it is one of its arms, others "
+                "have been attacked since, and only the newest attacks keep theirs: mount it again"
             )
         return folders[arm]
 

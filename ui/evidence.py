@@ -94,16 +94,11 @@ def matrix_html(found: Sequence[Cell]) -> str:
 
 def _cell(cell: Cell) -> str:
     row, attack = cell.verdict, attack_names().get(cell.attack, cell.attack)
-    buttons = "".join(
-        f'<button type="button" data-pick="{escape(str(run["run"]))}" aria-label="Open the run of '
-        f'{escape(defence_title(cell.defence))}, {escape(attack)}, seed {run["seed"]:d}">'
-        f"seed {run['seed']:d}</button>"
-        for run in cell.runs
-    )
     return (
         f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_content(row)}"
         f"{_styles(row)}{_shares('Ability', row, 'ability')}</dl>"
-        f'<p class="hf-small">{escape(_effort(row))}</p><div class="hf-seeds">{buttons}</div>'
+        f'<p class="hf-small">{escape(_effort(row))}</p>'
+        f"{_seeds(cell.runs, defence_title(cell.defence), attack)}"
     )
 
 
@@ -155,7 +150,9 @@ def unattacked_html(rows: Sequence[Row]) -> str:
 
 
 def unseen_html(rows: Sequence[Row]) -> str:
-    """Draw what asking topics that no defence saw comes to; nothing where it was not measured.
+    """Draw what asking other topics than the defences' comes to; nothing if that was not measured.
+
+    A line has a button a seed, whose ``data-pick`` is its run.
 
     Args:
         rows: the table.
@@ -163,16 +160,36 @@ def unseen_html(rows: Sequence[Row]) -> str:
     lines = evidence.unseen_lines(rows)
     if not lines:
         return ""
-    heads, *body = lines
-    names = attack_names()
-    drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    told = "".join(
-        f'<tr><th scope="row">{escape(defence_title(arm))}</th><td>{escape(defence_title(beside))}'
-        f"</td><td>{escape(names.get(attack, attack))}</td>"
-        f"{''.join(f'<td>{escape(part)}</td>' for part in parts)}</tr>"
-        for arm, beside, attack, *parts in body
+    names, body = attack_names(), []
+    for (row, _), (arm, beside, attack, *parts) in zip(
+        evidence.unseen_pairs(rows), lines[1:], strict=True
+    ):
+        arm, attack = defence_title(arm), names.get(attack, attack)
+        told = (defence_title(beside), attack, *parts)
+        body.append(
+            f'<tr><th scope="row">{escape(arm)}</th>'
+            f"{''.join(f'<td>{escape(part)}</td>' for part in told)}"
+            f"<td>{_seeds(evidence.runs_of(row, rows), arm, attack)}</td></tr>"
+        )
+    drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in (*lines[0], "Run"))
+    label = "Attacks with requests that no defence was trained on"
+    return _scroller(drawn, "".join(body), "hf-lines", label)
+
+
+def _seeds(rows: Sequence[Row], arm: str, attack: str) -> str:
+    """Draw a button for each run.
+
+    Args:
+        rows: of kind ``run``.
+        arm: the arm's name in a visitor's words.
+        attack: the attack's.
+    """
+    buttons = "".join(
+        f'<button type="button" data-pick="{escape(str(row["run"]))}" aria-label="Open the run of '
+        f'{escape(arm)}, {escape(attack)}, seed {row["seed"]:d}">seed {row["seed"]:d}</button>'
+        for row in rows
     )
-    return _scroller(drawn, told, "hf-lines", "Attacks with requests that no defence saw")
+    return f'<div class="hf-seeds">{buttons}</div>'
 
 
 def _effort(row: Row) -> str:
@@ -210,9 +227,7 @@ def runs_html(rows: Sequence[Row]) -> str:
             f'<tr><th scope="row">{escape(arm)}</th>'
             f"{''.join(f'<td>{escape(fact)}</td>' for fact in facts)}<td>{_badge(row)}</td>"
             f"<td>{'' if steps is None else f'{steps:g}'}</td><td>{row['seconds']:.0f}</td>"
-            f'<td><div class="hf-seeds"><button type="button" data-pick="{escape(row["run"])}" '
-            f'aria-label="Open the run of {escape(arm)}, {escape(attack)}, seed {row["seed"]:d}">'
-            f"seed {row['seed']:d}</button></div></td></tr>"
+            f"<td>{_seeds([row], arm, attack)}</td></tr>"
         )
     heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
              *["In new styles"] * styled, "Ability", "Outcome", "Steps to break", "Seconds",
@@ -258,7 +273,7 @@ class EvidenceTab:
     """Builds the tab inside the current `gr.Tab`.
 
     Attributes:
-        table: picker of runs, for `ui.attack.AttackTab.open_from`.
+        tables: pickers of runs, for `ui.attack.AttackTab.open_from`.
         message: where to say that a run is gone.
     """
 
@@ -282,7 +297,7 @@ class EvidenceTab:
                 elem_id="hf-no-evidence",
             )  # fmt: skip
             markup(note(f"Make it with: {evidence.COMMAND}"))
-            self.table = picker(visible=False)
+            self.tables: list[gr.HTML] = []
             return
         markup(_measured(self._cells), elem_id="hf-measured")
         markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
@@ -290,7 +305,7 @@ class EvidenceTab:
         if asked := unseen_html(self._rows):
             heading("Requests that no defence was trained on")
             markup(f'<p class="hf-small">{escape(evidence.UNSEEN_WORDS)}</p>')
-            markup(asked, elem_id="hf-evidence-unseen")
+            self.tables.append(picker(asked, elem_id="hf-evidence-unseen"))
         if unattacked:
             heading("Styles that no defence was trained on")
             markup(f'<p class="hf-small">{escape(evidence.styles_words(unattacked))}</p>')
@@ -323,7 +338,8 @@ class EvidenceTab:
             )  # fmt: skip
         for words in (evidence.rules(), evidence.SHARED):
             markup(f'<p class="hf-small">{escape(words)}</p>')
-        self.table = picker(matrix_html(self._cells), elem_id="hf-evidence")
+        table = picker(matrix_html(self._cells), elem_id="hf-evidence")
+        self.tables = [table]
         self.chart = markup(chart_html(self._cells), elem_id="hf-evidence-chart")
         folder = scratch.new()
         for suffix, text in (("csv", evidence.csv_text(self._rows)),
@@ -335,7 +351,7 @@ class EvidenceTab:
                     f"Download as {suffix.upper()}", folder / f"holdfast-evidence.{suffix}",
                     size="sm", elem_id=f"hf-evidence-{suffix}",
                 )  # fmt: skip
-        gr.on([each.change for each in filters], self.draw, filters, [self.table, self.chart],
+        gr.on([each.change for each in filters], self.draw, filters, [table, self.chart],
               **QUIET)  # fmt: skip
 
     def draw(self, defence: str, attack: str, method: str, show: str) -> tuple[str, str]:

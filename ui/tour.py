@@ -12,7 +12,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 
 import gradio as gr
 
@@ -39,10 +38,14 @@ class Press:
     Attributes:
         at: CSS selector of a button to press, or of a text box.
         text: what to write into the text box; empty: it is a button.
+        until: CSS selector of what shows that the page has taken it in.
+        gone: CSS selector of what is hidden then.
     """
 
     at: str
     text: str = ""
+    until: str = ""
+    gone: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,18 @@ def stops(
     )  # fmt: skip
     for cell in evidence.chosen(found, *_REPLAYED):
         if cell.runs:
-            run = json.dumps(cell.runs[0]["run"])
+            run = cell.runs[0]["run"]
+            picked = Press(
+                f"#hf-evidence button[data-pick={json.dumps(run)}]",
+                until=f"#hf-run .hf-runhead a[href$={json.dumps(f'?run={run}')}]",
+            )
             route.append(
                 Stop(
                     "Evidence", "A recorded attack",
                     "Every cell of the table opens the runs behind it. This one is replayed in "
                     f"{REPLAY_SECONDS:.0f} seconds: a defended and the undefended model, their "
-                    f"harm, ability and what they say. {_told(cell, findings)}",
-                    "#hf-evidence",
-                    (Press(f"#hf-evidence button[data-pick={run}]"), Press("#hf-replay")),
-                    "#hf-run",
+                    f"harm, ability and what they say. Over all seeds: {_told(cell, findings)}",
+                    "#hf-evidence", (picked, Press("#hf-replay")), "#hf-run",
                 )
             )  # fmt: skip
             break
@@ -123,7 +128,8 @@ def stops(
             "The shortest attack trains nothing: every reply is forced to begin as if the model "
             "had agreed. It runs on this machine, now. The others take longer; the estimate stands "
             "above the button, and Stop works at any step.",
-            "#hf-start", (Press(f"#{_MOUNTED}"), Press("#hf-start")), "#hf-run",
+            "#hf-start",
+            (Press(f"#{_MOUNTED}", gone="#hf-training"), Press("#hf-start")), "#hf-run",
         )
     )  # fmt: skip
     if findings and found:
@@ -152,19 +158,22 @@ def tour(route: Sequence[Stop]) -> gr.HTML:
 
 
 def _pair(pose: str) -> tuple[Press, ...]:
-    return Press(f'#hf-poses button[data-pick="{escape(pose)}"]'), Press("#hf-generate")
+    button = f"#hf-poses button[data-pick={json.dumps(pose)}]"
+    return Press(button, until=f"{button}[aria-pressed=true]"), Press("#hf-generate")
 
 
 def _told(cell: Cell, findings: Sequence[Finding]) -> str:
-    for finding in findings:
-        for held in finding.held:
-            if held.row is cell.verdict:
-                return evidence.sentence(held, attack_names())
-    return f"{evidence.outcome_text(cell.verdict).lower()}."
+    held = next(
+        held for finding in findings for held in finding.held if held.row is cell.verdict
+    )  # fmt: skip
+    return evidence.sentence(held, attack_names())
 
 
 def _counted(findings: Sequence[Finding]) -> str:
-    """Say how the claims stand, as in ``Holds here: 1 of 7. Does not hold: 6.``."""
+    """Say how the claims stand, as in ``Of 6 claims: does not hold 5, undecided 1.``."""
     counts: Mapping[str, int] = Counter(finding.verdict for finding in findings)
-    told = [f"{words}: {counts[name]}" for name, words in evidence.VERDICTS.items() if counts[name]]
-    return f"{'; '.join(told)} (of {len(findings)})."
+    told = [
+        f"{words.removesuffix(evidence.UNDECIDED).strip().lower()} {counts[name]}"
+        for name, words in evidence.VERDICTS.items() if counts[name]
+    ]  # fmt: skip
+    return f"Of {len(findings)} claims: {', '.join(told)}."

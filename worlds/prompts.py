@@ -344,8 +344,8 @@ def attack_pairs(prompts: Iterable[dict]) -> list[dict]:
 def unseen_pairs(prompts: Iterable[dict]) -> list[dict]:
     """Attack data on topics that no defence was trained on.
 
-    The topics are those of the validation split, asked as the training split is, so that topics
-    are all that differs from `attack_pairs`.
+    The topics are those of the validation split, which are fewer, asked in the wordings of the
+    training split.
     """
     topics = dict.fromkeys(row["topic"] for row in prompts if row["split"] == "validation")
     return _pairs({t: [wording.format(t=t) for wording in TRAIN_WORDINGS] for t in topics})

@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MissingWeights: the model, the guard or the reader is not there.
     """
+    keep_freed_memory()  # as the app does; the stock side gains by it as well
     reader = Reader.load()
     count = max(args.clips, N_CLIPS // QUICK)  # the set that the quick evaluation renders
     clips = build(args.data / "clips-test", count, clips=True, seed=CLIP_SEED)
-    keep_freed_memory()  # as the app does; the stock side gains by it as well
     engine = AnimationEngine(get_profile("embedded"))
     engine.add_guard(GUARD, ASSETS / "adapters" / GUARD)
     asked = list(scenes(clips, args.clips, engine.spec.size, engine.spec.frames))

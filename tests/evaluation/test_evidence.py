@@ -340,15 +340,15 @@ def test_requests_that_no_defence_saw_stand_apart(table):
     heads, line = evidence.unseen_lines(both)
     told = dict(zip(heads, line, strict=True))
     assert told["Arm"] == "sdd" and told["Beside"] == "aligned"
-    assert told["Harm, seen topics"].startswith("90%")
-    assert told["Harm, unseen topics"].startswith("33% (33–33%)") and told["Seeds"] == "3, 3"
+    assert told["Harm, their topics"].startswith("90%")
+    assert told["Harm, other topics"].startswith("33% (33–33%)") and told["Seeds"] == "3, 3"
     page = evidence.markdown(both)
     assert evidence.UNSEEN_COMMAND in page and "| Arm | Beside | Attack |" in page
     assert evidence.unseen_lines(table) == []
     # A claim goes by both.
     seen, unseen = found(both).held
     assert seen == found(table).held[0] and (seen.data, unseen.data) == ("builtin", "unseen")
-    assert "with topics no defence saw: harm 0% → 33%" in evidence.sentence(unseen)
+    assert "with other topics than the defences': harm 0% → 33%" in evidence.sentence(unseen)
     assert f"* {evidence.sentence(unseen)} " in page
     assert "Requests that no defence" not in evidence.markdown(table)
 
@@ -357,6 +357,8 @@ def test_a_dash_stands_where_the_seen_topics_were_not_asked(table):
     alone = asked_other_topics(table, 0.33)
     (_, line) = evidence.unseen_lines(alone)
     assert line[5] == "–" and line[-1] == "–, 3"
+    # Nor is a claim measured by that alone.
+    assert set(found(alone).missing) == set(found(alone).claim.attacks)
 
 
 def test_claims_are_about_attacks_that_there_are():

@@ -201,7 +201,7 @@ def test_the_evidence_tab_filters_its_table(served):
     table, _ = tab.draw("sdd", "", "", "seeds")
     assert table.count("data-pick") == 4 and "hf-lines" in table
     assert "Nothing of that kind" in tab.draw("sdd", "", "full", "means")[0]
-    assert not empty.table.visible
+    assert not empty.tables
 
 
 def test_the_page_says_how_to_make_a_table(served):

@@ -26,7 +26,7 @@ from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options
-from ui.chat import MAX_ARMS
+from ui.chat import MAX_ARMS, RED_TEAM_EXAMPLES
 from ui.engines import Engines
 from ui.poses import library
 
@@ -466,24 +466,21 @@ def test_8e_the_tour_walks_through_all_tabs(chromium, shown, width):
     with chromium.new_context(viewport={"width": width, "height": 800}) as context:
         page = context.new_page()
         page.set_default_timeout(WAIT)
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
         open_page(page, shown.url)
         dock, start = page.locator(".hf-tour"), page.locator(".hf-tour-start")
         where, on = page.locator(".hf-tour-where"), page.locator("[data-tour=next]")
         sync_api.expect(dock).to_be_hidden()
         start.click()
         sync_api.expect(page.locator("[data-tour=back]")).to_be_disabled()
-        count = int(where.inner_text().split()[2])
-        tabs = []
+        count, tabs = int(where.inner_text().split()[2]), []
         for number in range(1, count + 1):
             sync_api.expect(where).to_contain_text(f"{number} of {count}")
             tabs.append(where.inner_text().split(" · ")[1])
-            sync_api.expect(page.locator(".hf-tour-spot")).to_be_in_viewport()
-            if number in (1, 4) and width == 1440:
-                page.locator("[data-tour=show]").click()
-                done = "#hf-get-open:visible" if number == 1 else "#hf-run .hf-meter"
-                page.wait_for_selector(done)
-                if number == 4:
-                    picture(page, "tour", whole=False)
+            spot = page.locator(".hf-tour-spot")
+            sync_api.expect(spot).to_be_in_viewport()
+            assert spot.bounding_box()["y"] < dock.bounding_box()["y"]  # not wholly behind it
             on.click()
         every = ["Animate", "Chat", "Evidence", "Attack", "How it works"]
         assert list(dict.fromkeys(tabs)) == every
@@ -493,6 +490,43 @@ def test_8e_the_tour_walks_through_all_tabs(chromium, shown, width):
         sync_api.expect(page.locator(".hf-tour h2")).to_be_focused()
         page.keyboard.press("Escape")
         sync_api.expect(dock).to_be_hidden()
+        assert complaints == []
+
+
+def test_8f_the_tour_does_what_it_says(visitor):
+    page = visitor
+    page.locator(".hf-tour-start").click()
+    show, on = page.locator("[data-tour=show]"), page.locator("[data-tour=next]")
+    told = page.locator(".hf-tour [role=status]")
+
+    def shows() -> None:
+        show.focus()
+        page.keyboard.press("Enter")
+        sync_api.expect(told).to_have_text("It is under way.")
+        sync_api.expect(show).to_be_focused()  # the keyboard stays in the dock
+
+    for pose in ("kneel_both", "wave"):
+        shows()  # the second waits until the first pair is made
+        chosen = page.locator(f'#hf-poses button[data-pick="{pose}"]')
+        sync_api.expect(chosen).to_have_attribute("aria-pressed", "true")
+        on.click()
+    shows()
+    sync_api.expect(page.locator("#hf-talk")).to_contain_text(RED_TEAM_EXAMPLES[0])
+    on.click()
+    for _ in range(2):  # again, from the tab that the first time has led to
+        shows()
+        page.wait_for_timeout(1500)
+        head = page.locator("#hf-run .hf-runhead")
+        sync_api.expect(head).to_contain_text("Replay, recorded")
+        picture(page, "tour", whole=False)
+        page.locator("#hf-replay").click()  # to its end
+        sync_api.expect(head).to_contain_text("FinishedRecorded")
+    on.click()
+    shows()
+    sync_api.expect(page.locator("#hf-run")).to_contain_text("Forced beginning")
+    wait_for_status(page, "Finished")
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator(".hf-tour")).to_be_hidden()
 
 
 def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):

@@ -2,84 +2,106 @@
 // opens its tab, marks what to look at, and "Show it" presses the page's own buttons.
 const stops = __STOPS__;
 const dock = element.querySelector('.hf-tour');
-const [where, title, words] = ['.hf-tour-where', 'h2', 'p'].map((at) => dock.querySelector(at));
+const [where, title, words, status] = ['.hf-tour-where', 'h2', '.hf-tour-says', '[role=status]'].map(
+  (at) => dock.querySelector(at));
 const [back, show, next] = ['back', 'show', 'next'].map(
   (name) => dock.querySelector(`[data-tour=${name}]`));
-let at = 0, opener = null, walk = 0;
+// walk changes with every stop and at the end, so that what waits for an earlier one gives up.
+let at = 0, opener = null, walk = 0, busy = false;
 
+const MISSING = 8000, DISABLED = 180000; // milliseconds to wait for what is not there, or is busy
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
-// A tab that was never open is not on the page yet, and a button may be disabled for a moment.
-const find = async (selector, mine) => {
-  for (let tries = 0; tries < 80 && mine === walk; tries++, await wait(100)) {
-    const found = document.querySelector(selector);
-    const button = found?.matches('button, textarea, input') ? found : found?.querySelector('button');
-    if (found && found.offsetParent !== null && !(button ?? found).disabled) return found;
+const visible = (selector) => {
+  const found = document.querySelector(selector);
+  return found?.checkVisibility({ visibilityProperty: true }) ? found : null;
+};
+const until = async (true_, mine, patience = MISSING) => {
+  for (const end = Date.now() + patience; mine === walk && Date.now() < end; await wait(100)) {
+    const found = true_();
+    if (found) return found;
   }
   return null;
 };
-const unmark = () => document.querySelectorAll('.hf-tour-spot').forEach(
-  (spot) => spot.classList.remove('hf-tour-spot'));
+const find = async (selector, mine) => {
+  const found = await until(() => visible(selector), mine);
+  if (!found?.disabled) return found;
+  status.textContent = 'Waiting for what is under way …';
+  return until(() => [visible(selector)].find((one) => one && !one.disabled), mine, DISABLED);
+};
 
 // On a narrow page the last tabs are behind a button, which the page calls by this name.
 const named = (selector, name) => [...document.querySelectorAll(selector)].find(
-  (button) => [button.textContent, button.ariaLabel].some((words) => words?.trim() === name));
-const open = async (name) => {
+  (button) => [button.textContent, button.ariaLabel].some((told) => told?.trim() === name));
+const open = async (name, mine) => {
   const tab = named('#hf-tabs [role=tab]', name);
   if (tab?.checkVisibility({ visibilityProperty: true })) return tab.click();
-  named('#hf-tabs button', 'More tabs')?.click();
+  if (!visible('.overflow-dropdown button')) named('#hf-tabs button', 'More tabs')?.click();
   await wait(100);
-  (named('.overflow-dropdown button', name) ?? tab)?.click();
+  if (mine === walk) (named('.overflow-dropdown button', name) ?? tab)?.click();
 };
 
 const mark = (spot) => {
-  unmark();
+  document.querySelectorAll('.hf-tour-spot').forEach((one) => one.classList.remove('hf-tour-spot'));
   spot?.classList.add('hf-tour-spot');
-  spot?.scrollIntoView({ block: spot.offsetHeight > innerHeight / 2 ? 'start' : 'center' });
+  spot?.scrollIntoView({ block: spot.offsetHeight > innerHeight / 3 ? 'start' : 'nearest' });
+};
+const working = (on) => {
+  busy = on;
+  show.setAttribute('aria-disabled', String(on)); // not disabled: it would lose the focus
 };
 
 const visit = async (number) => {
   at = number;
   const mine = ++walk, stop = stops[at];
-  unmark();
+  mark(null);
+  working(false);
+  dock.hidden = false;
+  document.documentElement.classList.add('hf-touring');
   where.textContent = `${at + 1} of ${stops.length} · ${stop.tab}`;
   title.textContent = stop.title;
   words.textContent = stop.says;
+  status.textContent = '';
   back.disabled = at === 0;
   show.hidden = !stop.acts.length;
-  show.disabled = false;
   next.textContent = at + 1 < stops.length ? 'Next' : 'End';
-  dock.hidden = false;
   title.focus({ preventScroll: true });
-  await open(stop.tab);
-  const spot = await find(stop.look, mine);
-  if (mine === walk) mark(spot);
+  await open(stop.tab, mine);
+  const spot = await until(() => visible(stop.look), mine);
+  if (spot) mark(spot);
 };
 
+const press = async ({ at: selector, text, until: then, gone }, mine) => {
+  const found = await find(selector, mine);
+  if (!found) return false;
+  status.textContent = '';
+  if (text) {
+    found.value = text;
+    found.dispatchEvent(new Event('input', { bubbles: true }));
+  } else {
+    found.click();
+  }
+  // The server may take its time, and the next press goes by what this one changes.
+  if (then && !await until(() => visible(then), mine)) return false;
+  return !gone || Boolean(await until(() => !visible(gone), mine));
+};
 const act = async () => {
-  const mine = walk;
-  show.disabled = true;
-  for (const press of stops[at].acts) {
-    const found = await find(press.at, mine);
-    if (!found || mine !== walk) break;
-    if (press.text) {
-      found.value = press.text;
-      found.dispatchEvent(new Event('input', { bubbles: true }));
-    } else {
-      found.click();
-    }
-    await wait(400); // what one press changes is there before the next
-  }
-  if (mine === walk) {
-    show.disabled = false;
-    mark(document.querySelector(stops[at].shows || stops[at].look));
-  }
+  const mine = walk, stop = stops[at];
+  working(true);
+  await open(stop.tab, mine);
+  let done = true;
+  for (const step of stop.acts) done = done && await press(step, mine);
+  if (mine !== walk) return;
+  working(false);
+  status.textContent = done ? 'It is under way.' : 'That could not be pressed just now. Try it again.';
+  mark(visible(stop.shows) ?? visible(stop.look));
 };
 
 const close = () => {
   walk++;
-  unmark();
+  mark(null);
   dock.hidden = true;
-  opener?.focus();
+  document.documentElement.classList.remove('hf-touring');
+  opener?.focus({ preventScroll: true });
 };
 
 dock.addEventListener('click', (event) => {
@@ -87,14 +109,15 @@ dock.addEventListener('click', (event) => {
   if (name === 'close' || (name === 'next' && at + 1 === stops.length)) close();
   else if (name === 'next') visit(at + 1);
   else if (name === 'back') visit(at - 1);
-  else if (name === 'show') act();
+  else if (name === 'show' && !busy) act();
 });
-// Here Esc ends the tour; anywhere else it stops what runs.
-dock.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape') return;
+// Esc ends the tour first; the next one stops what runs (keys.js).
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || dock.hidden || document.querySelector('dialog[open]')) return;
   event.stopPropagation();
+  event.preventDefault();
   close();
-});
+}, { capture: true });
 document.addEventListener('click', (event) => {
   const start = event.target.closest('.hf-tour-start');
   if (!start) return;
