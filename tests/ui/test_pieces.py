@@ -343,6 +343,17 @@ def test_each_way_of_training_has_its_rate_to_choose():
     assert words not in attack.run_html(info | {"status": "done", "config": {}}, [])
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [("builtin", "20 steps at 0.0003 · "), ("unseen", ", other topics than the defences&#x27;"),
+     ("uploaded", ", uploaded data")],
+)  # fmt: skip
+def test_a_run_says_what_its_attacker_asked(data, told):
+    config = attack_settings("sdd", "sft", 0, steps=20).record() | {"data": data}
+    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+    assert told in attack.run_html(info, [])
+
+
 BROKEN, HELD = (0.8, 0.8), (0.0, 0.8)
 
 
@@ -620,6 +631,23 @@ def test_defences_stand_in_the_registry_s_order_whichever_was_measured_first(tmp
         "aligned", "sdd", "seam", "tokenbuncher", "seam_tokenbuncher", "no_longer_there",
     ]  # fmt: skip
     assert shown.in_order([]) == []
+
+
+def test_attacks_that_asked_other_topics_are_a_table_of_their_own(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, HELD)}, seeds=2)
+    assert shown.unseen_html(table) == ""
+    other = [
+        row | {"settings": row["settings"] | {"data": "unseen"}, "run": f"other-{number}"}
+        for number, row in enumerate(table) if row["row"] != "run" or row["arm"] == "sdd"
+    ]  # fmt: skip
+    drawn = shown.unseen_html([*table, *other])
+    body = ElementTree.fromstring(drawn).find(".//tbody")
+    lines = {line.find("th").text: line for line in body}
+    assert set(lines) == {"Undefended", shown.defence_title("sdd")}
+    opens = [button.get("data-pick") for button in lines[shown.defence_title("sdd")].iter("button")]
+    assert opens == [row["run"] for row in other if row["row"] == "run"] and len(opens) == 2
+    assert not list(lines["Undefended"].iter("button"))
+    assert shown.matrix_html(cells([*table, *other])) == shown.matrix_html(cells(table))
 
 
 def test_harm_in_new_styles_is_drawn_where_it_was_measured(tmp_path):
