@@ -322,7 +322,7 @@ class AnimateTab:
         self.stop.click(
             self.stop_now, pose, [self.stage, self.message, self.go, self.stop], queue=False,
             **QUIET,
-        )  # fmt: skip
+        ).then(self.settle, None, self.message, queue=False, **QUIET)  # fmt: skip
 
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
@@ -565,6 +565,7 @@ class AnimateTab:
         }
         pose, title = self._pose(session, fit)
         base = self._idle((pose, title), guarded=bool(chosen))
+        session.ended = None
         settings = {
             "steps": int(steps),
             "guidance_scale": float(guidance),
@@ -582,18 +583,19 @@ class AnimateTab:
                 pose, prompt, chosen, int(seed),
                 should_stop=session.stop_animation.is_set, **settings,
             )  # fmt: skip
-            if (yield from self._follow(work, base, chosen, pose.notes)):
+            if (yield from self._follow(session, work, base, chosen, pose.notes)):
                 return
         except (NotReady, ValueError) as error:
             message = note(told(error), "error")
         except Exception as error:  # whatever it was, the page must be usable again
             message = note(f"The pair could not be made: {told(error)}", "error")
         # Another pose may have been chosen meanwhile.
-        idle = self._idle(self._pose(session, fit))
+        idle, session.ended = self._idle(self._pose(session, fit)), message
         yield idle, message, *_buttons(busy=False), *_no_files()
 
     def _follow(
         self,
+        session: Session,
         work: Iterator[Any],
         base: dict[str, Any],
         chosen: dict[str, float],
@@ -624,7 +626,8 @@ class AnimateTab:
             ]
             state = stage.done(base, unguarded, guarded, guard_note(chosen))
             state["note_open"] = results.short(item.settings)
-            yield state, note(remarks, "warn"), *_buttons(busy=False), *downloads
+            session.ended = note(remarks, "warn")
+            yield state, session.ended, *_buttons(busy=False), *downloads
             return True
         return False
 
@@ -650,11 +653,20 @@ class AnimateTab:
             session.stop_animation.set()
             words = note("Stopping at the next step.")
             return gr.skip(), words, gr.skip(), gr.Button(interactive=False)
+        session.ended = None  # what follows are the last words
         try:
             idle = self._idle(self._pose(self._session(request, marked), fit))
         except PoseError as error:
             return _refused(error)[:4]
         return idle, note("Stopped before its turn came."), *_buttons(busy=False)
+
+    def settle(self, request: gr.Request) -> Any:
+        """Say again how the animation ended, if it has.
+
+        Its last words and those of `stop_now` reach the page by two ways, in either order.
+        """
+        session = self.sessions.of(request)
+        return gr.skip() if session.ended is None else session.ended
 
     def _session(self, request: gr.Request, marked: str) -> Session:
         """Return the visitor's session, with a pose chosen.

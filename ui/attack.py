@@ -811,7 +811,7 @@ class AttackTab:
         play = [self.replay, self.player, self.playing]
         view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen, *play]
         state = [self.shown, self.browser]
-        again = [*state, self.playing]
+        again = [*state, self.playing, self.seen]
         self._again, self._view = again, view
 
         self.data.change(
@@ -982,9 +982,18 @@ class AttackTab:
         return view, listed, stop, try_it, gr.Timer(active=False), mark, *still, gr.skip()
 
     def refresh(
-        self, run_id: str, browser: dict[str, str], playing: tuple[str, float] | None = None
-    ) -> tuple:
-        """Read the shown run and the list of runs anew; a replay of that run that is on goes on."""
+        self, run_id: str, browser: dict[str, str], playing: tuple[str, float] | None = None,
+        seen: tuple = (),
+    ) -> tuple:  # fmt: skip
+        """Read the shown run and the list of runs anew.
+
+        Args:
+            run_id: the shown run.
+            browser: whose it may be.
+            playing: the replay that is on; of the shown run it goes on.
+            seen: what was shown of which run before. Of one that is over, and was so then, the
+                replay is left alone: it may have begun while this was on its way.
+        """
         from evaluation.runs import owner_hash
 
         run = self._run(run_id)
@@ -1012,6 +1021,7 @@ class AttackTab:
         events, tries = run.events(), _tries(run)
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
         replayed = _is_on(run_id, playing)
+        same = not live and tuple(seen)[:2] == (run_id, info["status"])
         drawn = run_html(info, events, waiting, minutes=minutes, recorded=run.recorded)
         play = _not_playing(not live and len(played(events, 1.0)) > 1)
         return (
@@ -1021,7 +1031,7 @@ class AttackTab:
             gr.Button(tries, visible=not live and bool(tries)),
             gr.Timer(active=True),  # `tick` stops it
             mark,
-            *([gr.skip()] * len(play) if replayed else play),
+            *([gr.skip()] * len(play) if replayed or same else play),
         )
 
     def start_or_skip(

@@ -55,6 +55,8 @@ class Session:
         pressed: a flag for each press on Generate whose turn has not come, in their order. One that
             is set was taken back.
         stop_animation: set to end the session's animation after the current step.
+        ended: what the page was told when the session's last animation ended, as HTML; None while
+            one is under way.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
             or none, shows nothing more.
@@ -66,6 +68,7 @@ class Session:
     reading: object | None = None
     pressed: deque[threading.Event] = field(default_factory=deque)
     stop_animation: threading.Event = field(default_factory=threading.Event)
+    ended: str | None = None
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -302,7 +302,10 @@ def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab,
         assert next(work)[0]["title"] == "run"
         pick(tab, "walk")
         assert "Stopping" in tab.stop_now(True, "walk", VISITOR)[1]
+        assert tab.settle(VISITOR) == SKIPPED  # it goes on to its next step
         *_, last = work
+        # If the page got these before the words of Stop, it gets them again.
+        assert tab.settle(VISITOR) == last[1] and "Stopping" not in last[1]
         assert last[0]["state"] == "idle" and last[0]["title"] == "walk"
         assert last[2].interactive and not labels(last[4:])
 
@@ -312,7 +315,7 @@ def test_stop_while_others_are_drawn_is_done_at_once_and_holds_for_that_press_al
     tab.prepare(VISITOR, True, "wave", True)
     stage, message, go, stop = tab.stop_now(True, "wave", VISITOR)
     assert stage["state"] == "idle" and "before its turn came" in message
-    assert go.interactive and not stop.interactive
+    assert go.interactive and not stop.interactive and tab.settle(VISITOR) == SKIPPED
     # The place in the queue is still to come, and that of the next press comes after it.
     assert tab.prepare(VISITOR, True, "wave", True)[0]["state"] == "running"
     second = generate(tab, "wave", seed=2)

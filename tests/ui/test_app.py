@@ -145,6 +145,9 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
     recorded = next(info.id for info in served.store.list() if info.recorded)
     view, *_, button, player, playing = tab.refresh(recorded, {"token": ""})
     assert ">Recorded<" in view and button.visible and not player.active and playing is None
+    # A second look on its way leaves alone a replay that has begun meanwhile.
+    again = tab.refresh(recorded, {"token": ""}, None, (recorded, "done"))
+    assert again[-3:] == (gr.skip(),) * 3
     button, player, playing = tab.start_or_skip(recorded, None)
     assert player.active and "Skip" in button.value
     now = playing[1]

@@ -93,7 +93,7 @@ const act = async () => {
   if (mine !== walk) return;
   working(false);
   status.textContent = done ? 'It is under way.' : 'That could not be pressed just now. Try it again.';
-  mark(visible(stop.shows) ?? visible(stop.look));
+  mark(visible(stop.shows || stop.look));
 };
 
 const close = () => {
