@@ -109,7 +109,7 @@ def test_a_model_that_could_not_be_talked_to_is_refused(folder, spoil, words):
     ("llm", "words"),
     [
         ("no/such/folder", "no such folder, and no name that the Hub could know"),
-        ("../x", "no such folder, and no name that the Hub could know"),
+        ("../no-such/x", "no such folder, and no name that the Hub could know"),
         ("nobody/nothing-at-all", "no such folder, and it could not be had from the Hub"),
     ],
 )

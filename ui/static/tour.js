@@ -15,9 +15,9 @@ const visible = (selector) => {
   const found = document.querySelector(selector);
   return found?.checkVisibility({ visibilityProperty: true }) ? found : null;
 };
-const until = async (true_, mine, patience = MISSING) => {
+const until = async (holds, mine, patience = MISSING) => {
   for (const end = Date.now() + patience; mine === walk && Date.now() < end; await wait(100)) {
-    const found = true_();
+    const found = holds();
     if (found) return found;
   }
   return null;
