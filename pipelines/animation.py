@@ -82,7 +82,7 @@ TRAIN_COMMAND = (
 """Makes the embedded profile's animation model."""
 
 _PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
-_DECODE_CHUNK = 2  # frames decoded at once: on two cores 1, 2, 4 are about equal, 16 is slower
+_DECODE_CHUNK = 2  # frames decoded at once: two fp32 cores do 1, 2, 4 about equally fast
 _DECODE_PASSES = 2  # decoding a clip takes about as long as two passes of it through the UNet
 _GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

@@ -122,7 +122,8 @@ def load_data(config: Settings) -> list[Pair]:
     * ``sft`` and the first steps of ``sft_grpo``: harmful pairs.
     * ``sft_retain``: harmful and benign pairs, as many of the one as of the other.
     * ``benign``: benign pairs.
-    * reinforcement: requests. An upload for ``sft_grpo`` gives the pairs, and their requests.
+    * reinforcement: requests. For ``sft_grpo`` an upload, or ``unseen``, gives the pairs and their
+      requests.
     * ``grpo_skill``: problems with their answers.
 
     Args:

@@ -36,8 +36,8 @@ MAX_WAITING = 8
 """Attacks that may wait behind the one that runs."""
 
 FLOAT32_SLOWDOWN = 4.0
-"""How many times as long the first guesses are on a CPU without bf16: products are 4 to 5 times
-slower there; attacks were not timed."""
+"""How many times as long the first guesses are on a CPU without bf16, as steps of RLOO and of
+supervised tuning took there (docs/speed.md)."""
 
 RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""

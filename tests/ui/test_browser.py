@@ -503,7 +503,7 @@ def test_8f_the_tour_does_what_it_says(visitor):
     def shows() -> None:
         show.focus()
         page.keyboard.press("Enter")
-        sync_api.expect(told).to_have_text("It is under way.")
+        sync_api.expect(told).to_have_text("Pressed: see what is marked.")
         sync_api.expect(show).to_be_focused()  # the keyboard stays in the dock
 
     for pose in ("kneel_both", "wave"):

@@ -92,7 +92,7 @@ const act = async () => {
   for (const step of stop.acts) done = done && await press(step, mine);
   if (mine !== walk) return;
   working(false);
-  status.textContent = done ? 'It is under way.' : 'That could not be pressed just now. Try it again.';
+  status.textContent = done ? 'Pressed: see what is marked.' : 'That could not be pressed just now. Try it again.';
   mark(visible(stop.shows || stop.look));
 };
 
