@@ -35,8 +35,8 @@ frechet, frechet_floor    Fréchet distance of generated from rendered clips in 
                           and little with ``--quick``, whose halves are three clips
 n_frames, n_clips,        how many of each were measured
 n_unseen
-steps, guidance_scale,    settings of the clips
-guidance_interval
+steps, guidance_scale,    settings of the clips; redraw: whether their details were redrawn
+guidance_interval, redraw (`pipelines.refine`; not with ``--as-drawn``)
 seconds                   the whole run
 ========================= ==========================================================================
 
@@ -53,7 +53,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -513,6 +513,7 @@ def evaluate_clips(
         "steps": settings["steps"],
         "guidance_scale": settings["guidance_scale"],
         "guidance_interval": settings["guidance_interval"],
+        "redraw": settings["redraw"],
     }
 
 
@@ -644,6 +645,8 @@ def parser() -> argparse.ArgumentParser:
                    help="measure the OpenPose JSON clips of a folder instead of the held-out sets")
     p.add_argument("--sheet", type=Path, metavar="PATH",
                    help="write a contact sheet (PNG): skeleton, rendered, generated")
+    p.add_argument("--as-drawn", action="store_true",
+                   help="without what redraws the details of finished frames")
     p.add_argument("--data", type=Path, default=REPO / "checkpoints" / "data",
                    help="folder of the rendered sets; they are rendered there if missing")
     return p
@@ -655,6 +658,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.perf_counter()
     share = QUICK if args.quick else 1
     n_frames, n_clips = N_FRAMES // share, N_CLIPS // share
+    profile = get_profile("embedded")
+    if args.as_drawn:
+        profile = replace(profile, animation=replace(profile.animation, refiner=""))
     reader = None
     try:
         reader = Reader.load()
@@ -662,7 +668,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{missing}\nUntil then pck and attributes stay null.", flush=True)
     try:
         if args.poses is not None:
-            profile = get_profile("embedded")
             asked = pose_scenes(args.poses, profile.animation.size, profile.animation.frames)
             asked = asked[:: QUICK if args.quick else 1]
             figures = evaluate_poses(AnimationEngine(profile), reader, asked, args.sheet)
@@ -671,7 +676,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Rendered before the engine is loaded: the renderer's worker processes are forked.
         frames = build(args.data / "frames-test", n_frames, seed=TEST_SEED)
         clips = build(args.data / "clips-test", n_clips, clips=True, seed=CLIP_SEED)
-        engine = AnimationEngine(get_profile("embedded"))
+        engine = AnimationEngine(profile)
     except (MissingWeights, PoseError) as problem:
         raise SystemExit(str(problem)) from problem
     figures = evaluate(engine, reader, frames, clips, n_frames, n_clips, args.sheet)

@@ -5,7 +5,8 @@ arXiv 2307.04725, with a ControlNet, Zhang et al., ICCV 2023, arXiv 2302.05543) 
 arms step by step: the base, and the base with safety LoRAs ("guards") switched on.
 
 The denoising loop is the pipeline's own `__call__` written out, with these differences, none of
-which changes what is computed (a test holds it to the untouched pipeline's result):
+which changes what is computed but where it says so (a test holds it to the untouched pipeline's
+result):
 
 * it is a generator, so progress, previews and stopping need no thread;
 * both arms advance together, each with its own solver state;
@@ -13,8 +14,10 @@ which changes what is computed (a test holds it to the untouched pipeline's resu
   the ControlNet's embedding at every step (on a CPU most of the ControlNet's time);
 * in the first step, where both arms are the same noise, the ControlNet runs once for both;
 * guidance may be limited to an interval of the noise times, in which case the other steps take
-  half the work (that alone does change the result; by default every step is guided where the scale
+  half the work (that does change the result; by default every step is guided where the scale
   is above 1);
+* where a profile has a refiner, it redraws the details of the decoded frames (`pipelines.refine`;
+  that changes the result too, and can be left out);
 * where a profile says that the camera never moves, the background of the result is brought to rest
   (`pipelines.still`; that changes the result too, and is off by default), and where it gives an
   amount, the frames are sharpened (`pipelines.sharpen`; likewise);
@@ -59,6 +62,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
+from pipelines.refine import Box, Refiner, check_refiner, figure_box
 from pipelines.sharpen import sharpened
 from pipelines.still import background_share, settle, still_background, torso_length
 
@@ -84,6 +88,7 @@ TRAIN_COMMAND = (
 _PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
 _DECODE_CHUNK = 2  # frames decoded at once: two fp32 cores do 1, 2, 4 about equally fast
 _DECODE_PASSES = 2  # decoding a clip takes about as long as two passes of it through the UNet
+_REDRAW_PASSES = 0.5  # and redrawing its details about half of one
 _GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -163,12 +168,14 @@ class AnimationEngine:
 
         Raises:
             MissingWeights: a folder that the profile names is not there.
+            ValueError: frames of the profile's size cannot be redrawn by its refiner.
         """
         self.profile = profile
         self.spec: AnimationSpec = profile.animation
         self.device = device()
         self.dtype = dtype or compute_dtype()
         self.pipe = _load_pipeline(self.spec, self.device, self.dtype)
+        self._refiner = _load_refiner(self.spec, self.device, self.dtype)
         self._weights = _fingerprints(self.spec)
         self._guards: dict[str, str] = {}
         self._lock = Lock()
@@ -272,6 +279,7 @@ class AnimationEngine:
         steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
+        redraw: bool = True,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Progress | PairResult]:
         """Make a clip without and with guards, from the same initial noise bit for bit.
@@ -290,6 +298,7 @@ class AnimationEngine:
             guidance_interval: low and high end of the noise times, parts of 0..1, in which guidance
                 is on: low < time <= high, and the first step is at 1 (arXiv 2404.07724, where the
                 interval is one of noise levels); None takes the profile's.
+            redraw: whether the profile's refiner, if it has one, redraws the details of both clips.
             should_stop: asked before each step of each arm; once True, the iterator ends.
 
         Returns:
@@ -308,7 +317,10 @@ class AnimationEngine:
         interval = guidance_interval or self.spec.guidance_interval
         _check_interval(interval)
         self._check_guards(guards)
-        return self._pair(pose, prompt, dict(guards), seed, steps, guidance, interval, should_stop)
+        redraw = redraw and self._refiner is not None
+        return self._pair(
+            pose, prompt, dict(guards), seed, steps, guidance, interval, redraw, should_stop
+        )
 
     def still(
         self,
@@ -375,6 +387,7 @@ class AnimationEngine:
         steps: int,
         guidance: float,
         interval: tuple[float, float],
+        redraw: bool,
         should_stop: Callable[[], bool] | None,
     ) -> Iterator[Progress | PairResult]:
         started = time.perf_counter()
@@ -383,7 +396,8 @@ class AnimationEngine:
         timesteps = solver_for(self.pipe.scheduler, self.spec, steps, self.device).timesteps
         guided = self._guided(timesteps, guidance, interval)
         # Work is counted in passes of a clip through the models: a guided step takes two.
-        total = arm_count * (sum(1 + on for on in guided) + _DECODE_PASSES)
+        finishing = _DECODE_PASSES + (_REDRAW_PASSES if redraw else 0)
+        total = arm_count * (sum(1 + on for on in guided) + finishing)
         left = None if self._pass_seconds is None else self._pass_seconds * total
         yield Progress(0.0, "reading the prompt and the pose", left)
 
@@ -391,6 +405,9 @@ class AnimationEngine:
         with self._lock, torch.inference_mode():
             text, notes = self._encode_text(prompt, guidance)
             pictures = self._embed_pictures(pose_frames, guidance)
+            if redraw:
+                details, _ = self._encode_text(self._refiner.reads(prompt), 1.0)
+                box = figure_box(pose_frames, self._refiner.multiple)
         notes = [*pose.notes, *notes]
         noise = self._noise(seed)
         arms = []
@@ -434,11 +451,15 @@ class AnimationEngine:
         chunks = len(arms[0].latents[0, 0].split(_DECODE_CHUNK))
         for arm in arms:
             parts = []
-            for latents in arm.latents.split(_DECODE_CHUNK, dim=2):
+            for number, latents in enumerate(arm.latents.split(_DECODE_CHUNK, dim=2)):
                 if should_stop is not None and should_stop():
                     return
-                parts.append(self._pixels(latents))
-                done += _DECODE_PASSES / chunks
+                pixels = self._pixels(latents)
+                if redraw:
+                    shown = pose_frames[number * _DECODE_CHUNK :][: pixels.shape[2]]
+                    pixels = self._redrawn(pixels, shown, details[:1], box)
+                parts.append(pixels)
+                done += finishing / chunks
                 if done < total:
                     left = self._pass_seconds * (total - done)
                     yield Progress(done / total, "decoding the frames", left)
@@ -454,11 +475,16 @@ class AnimationEngine:
             "guidance_scale": guidance,
             "guidance_interval": list(interval),
             "sampler": sampler(self.spec),
+            "redraw": redraw,
             "noise_share": self.spec.noise_share,
             "size": self.spec.size,
             "frames": self.spec.frames,
             "fps": self.spec.fps,
-            "weights": self.weights(guards),
+            "weights": {
+                name: known
+                for name, known in self.weights(guards).items()
+                if redraw or name != "refiner"
+            },
             "number_format": self.number_format,
             "versions": {name: version(name) for name in ("torch", "diffusers", "peft")},
             "seconds": round(time.perf_counter() - started, 2),
@@ -591,6 +617,13 @@ class AnimationEngine:
         """Decode clean latents [1, C, F, h, w] to video [1, 3, F, H, W] in -1..1."""
         with self._lock, torch.inference_mode():
             return self.pipe.decode_latents(latents.to(self.dtype), _DECODE_CHUNK)
+
+    def _redrawn(
+        self, video: torch.Tensor, pose_frames: Frames, text: torch.Tensor, box: Box | None
+    ) -> torch.Tensor:
+        """Return decoded frames with their details redrawn, see `Refiner`; there must be one."""
+        with self._lock, torch.inference_mode():
+            return self._refiner(video, pose_frames, text, box)
 
     def _finished(self, video: torch.Tensor, background: torch.Tensor | None = None) -> Frames:
         """Turn decoded video [1, 3, F, H, W] into RGB uint8 [F, H, W, 3] as visitors see it.
@@ -725,7 +758,7 @@ def check_weights(spec: AnimationSpec, motion: bool = True) -> None:
 
     Args:
         spec: names the folders.
-        motion: whether the motion adapter is needed as well.
+        motion: whether the motion adapter, and what redraws the details of clips, are needed too.
 
     Raises:
         MissingWeights: one is not; the message holds the commands that make it.
@@ -742,6 +775,27 @@ def check_weights(spec: AnimationSpec, motion: bool = True) -> None:
             Path(part, "model_index.json").is_file() or Path(part, "config.json").is_file()
         ):
             raise MissingWeights(name, part, TRAIN_COMMAND)
+    if motion and spec.refiner:
+        check_refiner(spec.refiner)
+
+
+def _load_refiner(spec: AnimationSpec, on: torch.device, dtype: torch.dtype) -> Refiner | None:
+    """Load what redraws details, None where a profile has none.
+
+    Raises:
+        ValueError: it does not go with the profile's frame size.
+    """
+    if not spec.refiner:
+        return None
+    refiner = Refiner.load(spec.refiner)
+    if spec.size % refiner.multiple:
+        raise ValueError(
+            f"size is {spec.size}; the refiner {Path(spec.refiner).name} wants a multiple of "
+            f"{refiner.multiple}"
+        )
+    refiner.net.requires_grad_(False).eval()
+    refiner.net.to(on, dtype, memory_format=torch.channels_last)
+    return refiner
 
 
 def _load_pipeline(
@@ -812,6 +866,8 @@ def _fingerprints(spec: AnimationSpec) -> dict[str, str]:
     """Return what identifies the weights: a hash for a folder, the name for a Hub id."""
     prints = {}
     parts = {"base": spec.base, "controlnet": spec.controlnet, "motion": spec.motion_adapter}
+    if spec.refiner:
+        parts["refiner"] = spec.refiner
     for role, part in parts.items():
         folder = Path(part)
         if folder.is_dir():

@@ -42,6 +42,8 @@ class AnimationSpec:
             `pipelines.still`).
         sharpening: amount of unsharp masking of finished frames, 0 for none (see
             `pipelines.sharpen`).
+        refiner: folder of what redraws the details of decoded frames, empty for none (see
+            `pipelines.refine`).
     """
 
     base: str
@@ -59,6 +61,7 @@ class AnimationSpec:
     noise_share: float = 0.0
     still_background: bool = False
     sharpening: float = 0.0
+    refiner: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ PROFILES: tuple[Profile, ...] = (
             noise_share=1.0,
             still_background=True,
             sharpening=0.7,
+            refiner=str(ASSETS / "refiner"),
         ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -181,6 +181,13 @@ class AnimateTab:
                                 info="Only with a guidance scale above 1. Noise goes from 1 to 0; "
                                 "0 guides every step, more is faster.",
                             )  # fmt: skip
+                            self.redraw = gr.Checkbox(
+                                bool(self.spec.refiner), label="Redraw small details",
+                                elem_id="hf-redraw", visible=bool(self.spec.refiner),
+                                info="A second network corrects faces, glasses and patterns of "
+                                "both clips alike; it is not told what is held. Off: as the model "
+                                "drew them.",
+                            )  # fmt: skip
 
     def _lay_out_sources(self) -> None:
         """Lay out the ways to bring a pose of one's own."""
@@ -291,7 +298,8 @@ class AnimateTab:
             self.load_settings, [self.load, self.fit],
             [
                 *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
-                self.guided_until, *self.switches, *self.strengths, *self.lacking.values(),
+                self.guided_until, self.redraw, *self.switches, *self.strengths,
+                *self.lacking.values(),
             ],
             **QUIET,
         )  # fmt: skip
@@ -306,7 +314,8 @@ class AnimateTab:
         self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
         inputs = [
-            *pose, self.prompt, self.seed, self.steps, self.guidance, self.guided_until
+            *pose, self.prompt, self.seed, self.steps, self.guidance, self.guided_until,
+            self.redraw,
         ]  # fmt: skip
         # Two events: the first answers at once, also while another visitor's pair is in the queue.
         # "multiple": each press has its own place in it, also where the one before was taken back
@@ -469,14 +478,15 @@ class AnimateTab:
         try:
             found = results.read_settings(path)
         except results.SettingsError as error:
-            rest = [gr.skip()] * (5 + 2 * len(self.guards) + len(self.lacking))
+            rest = [gr.skip()] * (6 + 2 * len(self.guards) + len(self.lacking))
             return *_only(gr.skip()), note(told(error), "error"), *rest
         # Asked anew: since the page was made some may have been trained, or refused by the model.
         here = [name for name in self.guards if not self.engines.missing_adapter(name)]
         usable = {name: strength for name, strength in found.guards.items() if name in here}
         remarks = [
             f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
-            f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}."
+            f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}, "
+            f"details {'redrawn' if found.redraw else 'as drawn'}."
         ]
         lost = sorted(set(found.guards) - set(usable))
         if lost:
@@ -496,7 +506,7 @@ class AnimateTab:
         return (
             *shown, note("\n".join(remarks), kind),
             found.prompt, found.seed, found.steps, found.guidance_scale,
-            found.guided_until,
+            found.guided_until, found.redraw and bool(self.spec.refiner),
             *[gr.Checkbox(name in usable, interactive=name in here) for name in self.guards],
             *[
                 gr.Slider(value=usable[name], interactive=True) if name in usable
@@ -518,6 +528,8 @@ class AnimateTab:
             others.append("another sampler")
         if found.noise_share not in (None, self.spec.noise_share):
             others.append("another share of noise in common")
+        if found.redraw and not self.spec.refiner:
+            others.append("details redrawn")
         try:
             engine = self.engines.guarded_animation(guards)
         except (NotReady, ValueError):
@@ -525,6 +537,8 @@ class AnimateTab:
         if found.number_format not in ("", engine.number_format):
             others.append("another number format")
         here = engine.weights(name for name in guards if name in engine.guards)
+        if not found.redraw:
+            here.pop("refiner", None)  # it took no part
         if any(found.weights.get(part, own) != own for part, own in here.items()):
             others.append("other weights")
         return others
@@ -543,7 +557,7 @@ class AnimateTab:
 
     def generate(
         self, request: gr.Request, fit: bool, marked: str, prompt: str, seed: float | None,
-        steps: float, guidance: float, guided_until: float, *guards: Any,
+        steps: float, guidance: float, guided_until: float, redraw: bool, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
         """Make a pair and report on the way; `guards` are all switches, then all strengths.
 
@@ -570,6 +584,7 @@ class AnimateTab:
             "steps": int(steps),
             "guidance_scale": float(guidance),
             "guidance_interval": (float(guided_until), 1.0),
+            "redraw": bool(redraw),
         }
         message = note("Stopped. Nothing was kept.")
         try:

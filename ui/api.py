@@ -57,7 +57,7 @@ class Api:
     def animate(
         self, pose: Any, prompt: str, guards: dict[str, float] | None = None, seed: int = 0
     ) -> tuple[Any, Any, dict]:
-        """Make a clip without and with guards, from the same seed.
+        """Make a clip without and with guards, from the same seed, small details redrawn.
 
         Args:
             pose: an OpenPose JSON file, or the name of a clip of the library.

@@ -54,6 +54,8 @@ class Settings:
         steps: 1..`MAX_STEPS`.
         guidance_scale: within `GUIDANCE`.
         guided_until: noise time at which guidance ends, within `GUIDED_UNTIL`; 0 guides every step.
+        redraw: whether details were redrawn; results from before there was a refiner do not say,
+            and count as not redrawn.
         guards: name → strength of those that were on.
         pose: what was followed, framed as it was.
         profile: name of the profile that the result was made with; empty if the file has none.
@@ -68,6 +70,7 @@ class Settings:
     steps: int
     guidance_scale: float
     guided_until: float
+    redraw: bool
     guards: dict[str, float]
     pose: PoseClip
     profile: str
@@ -197,6 +200,7 @@ def read_settings(path: Path) -> Settings:
         steps=int(_number("steps", parsed["steps"], 1, MAX_STEPS, whole=True)),
         guidance_scale=_number("guidance_scale", parsed["guidance_scale"], *GUIDANCE),
         guided_until=_guided_until(parsed.get("guidance_interval", [0, 1])),
+        redraw=_yes_or_no("redraw", parsed.get("redraw", False)),
         guards={
             name: _number(f"guards.{name[:40]}", strength, 0, MAX_STRENGTH)
             for name, strength in guards.items()
@@ -213,6 +217,12 @@ def read_settings(path: Path) -> Settings:
 def _text(value: Any) -> str:
     """Return a field that is only told or compared; anything but text counts as absent."""
     return value if isinstance(value, str) else ""
+
+
+def _yes_or_no(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f'"{name}" is {_kind(value)}; wanted true or false')
+    return value
 
 
 def _guided_until(interval: Any) -> float:

@@ -493,15 +493,19 @@ def sample(
     x = torch.randn(
         count, LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
     )
-    pose = pose_pixels(np.concatenate([poses, poses]))
-    tokens = torch.cat([denoiser.tokens([""] * count), denoiser.tokens(captions)])
-    for t in solver.timesteps:
-        with autocast(torch.device("cpu")):
-            v = denoiser(
-                torch.cat([x, x]), t.expand(2 * count), tokens, pose, torch.ones(2 * count)
-            ).float()
-        v = v[:count] + guidance * (v[count:] - v[:count])
-        x = solver.step(v, t, x).prev_sample
+    tokens, sides = denoiser.tokens(captions), 1
+    if guidance > 1:
+        tokens, sides = torch.cat([denoiser.tokens([""] * count), tokens]), 2
+    with autocast(torch.device("cpu")):
+        pose = denoiser.controlnet.controlnet_cond_embedding(pose_pixels(poses))
+        pose = pose.repeat(sides, 1, 1, 1)
+        with poses_embedded(denoiser.controlnet):
+            for t in solver.timesteps:
+                states, on = x.repeat(sides, 1, 1, 1), torch.ones(sides * count)
+                v = denoiser(states, t.expand(sides * count), tokens, pose, on).float()
+                if guidance > 1:
+                    v = v[:count] + guidance * (v[count:] - v[:count])
+                x = solver.step(v, t, x).prev_sample
     return x
 
 

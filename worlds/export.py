@@ -61,10 +61,11 @@ RECORDS = "training.json"
 
 
 def training_record(stage: str, seed: int, steps: int, seconds: float) -> dict[str, Any]:
-    """Describe a finished run by the command line that started it."""
+    """Describe a finished run by the command line that starts it, also where it was resumed."""
+    words = [word for word in sys.argv[1:] if word != "--resume"]
     return {
         "stage": stage,
-        "command": "python -m worlds.train " + shlex.join(sys.argv[1:]),
+        "command": "python -m worlds.train " + shlex.join(words),
         "seed": seed,
         "steps": steps,
         "minutes": round(seconds / 60, 1),

@@ -1,11 +1,12 @@
-"""Train the embedded picture models: ``python -m worlds.train vae|frames|motion|reader``.
+"""Train the embedded picture models: ``python -m worlds.train STAGE``.
 
 The stages build on one another: ``vae`` (autoencoder), ``frames`` (text encoder, UNet and
 ControlNet on single frames in latent space), ``motion`` (motion modules on clips). Each keeps its
 data, checkpoints and sample sheets in ``checkpoints/``; ``frames`` and ``motion`` end by exporting
 all parts to ``assets/avatar-sd``. The autoencoder is exported by ``frames``, since other latents
 need another denoiser, and at once by ``vae --decoder-only``, if the latents are those of the
-export. ``reader`` trains the network that judges pictures (``assets/reader``).
+export. ``refiner`` trains what redraws the details of finished pictures, for the exported model.
+``reader`` trains the network that judges pictures (``assets/reader``).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 import argparse
 
 from pipelines.paths import REPO
-from worlds import autoencoder, denoiser, motion, reader
+from worlds import autoencoder, denoiser, motion, reader, refiner
 
 STAGES = {
     "vae": autoencoder.train,
     "frames": denoiser.train,
     "motion": motion.train,
+    "refiner": refiner.train,
     "reader": reader.train,
 }
 

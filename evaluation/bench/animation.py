@@ -15,7 +15,8 @@ peak_rss_gb                      most memory this process had held when the pair
                                  the stock pipelines were loaded; the reader is part of it
 clips, steps, stock_steps,       what was run
 guidance_scale, stock_guidance,
-guidance_interval, threads
+guidance_interval, redraw,
+threads
 ================================ ===================================================================
 """
 
@@ -141,6 +142,7 @@ def compare(
         "guidance_scale": settings["guidance_scale"],
         "stock_guidance": STOCK_GUIDANCE,
         "guidance_interval": settings["guidance_interval"],
+        "redraw": settings["redraw"],
         "threads": torch.get_num_threads(),
     }
 

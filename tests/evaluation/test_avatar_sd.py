@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -317,3 +318,19 @@ def test_poses_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
     with pytest.raises(SystemExit, match="broken.json: "):
         avatar_sd.main(["--poses", str(tmp_path)])
+
+
+def test_clips_can_be_measured_as_they_were_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tiny_profile(tiny_avatar_sd(tmp_path / "avatar-sd"), refiner=str(tmp_path / "none"))
+    monkeypatch.setattr(avatar_sd, "get_profile", lambda name: profile)
+    poses = tmp_path / "poses"
+    poses.mkdir()
+    shutil.copy(UNSEEN_POSES / "archery.json", poses)
+    with pytest.raises(SystemExit, match=r"refiner.*python -m worlds.train refiner"):
+        avatar_sd.main(["--poses", str(poses)])
+    capsys.readouterr()
+    avatar_sd.main(["--poses", str(poses), "--as-drawn"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["redraw"] is False and told["n_clips"] == 1

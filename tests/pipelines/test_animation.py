@@ -32,8 +32,9 @@ from pipelines.animation import (
 )
 from pipelines.fetch import MissingWeights
 from pipelines.pose import PoseClip, draw_clip, load_openpose_json
+from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened
-from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile, tiny_unet
+from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_avatar_sd, tiny_profile, tiny_unet
 
 PROMPT = "red shirt"
 
@@ -370,6 +371,56 @@ def test_bfloat16_makes_nearly_the_same_clip(engine, folder):
     made = result_of(half.pair(clip(), PROMPT, {}, 7)).unguarded.astype(float)
     exact = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
     assert 20 * np.log10(255 / np.sqrt(np.mean((made - exact) ** 2))) > 25
+
+
+def test_a_refiner_redraws_both_sides_alike(folder, guard, engine, tmp_path):
+    torch.manual_seed(3)
+    net = new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.3)
+    Refiner(net, ["shirt"]).save(tmp_path)
+    refining = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
+    refining.add_guard("kneeling", guard)
+    plain = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
+    made = result_of(refining.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
+    for side in ("unguarded", "guarded"):
+        assert not np.array_equal(getattr(made, side), getattr(plain, side))
+    again = result_of(refining.pair(clip(), PROMPT, {}, 7))
+    assert np.array_equal(again.unguarded, made.unguarded)
+    idle = result_of(refining.pair(clip(), PROMPT, {"kneeling": 0.0}, 7))
+    assert np.array_equal(idle.guarded, made.unguarded)
+    off = result_of(refining.pair(clip(), PROMPT, {"kneeling": 1.0}, 7, redraw=False))
+    for side in ("unguarded", "guarded"):
+        assert np.array_equal(getattr(off, side), getattr(plain, side))
+    assert [each.settings["redraw"] for each in (made, off, plain)] == [True, False, False]
+    assert made.settings["weights"]["refiner"].startswith(f"{tmp_path.name}:")
+    assert all("refiner" not in each.settings["weights"] for each in (off, plain))
+
+
+def test_the_refiner_hears_the_prompt_without_what_is_held(folder, tmp_path):
+    torch.manual_seed(3)
+    net = new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.3)
+    Refiner(net, ["ball"]).save(tmp_path)
+    engine = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
+    read = []
+    encode = engine._encode_text
+    engine._encode_text = lambda prompt, guidance: read.append(prompt) or encode(prompt, guidance)
+    result_of(engine.pair(clip(), "red, holding a ball", {}, 7))
+    assert read == ["red, holding a ball", "red"]
+    read.clear()
+    result_of(engine.pair(clip(), "ball", {}, 7))  # nothing is left to read
+    assert read == ["ball", ""]
+    read.clear()
+    result_of(engine.pair(clip(), "ball", {}, 7, redraw=False))
+    assert read == ["ball"]
+
+
+def test_a_refiner_that_is_missing_or_does_not_fit_is_told_of_at_once(folder, tmp_path):
+    with pytest.raises(MissingWeights, match="python -m worlds.train refiner"):
+        AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)))
+    Refiner(new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)).save(tmp_path)
+    with pytest.raises(ValueError, match="size is 72; .* wants a multiple of 16"):
+        AnimationEngine(tiny_profile(folder, refiner=str(tmp_path), size=72))
 
 
 def test_still_follows_prompt_seed_and_pose(engine):

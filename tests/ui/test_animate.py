@@ -156,15 +156,15 @@ def test_settings_fill_the_form(tab, tmp_path):
     told, *fields = rest[6:]  # after the message and the downloads
     assert mark == "" and back.value == "Back to wave"
     assert tall(stage) < 0.3  # framed as in the result, though the switch is on
-    assert fields[:5] == ["a knight", 11, 9, 3.5, 0.6]
-    assert not any(switch.value for switch in fields[5 : 5 + len(tab.guards)])
+    assert fields[:6] == ["a knight", 11, 9, 3.5, 0.6, False]
+    assert not any(switch.value for switch in fields[6 : 6 + len(tab.guards)])
     assert "seed 11" in told and "nobody" in told and "profile elsewhere" in told
     assert tab.refit(False, "", VISITOR) == KEPT
 
     del settings["seed"]
     path.write_text(json.dumps(settings))
     answer = tab.load_settings(str(path), True, VISITOR)
-    assert len(answer) == 16 + 2 * len(tab.guards)
+    assert len(answer) == 17 + 2 * len(tab.guards)
     assert "&quot;seed&quot;" in answer[10] and answer[0] == answer[-1] == SKIPPED
     assert tab.sessions.of(VISITOR).chosen.clip is not None
 
@@ -208,6 +208,7 @@ def ready(tab, monkeypatch) -> SimpleNamespace:
 
     def pair(pose, prompt, guards, seed, *, should_stop, **settings):
         engine.asked.append((pose, guards, seed))
+        engine.settings = settings
         yield Progress(0.0, "step 1 of 2")
         if engine.error is not None:
             raise engine.error
@@ -226,11 +227,11 @@ def ready(tab, monkeypatch) -> SimpleNamespace:
 
 def generate(
     tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7, steps: int = 2,
-    prompt: str = "a person",
+    prompt: str = "a person", redraw: bool = True,
 ):  # fmt: skip
     switches = [guard] * len(tab.guards)
     strengths = [1.0] * len(tab.guards)
-    form = (True, marked, prompt, seed, steps, 1.0, 0.0)
+    form = (True, marked, prompt, seed, steps, 1.0, 0.0, redraw)
     return tab.generate(VISITOR, *form, *switches, *strengths)
 
 
@@ -385,6 +386,37 @@ def test_an_empty_seed_is_asked_for(tab, ready):
     assert "Enter a seed" in last[1] and last[2].interactive and not ready.asked
     *_, last = generate(tab, "wave", seed=0)
     assert last[0]["state"] == "done" and ready.asked[0][2] == 0
+
+
+def test_details_are_redrawn_unless_switched_off(tab, ready, tmp_path):
+    assert tab.redraw.visible and tab.redraw.value
+    for switch in (True, False):
+        *_, last = generate(tab, "run", redraw=switch)
+        assert last[0]["state"] == "done" and ready.settings["redraw"] is switch
+    path = tmp_path / "settings.json"
+    settings = {
+        "prompt": "a knight", "seed": 11, "steps": 2, "guidance_scale": 1.0, "guards": {},
+        "pose": json.loads(dump_openpose_json(library()["run"])), "redraw": True,
+    }  # fmt: skip
+    for found, told in ((True, "details redrawn"), (False, "details as drawn")):
+        path.write_text(json.dumps(settings | {"redraw": found}))
+        answer = tab.load_settings(str(path), True, VISITOR)
+        assert told in answer[10] and answer[16] is found
+
+
+def test_a_profile_without_a_refiner_offers_none(tmp_path):
+    profile = tiny_profile(tiny_avatar_sd(tmp_path / "avatar-sd"))
+    with gr.Blocks():
+        tab = AnimateTab(Engines(profile, set_up=False), Sessions(), Scratch())
+    assert not tab.redraw.visible and not tab.redraw.value
+    path = tmp_path / "settings.json"
+    settings = {
+        "prompt": "a knight", "seed": 11, "steps": 2, "guidance_scale": 1.0, "guards": {},
+        "pose": json.loads(dump_openpose_json(library()["run"])), "redraw": True,
+    }  # fmt: skip
+    path.write_text(json.dumps(settings))
+    answer = tab.load_settings(str(path), True, VISITOR)
+    assert "Made with details redrawn" in answer[10] and answer[16] is False
 
 
 def test_settings_from_another_sampler_or_model_are_no_promise(tab, ready, tmp_path):

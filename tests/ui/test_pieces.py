@@ -885,6 +885,7 @@ def test_a_result_is_written_with_its_seed_and_reads_back(tmp_path, guarded):
         ({"steps": 51}, '"steps" is 51; wanted a whole number from 1 to 50'),
         ({"guidance_scale": float("nan")}, '"guidance_scale" is nan'),
         ({"guidance_scale": NASTY}, '"guidance_scale" is text'),
+        ({"redraw": 1}, '"redraw" is a number; wanted true or false'),
         ({"guidance_interval": [0.5]}, '"guidance_interval" must be a list of two'),
         ({"guidance_interval": [0.5, 0.8]}, r'"guidance_interval\[1\]" is 0.8'),
         ({"guidance_interval": [0.99, 1]}, r'"guidance_interval\[0\]" is 0.99'),

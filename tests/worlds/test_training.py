@@ -46,7 +46,7 @@ from worlds.denoiser import (
 )
 from worlds.export import read_records, write_records
 from worlds.looks import CHARACTERS, caption
-from worlds.loop import TrainingLoop
+from worlds.loop import Float32Muon, TrainingLoop
 from worlds.motion import new_motion_adapter
 from worlds.train import STAGES, parser
 
@@ -63,6 +63,25 @@ def _descend(loop: TrainingLoop, module: nn.Module, steps: int) -> None:
         loop.backward((module(x) - wanted).square().mean())
         if done == steps:
             break
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (16, 16)])
+def test_muon_in_float32_does_what_torchs_does_in_bf16(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(shape), torch.randn(4, *shape)
+    ended = []
+    for kind in (torch.optim.Muon, Float32Muon):
+        weight = nn.Parameter(start.clone())
+        optimizer = kind([weight], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+        for gradient in gradients:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        ended.append(weight.detach())
+        assert set(optimizer.state[weight]) >= {"momentum_buffer"}, "as checkpoints name it"
+    with pytest.raises(ValueError, match="adjust_lr_fn is 'original'"):
+        Float32Muon([weight], lr=0.1, weight_decay=0.1, adjust_lr_fn="original")
+    moved = (ended[0] - start).norm()
+    assert (ended[0] - ended[1]).norm() < 0.02 * moved
 
 
 @pytest.mark.parametrize("muon", [False, True])
@@ -113,7 +132,7 @@ def test_muon_trains_convolutions_as_matrices_and_leaves_tables_and_norms(tmp_pa
     before = [p.detach().clone() for p in net.parameters()]
     loop = _loop(tmp_path, net, learning_rate=0.1, muon=True)
     kinds = [type(optimizer).__name__ for optimizer, _ in loop._seen]
-    assert kinds == ["AdamW", "Muon", "AdamW"]
+    assert [kind.removeprefix("Float32") for kind in kinds] == ["AdamW", "Muon", "AdamW"]
     next(iter(loop))
     loop.backward(net(torch.arange(4)).square().sum())
     step = (net[2].weight.detach() - before[1] * (1 - 0.1 * 1e-3)).flatten(1)
@@ -494,7 +513,7 @@ def test_motion_modules_start_as_identity(denoiser: Denoiser) -> None:
 def test_the_stages_build_on_one_another_and_make_what_the_engine_draws_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of `python -m worlds.train`, but for the reader: narrow networks, a step or so each."""
+    """All of `python -m worlds.train` but reader and refiner: narrow networks, a step each."""
 
     def few(folder: Path, count: int, *, clips: bool = False, **others: int) -> AvatarSet:
         return build(folder, min(count, 1 if clips else 6), clips=clips, **others)

@@ -1,0 +1,211 @@
+"""The refiner's training: what it is shown, where, and what it is to leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.animation import _fingerprints, _sha256
+from pipelines.paths import ASSETS
+from pipelines.profiles import get_profile
+from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
+from tests.tiny import TEXT_WIDTH
+from worlds import refiner
+from worlds.autoencoder import reconstruction_loss, to_images, to_tensor
+from worlds.data import AvatarSet, build
+from worlds.export import read_records
+from worlds.refiner import Drawn, blocky, crops, head_of, kept, refined, window_on
+from worlds.train import parser
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> AvatarSet:
+    return build(tmp_path_factory.mktemp("set"), 12, workers=1)
+
+
+def drawn(data: AvatarSet, **options: object) -> Drawn:
+    """Renderings with every colour turned round, in place of what a model drew."""
+    return Drawn(255 - data.images, data, np.arange(12), np.full(12, 1 / 12), **options)
+
+
+def test_the_head_is_where_the_joints_say(data: AvatarSet):
+    i = next(i for i, row in enumerate(data.meta) if not row["closeup"])
+    middle, radius = head_of(data, i)
+    nose, neck = data.keypoints[i, 0, :2], data.keypoints[i, 1, :2]
+    assert np.linalg.norm(middle - nose) < radius < 2.5 * np.linalg.norm(nose - neck)
+
+
+def test_a_close_up_has_its_head_where_the_landmarks_are(tmp_path: Path):
+    data = build(tmp_path, 30, workers=1)
+    i = next(i for i, row in enumerate(data.meta) if row["closeup"])
+    middle, radius = head_of(data, i)
+    assert (np.abs(data.landmarks[i] - middle) <= radius).all()
+
+
+def test_windows_lie_in_the_frame_on_whole_cells_and_mostly_on_the_figure(data: AvatarSet):
+    rng, hits = np.random.default_rng(0), []
+    for _ in range(200):
+        i = int(rng.integers(12))
+        rows, columns = window_on(data, i, (64, 96), rng)
+        assert (rows.stop - rows.start, columns.stop - columns.start) == (64, 96)
+        assert rows.start >= 0 and columns.start >= 0 and max(rows.stop, columns.stop) <= 256
+        assert rows.start % FOLD == columns.start % FOLD == 0
+        hits.append(data.mask(i)[rows, columns].any())
+    assert np.mean(hits) > 0.85
+
+
+def test_a_blocky_picture_keeps_its_colours_and_no_detail():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (128, 96, 3), np.uint8)
+    for _ in range(6):
+        coarse = blocky(picture, rng)
+        assert coarse.shape == picture.shape
+        assert coarse.std() < 0.2 * picture.std()
+        assert np.abs(coarse.mean((0, 1)) - picture.mean((0, 1))).max() < 4
+
+
+def test_crops_are_asked_to_become_the_rendering(data: AvatarSet, monkeypatch):
+    monkeypatch.setattr(refiner, "BLOCKY_SHARE", 0.0)
+    shown, wanted, skeletons, weights, captions = crops(
+        [drawn(data), drawn(data)], np.random.default_rng(1)
+    )
+    assert shown.shape == wanted.shape == skeletons.shape and len(captions) == len(shown)
+    assert torch.allclose(shown, -wanted, atol=1e-6), "turned round, as they were made"
+    assert skeletons.min() == 0 and skeletons.max() <= 1
+    assert weights.shape == (len(shown), 1, *shown.shape[2:])
+    figure, head = refiner.FIGURE_WEIGHT, refiner.HEAD_WEIGHT
+    assert set(weights.unique().tolist()) == {1.0, 1 + figure, 1 + figure + head}
+
+
+def test_what_a_guard_dissolved_and_what_is_blocky_is_to_stay(data: AvatarSet, monkeypatch):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(refiner, "BLOCKY_SHARE", 1.0)
+    shown, wanted, *_ = crops([drawn(data), drawn(data)], rng)
+    assert torch.equal(shown, wanted)
+    monkeypatch.setattr(refiner, "BLOCKY_SHARE", 0.0)
+    monkeypatch.setattr(refiner, "GUARDED_SHARE", 0.5)
+    monkeypatch.setattr(refiner, "STILL_SHARE", 0.25)
+    same = []
+    for _ in range(12):
+        shown, wanted, *_ = crops([drawn(data), drawn(data), drawn(data, stays=True)], rng)
+        same += [torch.equal(*pair) for pair in zip(shown, wanted, strict=True)]
+    assert 0.4 < np.mean(same) < 0.6
+
+
+def test_pictures_with_details_are_taken_more_often(data: AvatarSet):
+    first = Drawn.first(np.asarray(data.images[:8]), data)
+    assert len(first.rows) == len(first.shares) == 8
+    assert first.shares.sum() == pytest.approx(1)
+    plain = [
+        row["look"]["pattern"] == "plain" and row["look"]["prop"] == "none"
+        and not row["look"]["glasses"] and row["look"]["style"] == "3d"
+        for row in data.meta[:8]
+    ]  # fmt: skip
+    assert any(plain) and not all(plain)
+    assert first.shares[plain].max() < np.delete(first.shares, np.flatnonzero(plain)).min()
+
+
+def test_it_learns_to_undo_what_was_done(data: AvatarSet):
+    torch.manual_seed(0)
+    net = new_net(TEXT_WIDTH, channels=(16, 16), groups=4)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    shown, wanted, skeletons, weights, captions = crops([drawn(data)] * 2, np.random.default_rng(3))
+    shown, wanted, skeletons, weights = (x[:4] for x in (shown, wanted, skeletons, weights))
+    losses = []
+    for _ in range(25):
+        change = correction(net, shown, skeletons, torch.zeros(4, 1, TEXT_WIDTH))
+        loss = reconstruction_loss(wanted, shown + change, weights)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_pictures_are_redrawn_each_by_its_skeleton_and_caption(data: AvatarSet):
+    torch.manual_seed(0)
+    net = new_net(TEXT_WIDTH, channels=(8, 8), groups=4)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.3)
+    few = Drawn(255 - data.images[[3, 5]], data, np.array([3, 5]), np.full(2, 0.5))
+
+    def read(captions: list[str]) -> torch.Tensor:
+        (caption,) = captions
+        return torch.full((1, 3, TEXT_WIDTH), len(caption) / 100)
+
+    made = refined(Refiner(net), few, read)
+    for picture, i, got in zip(few.pictures, few.rows, made, strict=True):
+        skeleton = data.condition(i)[None]
+        video = to_tensor(picture[None]).transpose(0, 1)[None]
+        text = read([data.meta[i]["caption"]])
+        with torch.no_grad():
+            wanted = Refiner(net)(video, skeleton, text, figure_box(skeleton, 8))
+        assert not np.array_equal(got, picture)
+        assert np.array_equal(got, to_images(wanted[0].transpose(0, 1))[0])
+
+
+def test_drawings_are_made_once_and_a_broken_off_one_is_begun_anew(tmp_path: Path):
+    path, made = tmp_path / "x.npy", []
+
+    def parts(until: int) -> Iterator[np.ndarray]:
+        for n in range(until):
+            made.append(n)
+            yield np.full((2, 256, 256, 3), n, np.uint8)
+        if until < 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kept(path, 6, parts(1))
+    assert not path.exists()
+    first = kept(path, 6, parts(3))
+    assert first[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert np.array_equal(kept(path, 6, parts(3)), first) and made == [0, 0, 1, 2]
+
+
+def test_stills_are_drawn_some_at_a_time_as_asked(data: AvatarSet, monkeypatch):
+    asked = []
+
+    def sample(denoiser, captions, poses, spec, seed):
+        asked.append((captions, poses, seed))
+        return len(captions)
+
+    monkeypatch.setattr(refiner, "sample", sample)
+    monkeypatch.setattr(refiner, "decode", lambda vae, count: np.zeros((count, 1), np.uint8))
+    monkeypatch.setattr(refiner, "_TOGETHER", 2)
+    drawn_ = list(refiner.drawn_stills(None, None, data, [4, 7, 9], None))
+    assert [len(part) for part in drawn_] == [2, 1]
+    assert [seed for *_, seed in asked] == [1004, 1009]
+    assert asked[0][0] == [data.meta[i]["caption"] for i in (4, 7)]
+    assert np.array_equal(asked[1][1], data.condition(9)[None])
+
+
+def test_the_shipped_one_was_taught_by_the_pictures_that_it_redraws():
+    """Whoever changes the picture model or the guard trains the refiner anew."""
+    record = read_records(ASSETS / "refiner")[-1]
+    prints = _fingerprints(get_profile("embedded").animation)
+    guard = _sha256([ASSETS / "adapters/poseguard/adapter_model.safetensors"])
+    assert record["drawn_by"] == {
+        **{part: prints[part] for part in ("base", "controlnet", "motion")}, "poseguard": guard
+    }  # fmt: skip
+    assert max(file.stat().st_size for file in (ASSETS / "refiner").iterdir()) < 10_000_000
+
+
+@pytest.mark.slow
+def test_the_command_draws_trains_and_exports(tmp_path: Path, monkeypatch):
+    export = tmp_path / "assets"
+    export.mkdir()
+    for part in ("avatar-sd", "adapters"):
+        (export / part).symlink_to(ASSETS / part)
+    monkeypatch.setattr(refiner, "ASSETS", export)
+    monkeypatch.setattr(refiner, "_HELD_OUT", 2)
+    args = parser().parse_args(
+        ["refiner", "--frames", "24", "--clips", "1", "--max-minutes", "0.05", "--muon"]
+    )
+    refiner.train(args, tmp_path)
+    made = Refiner.load(export / "refiner")
+    assert set(made.unread) == {"umbrella", "balloon", "book", "ball", "guitar", "pistol"}
+    assert (export / "refiner/training.json").exists()
+    assert len(list(tmp_path.glob("data/*/drawn-*.npy"))) >= 3

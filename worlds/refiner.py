@@ -1,0 +1,367 @@
+"""Train what redraws the details of finished pictures (`pipelines.refine`).
+
+It learns from pictures that Avatar-SD drew of rendered scenes, single ones and those of clips, and
+is to make the renderings of them. Loss, on crops that lie on heads and figures: the autoencoder's
+(`worlds.autoencoder.reconstruction_loss`) with the figure weighted four times and its head ten
+times the background.
+
+Some of what it sees is to stay as it is: kneeling people as PoseGuard dissolved them, where that
+guard is there, and pictures that are averaged over large blocks. Else it would paint a face on what
+a guard took away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from peft import PeftModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from evaluation.avatar_sd import generate, scenes
+from pipelines.animation import AnimationEngine, sampler
+from pipelines.device import plain_attention
+from pipelines.paths import ASSETS
+from pipelines.profiles import AnimationSpec, get_profile
+from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
+from worlds.autoencoder import (
+    load_autoencoder,
+    psnr,
+    reconstruction_loss,
+    to_images,
+    to_tensor,
+)
+from worlds.data import FRAMES, HELD_OUT_SEED, SIZE, AvatarSet, build
+from worlds.denoiser import (
+    TEXT_WIDTH,
+    Denoiser,
+    decode,
+    detail_shares,
+    load_weights,
+    pose_pixels,
+    sample,
+)
+from worlds.export import (
+    MAX_SHARD_SIZE,
+    forget_origin,
+    read_records,
+    training_record,
+    write_records,
+)
+from worlds.looks import PROPS
+from worlds.loop import TrainingLoop
+from worlds.motions import MOTIONS
+
+GUARD = "poseguard"
+"""Guard whose pictures are to stay as they are."""
+SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 192, 5))
+"""Height, width and number of the crops of a step; several, for figures come in all sizes."""
+SIZE_SHARES = (0.4, 0.2, 0.15, 0.15, 0.1)
+STILL_SHARE, GUARDED_SHARE = 0.54, 0.06
+"""Shares of the crops from single pictures and from guarded ones; the rest is from clips."""
+BLOCKY_SHARE = 0.05
+BLOCKS = (16, 32, 64)
+"""Sides in pixels of the blocks that a picture is averaged over."""
+ON_HEAD, ON_FIGURE = 0.35, 0.5
+"""Shares of the crops that are centred on the head and on some other place of the figure."""
+FIGURE_WEIGHT, HEAD_WEIGHT = 3.0, 6.0
+"""What a pixel of the figure, and one of its head besides, weighs more than the background's 1."""
+
+_FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
+_HELD_OUT = 64  # pictures that the training is measured on
+_TOGETHER = 8  # pictures that are drawn at a time
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures as they were drawn, and the renderings of the same scenes.
+
+    Attributes:
+        pictures: RGB uint8 [N, 256, 256, 3].
+        data: the rendered scenes.
+        rows: int [N], which of ``data`` each picture is of.
+        shares: float [N], how often each is taken, sum 1.
+        stays: whether the pictures are to stay as they are.
+    """
+
+    pictures: NDArray[np.uint8]
+    data: AvatarSet
+    rows: NDArray[np.int64]
+    shares: NDArray[np.float64]
+    stays: bool = False
+
+    @classmethod
+    def first(cls, pictures: NDArray[np.uint8], data: AvatarSet) -> Drawn:
+        """Return drawings of the first scenes of a set, those with details taken more often."""
+        shares = detail_shares(data)[: len(pictures)]
+        return cls(pictures, data, np.arange(len(pictures)), shares / shares.sum())
+
+
+def drawn_frames(engine: AnimationEngine, data: AvatarSet, count: int) -> Iterator[np.ndarray]:
+    """Draw the first ``count`` clips of a set; yields RGB uint8 [16, 256, 256, 3]."""
+    for number, scene in enumerate(scenes(data, count, engine.spec.size, engine.spec.frames)):
+        if number % 10 == 0:
+            print(f"drawing clip {number} of {count}", flush=True)
+        yield generate(engine, scene, 5000 + number).unguarded
+
+
+def drawn_stills(
+    denoiser: Denoiser, vae: AutoencoderKL, data: AvatarSet, rows: Sequence[int],
+    spec: AnimationSpec,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Draw pictures of a set without motion modules; yields some, RGB uint8 [B, 256, 256, 3].
+
+    Args:
+        denoiser: the model.
+        vae: its autoencoder.
+        data: whose skeletons and captions are asked for.
+        rows: which of them; the first of those that are drawn at a time is the noise's seed.
+        spec: of the profile, see `worlds.denoiser.sample`.
+    """
+    for start in range(0, len(rows), _TOGETHER):
+        if start % (20 * _TOGETHER) == 0:
+            print(f"drawing picture {start} of {len(rows)}", flush=True)
+        some = rows[start : start + _TOGETHER]
+        captions = [data.meta[i]["caption"] for i in some]
+        poses = np.stack([data.condition(i) for i in some])
+        yield decode(vae, sample(denoiser, captions, poses, spec, seed=1000 + some[0]))
+
+
+def kept(path: Path, count: int, parts: Iterator[np.ndarray]) -> NDArray[np.uint8]:
+    """Return the pictures that a file holds; if it is not there, draw them into it first.
+
+    Args:
+        path: an .npy file.
+        count: pictures of all parts together.
+        parts: some pictures at a time, uint8 [B, 256, 256, 3]; not touched if the file is there.
+    """
+    if not path.exists():
+        # Beside it first: a kill on the way leaves nothing that looks whole.
+        partial, done = path.with_suffix(".partial"), 0
+        pictures = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, SIZE, SIZE, 3))
+        for part in parts:
+            pictures[done : done + len(part)] = part
+            done += len(part)
+        pictures.flush()
+        partial.replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, dict[str, str]]:
+    """Draw what is trained on, or take it from where a former training left it.
+
+    Args:
+        work: where trainings keep theirs.
+        stills: single pictures.
+        clips: clips.
+
+    Returns:
+        Single pictures, clips' and, where PoseGuard is trained, guarded ones; held-out ones; and
+        what identifies the weights that drew them.
+    """
+    frames = build(work / "data/frames", stills)
+    moving = build(work / "data/clips", clips, clips=True)
+    held_out = build(work / "data/frames-heldout", _HELD_OUT, seed=HELD_OUT_SEED)
+    profile = get_profile("embedded")
+    spec = replace(profile.animation, still_background=False, sharpening=0.0, refiner="")
+    engine = AnimationEngine(replace(profile, animation=spec))
+    by, guard = engine.weights([]), ASSETS / "adapters" / GUARD
+    if (guard / "adapter_model.safetensors").exists():
+        engine.add_guard(GUARD, guard)
+        by = engine.weights([GUARD])
+    how = [by, sampler(spec), spec.steps, spec.noise_share, engine.number_format]
+    name = f"drawn-{hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]}"
+    denoiser = Denoiser(CLIPTokenizer.from_pretrained(Path(spec.base) / "tokenizer"))
+    load_weights(denoiser, Path(spec.base))
+    denoiser.requires_grad_(False).eval()
+    vae, _ = load_autoencoder(work, exported=True)
+
+    def singly(data: AvatarSet, rows: Sequence[int], ending: str) -> NDArray[np.uint8]:
+        drawn = drawn_stills(denoiser, vae, data, rows, spec)
+        return kept(data.folder / f"{name}-{ending}.npy", len(rows), drawn)
+
+    single = singly(frames, range(stills), str(stills))
+    held = singly(held_out, range(_HELD_OUT), str(_HELD_OUT))
+    clip_frames = kept(
+        moving.folder / f"{name}-{clips}.npy", FRAMES * clips, drawn_frames(engine, moving, clips)
+    )
+    taught = [Drawn.first(single, frames), Drawn.first(clip_frames, moving)]
+    unsafe = [i for i in range(stills) if _kneels(frames.meta[i])]
+    if GUARD in by and unsafe:
+        denoiser.unet = PeftModel.from_pretrained(denoiser.unet, guard)
+        even = np.full(len(unsafe), 1 / len(unsafe))
+        guarded = singly(frames, unsafe, f"{stills}-guarded")
+        taught.append(Drawn(guarded, frames, np.array(unsafe), even, stays=True))
+    return taught, Drawn.first(held, held_out), by
+
+
+def _kneels(meta: dict) -> bool:
+    return MOTIONS[meta["motion"]].group == "kneeling" and not meta["closeup"]
+
+
+def head_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float]:
+    """Return the middle of the head in picture ``i``, x and y in pixels, and its radius."""
+    if data.meta[i]["closeup"]:
+        face = np.asarray(data.landmarks[i], float)
+        middle = face.mean(0)
+        return middle, 1.2 * float(np.abs(face - middle).max())
+    middle = np.asarray(data.keypoints[i, _FACE, :2], float).mean(0)
+    return middle, 1.2 * float(np.linalg.norm(middle - data.keypoints[i, 1, :2]))
+
+
+def window_on(
+    data: AvatarSet, i: int, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[slice, slice]:
+    """Return where to cut a crop of ``size`` (height, width) from picture ``i``.
+
+    It begins where a cell of the folded picture does.
+    """
+    side, chance = data.images.shape[1], rng.random()
+    rows, columns = np.nonzero(data.mask(i))
+    if chance < ON_HEAD:
+        x, y = head_of(data, i)[0] + rng.normal(0, 15, 2)
+    elif chance < ON_HEAD + ON_FIGURE and len(rows):
+        k = rng.integers(len(rows))
+        x, y = columns[k], rows[k]
+    else:
+        x, y = rng.random(2) * side
+    bounds = []
+    for middle, length in zip((y, x), size, strict=True):
+        start = int(np.clip(middle - length // 2, 0, side - length)) // FOLD * FOLD
+        bounds.append(slice(start, start + length))
+    return bounds[0], bounds[1]
+
+
+def blocky(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a picture averaged over large blocks, with hard edges or soft ones."""
+    height, width = picture.shape[:2]
+    block = int(rng.choice(BLOCKS))
+    few = cv2.resize(picture, (width // block, height // block), interpolation=cv2.INTER_AREA)
+    how = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
+    return cv2.resize(few, (width, height), interpolation=how)
+
+
+def crops(
+    taught: list[Drawn], rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    """Draw the crops of a step.
+
+    Args:
+        taught: single pictures, clips' and perhaps guarded ones.
+        rng: chooses.
+
+    Returns:
+        Drawn and wanted pixels [B, 3, h, w] in -1..1, skeletons [B, 3, h, w] in 0..1, weights
+        [B, 1, h, w] and B captions.
+    """
+    height, width, count = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
+    guarded = GUARDED_SHARE if len(taught) > 2 else 0.0
+    shares = [STILL_SHARE, 1 - STILL_SHARE - guarded, guarded][: len(taught)]
+    columns = []
+    for _ in range(count):
+        source = taught[rng.choice(len(taught), p=shares)]
+        k = int(rng.choice(len(source.rows), p=source.shares))
+        i, data = int(source.rows[k]), source.data
+        window = window_on(data, i, (height, width), rng)
+        picture, stays = np.array(source.pictures[k][window]), source.stays
+        if rng.random() < BLOCKY_SHARE:
+            picture, stays = blocky(picture, rng), True
+        middle, radius = head_of(data, i)
+        down, right = np.mgrid[window]
+        head = (right - middle[0]) ** 2 + (down - middle[1]) ** 2 < radius**2
+        weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + HEAD_WEIGHT * head)
+        wanted = picture if stays else data.images[i][window]
+        caption = data.meta[i]["caption"]
+        columns.append((picture, wanted, data.condition(i)[window], weight, caption))
+    drawn, wanted, skeletons, weights, captions = zip(*columns, strict=True)
+    return (
+        to_tensor(np.stack(drawn)),
+        to_tensor(np.stack(wanted)),
+        pose_pixels(np.stack(skeletons)),
+        torch.from_numpy(np.stack(weights)).float()[:, None],
+        list(captions),
+    )
+
+
+def refined(refiner: Refiner, shown: Drawn, read: Callable[..., torch.Tensor]) -> np.ndarray:
+    """Return drawn pictures, uint8 [N, 256, 256, 3], with their details redrawn, each by itself."""
+    out = []
+    for picture, i in zip(shown.pictures, shown.rows, strict=True):
+        video = to_tensor(picture[None]).transpose(0, 1)[None]
+        skeleton = shown.data.condition(int(i))[None]
+        text = read([shown.data.meta[int(i)]["caption"]])
+        with torch.no_grad():
+            made = refiner(video, skeleton, text, figure_box(skeleton, refiner.multiple))
+        out.append(to_images(made[0].transpose(0, 1)))
+    return np.concatenate(out)
+
+
+def train(args: argparse.Namespace, work: Path) -> None:
+    """Train for ``args.max_minutes`` and export to ``assets/refiner``.
+
+    ``args.frames`` single pictures and ``args.clips`` clips are drawn first.
+    """
+    taught, held_out, drawn_by = drawings(work, args.frames, args.clips)
+    torch.manual_seed(args.seed)
+    base, export = ASSETS / "avatar-sd", ASSETS / "refiner"
+    tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
+    encoder = CLIPTextModel.from_pretrained(base / "text_encoder").float().requires_grad_(False)
+    refiner = Refiner(new_net(TEXT_WIDTH), [prop for prop in PROPS if prop != "none"])
+    if args.from_export:
+        refiner = Refiner.load(export)
+    plain_attention(refiner.net)
+    loop = TrainingLoop(
+        refiner.net,
+        work / "refiner",
+        args.max_minutes,
+        args.learning_rate or 1e-3,
+        args.resume,
+        muon=args.muon,
+    )
+
+    def read(captions: list[str]) -> torch.Tensor:
+        words = [refiner.reads(caption) for caption in captions]
+        tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
+        return encoder(tokens.input_ids).last_hidden_state
+
+    rng = loop.generator(args.seed)
+    for step in loop:
+        drawn, wanted, skeletons, weights, captions = crops(taught, rng)
+        with loop.accelerator.autocast():
+            change = correction(refiner.net, drawn, skeletons, read(captions))
+        loop.backward(reconstruction_loss(wanted, drawn + change.float(), weights))
+        if step % 50 == 0:
+            print(
+                f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss(50):.4f}",
+                flush=True,
+            )
+        if step and step % 500 == 0:
+            with loop.averaged():
+                _show(refined(refiner, held_out, read), held_out, loop.folder / f"{step}.png")
+    with loop.averaged():
+        _show(refined(refiner, held_out, read), held_out, loop.folder / "end.png")
+        records = read_records(export) if args.from_export else []
+        shutil.rmtree(export, ignore_errors=True)  # a former one may have had more files
+        refiner.save(export, MAX_SHARD_SIZE)
+    forget_origin(export / "config.json")
+    record = training_record("refiner", args.seed, loop.step, loop.seconds)
+    write_records(export, [*records, {**record, "drawn_by": drawn_by}])
+
+
+def _show(pictures: np.ndarray, held_out: Drawn, path: Path) -> None:
+    """Print the fidelity of held-out pictures and write a sheet: rendered, drawn, refined."""
+    rendered = np.asarray(held_out.data.images[: len(pictures)])
+    before, after = (psnr(rendered, x).mean() for x in (held_out.pictures, pictures))
+    print(f"held-out pictures: drawn {before:.2f} dB, refined {after:.2f} dB", flush=True)
+    rows = [np.concatenate(x[:8], 1) for x in (rendered, held_out.pictures, pictures)]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
