@@ -88,7 +88,7 @@ TRAIN_COMMAND = (
 _PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
 _DECODE_CHUNK = 2  # frames decoded at once: two fp32 cores do 1, 2, 4 about equally fast
 _DECODE_PASSES = 2  # decoding a clip takes about as long as two passes of it through the UNet
-_REDRAW_PASSES = 0.5  # and redrawing its details about half of one
+_REDRAW_PASSES = 1  # and redrawing its details about as long as one
 _GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 

@@ -41,8 +41,9 @@ SETTINGS = "refiner.json"
 
 TRAIN_COMMAND = "python -m worlds.train refiner"
 
-MARGIN = 0.3
-"""How far around the skeleton is looked after, in parts of the longer side of its bounding box."""
+MARGIN = 0.15
+"""How far around the skeleton is looked after, in parts of the longer side of its bounding box: as
+far as hands, feet and hats reach. Twice as much takes a third longer, for 0.001 of attributes."""
 
 _FADE = 8  # pixels over which a correction fades out towards the edge of what is looked after
 

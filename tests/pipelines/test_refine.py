@@ -58,8 +58,8 @@ def test_only_what_is_around_the_skeleton_changes():
 
 
 def test_the_box_takes_in_all_frames_and_ends_at_the_frame():
-    # 33 by 33 pixels, a margin of 0.3 * 32 around, rounded outwards to 16.
-    assert figure_box(sticks(), 16) == (slice(16, 96), slice(32, 96))
+    # 33 by 33 pixels, a margin of 0.15 * 32 around, rounded outwards to 16.
+    assert figure_box(sticks(), 16) == (slice(32, 80), slice(32, 96))
     full = np.zeros((1, 64, 64, 3), np.uint8)
     full[0, [0, 63], [0, 63]] = 1
     assert figure_box(full, 16) == (slice(0, 64), slice(0, 64))
