@@ -451,12 +451,16 @@ class AnimationEngine:
         chunks = len(arms[0].latents[0, 0].split(_DECODE_CHUNK))
         for arm in arms:
             parts = []
-            for number, latents in enumerate(arm.latents.split(_DECODE_CHUNK, dim=2)):
+            for start, latents in zip(
+                range(0, self.spec.frames, _DECODE_CHUNK),
+                arm.latents.split(_DECODE_CHUNK, dim=2),
+                strict=True,
+            ):
                 if should_stop is not None and should_stop():
                     return
                 pixels = self._pixels(latents)
                 if redraw:
-                    shown = pose_frames[number * _DECODE_CHUNK :][: pixels.shape[2]]
+                    shown = pose_frames[start : start + _DECODE_CHUNK]
                     pixels = self._redrawn(pixels, shown, details[:1], box)
                 parts.append(pixels)
                 done += finishing / chunks

@@ -208,4 +208,12 @@ def test_the_command_draws_trains_and_exports(tmp_path: Path, monkeypatch):
     made = Refiner.load(export / "refiner")
     assert set(made.unread) == {"umbrella", "balloon", "book", "ball", "guitar", "pistol"}
     assert (export / "refiner/training.json").exists()
-    assert len(list(tmp_path.glob("data/*/drawn-*.npy"))) >= 3
+    drawn_files = sorted(tmp_path.glob("data/*/drawn-*.npy"))
+    assert len(drawn_files) >= 3
+    seen = [file.stat().st_mtime_ns for file in drawn_files]
+    args = parser().parse_args(
+        ["refiner", "--frames", "24", "--clips", "1", "--max-minutes", "0.05", "--from-export"]
+    )
+    refiner.train(args, tmp_path)
+    assert len(read_records(export / "refiner")) == 2
+    assert [file.stat().st_mtime_ns for file in drawn_files] == seen, "drawn once"
