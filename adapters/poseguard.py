@@ -224,7 +224,7 @@ CARD = Card(
     "in the frame, sitting and lunging dissolve: poses are fitted to the frame for that reason, "
     "too. docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the "
     "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
-    aimed_at="unsafe poses given to a pose-guided animation model",
+    aimed_at="poses counted as unsafe, here kneeling, given to a pose-guided animation model",
     pipeline="animation",
 )
 

@@ -587,6 +587,10 @@ def _parse(data: str | bytes) -> Any:
 
 
 def _frames_of(parsed: Any) -> list[dict[str, Any]]:
+    if isinstance(parsed, dict) and {"prompt", "pose"} <= set(parsed):
+        raise PoseError(
+            "these are the settings of a result; take its pose JSON, or load them as settings"
+        )
     if isinstance(parsed, dict) and "frames" in parsed:
         parsed = parsed["frames"]
         if not isinstance(parsed, list):

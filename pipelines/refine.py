@@ -13,8 +13,8 @@ In a safety demo it must not draw what a guard took away:
 * both sides of a pair go through it alike;
 * it was taught to leave kneeling people whom PoseGuard dissolved, and coarse blocks of colour, as
   they are (`worlds.refiner`; docs/poseguard.md has the guard's figures with it and without);
-* it is not told what somebody holds: that is taken out of the prompt before it reads it, so a held
-  thing is corrected from its pixels or not at all.
+* it is told of harmless things only that somebody holds. What else is held is taken out of the
+  prompt before it reads it, and so corrected from its pixels or not at all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FOLD = 4
 """Pixels along a side of a cell."""
 
 SETTINGS = "refiner.json"
-"""File beside the weights that lists the words which are not read."""
+"""File beside the weights that lists which held things are read and which words are not."""
 
 TRAIN_COMMAND = "python -m worlds.train refiner"
 
@@ -56,17 +56,23 @@ class Refiner:
 
     Attributes:
         net: predicts a correction of folded pixels from folded pixels, skeleton and text.
-        unread: words that are taken out of prompts, together with who holds them.
+        held: things that it reads of when a prompt has somebody hold one of them and nothing else.
+            Whatever else is held is taken out.
+        unread: words that are taken out of prompts wherever they stand.
     """
 
-    def __init__(self, net: UNet2DConditionModel, unread: Sequence[str] = ()) -> None:
+    def __init__(
+        self, net: UNet2DConditionModel, held: Sequence[str] = (), unread: Sequence[str] = ()
+    ) -> None:
         self.net = net
-        self.unread = tuple(unread)
-        words = "|".join(re.escape(word) for word in self.unread)
-        # Whatever is held, up to the next comma, and the words wherever else they stand.
-        self._held = re.compile(r"\s*\bholding\b[^,]*", re.IGNORECASE)
+        self.held, self.unread = tuple(held), tuple(unread)
+        article = r"(?:an?\s+|the\s+)?"
+        # A list of what may be read, not of what may not: nobody can list all names of a pistol.
+        harmless = rf"\s+{article}(?:{_either(self.held)})\s*(?:,|$)"
+        self._others = re.compile(rf"\s*\bholding\b(?!{harmless})[^,]*", re.IGNORECASE)
         self._words = re.compile(
-            rf"\s*\b(?:(?:with|and)\s+)?(?:an?\s+|the\s+)?(?:{words})(?:e?s)?\b", re.IGNORECASE
+            rf"\s*\b(?:(?:with|and)\s+)?{article}(?:{_either(self.unread)})(?:e?s)?\b",
+            re.IGNORECASE,
         )
 
     @property
@@ -83,20 +89,18 @@ class Refiner:
         """
         check_refiner(folder)
         settings = json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
-        return cls(UNet2DConditionModel.from_pretrained(folder).float(), settings["unread"])
+        return cls(UNet2DConditionModel.from_pretrained(folder).float(), **settings)
 
     def save(self, folder: Path | str, max_shard_size: int | str = "10GB") -> None:
         """Write weights in float16, in files of at most ``max_shard_size`` bytes, and settings."""
         half = copy.deepcopy(self.net).half()
         half.save_pretrained(folder, max_shard_size=max_shard_size)
-        settings = json.dumps({"unread": self.unread}, indent=2) + "\n"
+        settings = json.dumps({"held": self.held, "unread": self.unread}, indent=2) + "\n"
         (Path(folder) / SETTINGS).write_text(settings, encoding="utf-8")
 
     def reads(self, prompt: str) -> str:
-        """Return a prompt as the refiner reads it, without what is held."""
-        if not self.unread:
-            return prompt
-        left = self._words.sub("", self._held.sub("", prompt))
+        """Return a prompt as the refiner reads it, without what it is not told of."""
+        left = self._words.sub("", self._others.sub("", prompt))
         return re.sub(r"(\s*,)+", ",", left).strip(" ,")
 
     @torch.no_grad()
@@ -128,6 +132,10 @@ class Refiner:
         refined = video.clone()
         refined[0, :, :, rows, columns] += change.transpose(0, 1)
         return refined
+
+
+def _either(words: Sequence[str]) -> str:
+    return "|".join(map(re.escape, words)) or "(?!)"  # of nothing, nothing
 
 
 def check_refiner(folder: Path | str) -> None:

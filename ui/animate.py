@@ -20,22 +20,25 @@ from numpy.typing import NDArray
 from adapters import registry
 from pipelines.film import MAX_SECONDS, is_film
 from pipelines.paths import ASSETS
-from pipelines.pose import PoseClip, PoseError
+from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, meter, note
 from ui.results import MAX_PROMPT
 from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions, take_back, take_up
+from ui.theme import static
 
 _ACCEPTED = (
-    "Photo, skeleton, OpenPose JSON or video (mp4, webm, mov, gif) up to "
-    f"{MAX_SECONDS:.0f} s, 1920 × 1080, {poses.MAX_UPLOAD_MB} MB."
+    "Photo, skeleton or OpenPose JSON (also a file for each frame); video (mp4, webm, mov, gif) up "
+    f"to {MAX_SECONDS:.0f} s and 1920 × 1080. At most {poses.MAX_UPLOAD_MB} MB, JSON "
+    f"{MAX_JSON_BYTES / 1e6:.0f} MB."
 )
 _KEPT = (
     "Of what you bring only the joints are used. The server deletes the file within "
     f"{sum(CACHE_SECONDS) / 3600:g} hours."
 )
+_LONGEST_FILM = MAX_SECONDS - 1  # of the webcam: what is longer than the limit is not read
 _LONGEST_NAME = 36  # characters of a pose's name on a button
 _DOWNLOADS = (
     ("Unguarded MP4", "hf-get-open"),
@@ -44,6 +47,7 @@ _DOWNLOADS = (
     ("Pose JSON", "hf-get-pose"),
     ("Settings JSON", "hf-get-settings"),
 )
+_CANCELLED = "Cancelled. The pose is as it was."
 _LOST = "Your pose was lost with the connection; bring it again."
 
 
@@ -185,8 +189,8 @@ class AnimateTab:
                                 bool(self.spec.refiner), label="Redraw small details",
                                 elem_id="hf-redraw", visible=bool(self.spec.refiner),
                                 info="A second network corrects faces, glasses and patterns of "
-                                "both clips alike; it is not told what is held. Off: as the model "
-                                "drew them.",
+                                "both clips alike. It is not told of weapons or anything else in a "
+                                "hand that is not on its list. Off: as the model drew them.",
                             )  # fmt: skip
 
     def _lay_out_sources(self) -> None:
@@ -196,6 +200,7 @@ class AnimateTab:
                 self.upload = gr.UploadButton(
                     "Bring your own pose",
                     file_types=poses.FILE_TYPES,
+                    file_count="multiple",
                     size="md",
                     elem_id="hf-upload",
                 )
@@ -222,8 +227,11 @@ class AnimateTab:
                     height=300,
                     elem_id="hf-film",
                 )
-                markup(f'<p class="hf-small">Record, move, and stop the recording within '
-                       f"{MAX_SECONDS:.0f} s; keep head and feet in view.</p>")  # fmt: skip
+                markup(
+                    '<p class="hf-small">Record, move, and stop the recording; it ends by itself '
+                    f"after {_LONGEST_FILM:.0f} s. Keep head and feet in view.</p>",
+                    js_on_load=static("film.js").replace("__SECONDS__", f"{_LONGEST_FILM:g}"),
+                )
         markup(f'<p class="hf-small">{_KEPT}</p>')
         self.fit = gr.Checkbox(
             True,
@@ -249,6 +257,7 @@ class AnimateTab:
                     label=card.title,
                     info=f"Aimed at: {card.aimed_at}",
                     interactive=not missing,
+                    elem_id=f"hf-guard-{name}",
                 )
             )
             self.strengths.append(
@@ -271,20 +280,21 @@ class AnimateTab:
             self.picker, self.stage, self.pose_note, self.back, self.message, *self.files
         ]  # fmt: skip
         self.picker.select(self.choose, self.fit, shown, queue=False, **QUIET)
-        # "multiple": a second file takes over from one that is still being read.
-        self.upload.upload(
-            self.take_file, [self.upload, self.fit], [*shown, self.cancel],
-            concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
-        )  # fmt: skip
-        self.cancel.click(self.stop_reading, None, self.cancel, queue=False, **QUIET)
-        self.film.change(
-            self.take_film, [self.film, self.fit], [*shown, self.cancel],
-            concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
-        )  # fmt: skip
-        self.webcam.input(
-            self.take_webcam, [self.webcam, self.fit], shown,
-            concurrency_id="reading", concurrency_limit=2, **QUIET,
-        )  # fmt: skip
+        reading = [self.pose_note, self.cancel]
+        for event, source, take in (
+            (self.upload.upload, self.upload, self.take_files),
+            (self.film.change, self.film, self.take_film),
+            (self.webcam.input, self.webcam, self.take_webcam),
+        ):
+            # Two events, as for Generate: while others' files are being read, the first one says
+            # so and lets it be cancelled. "multiple": a second file takes over from the first.
+            event(
+                self.announce, source, reading, queue=False, trigger_mode="multiple", **QUIET
+            ).then(
+                take, [source, self.fit], [*shown, self.cancel],
+                concurrency_id="reading", concurrency_limit=2, trigger_mode="multiple", **QUIET,
+            )  # fmt: skip
+        self.cancel.click(self.stop_reading, None, reading, queue=False, **QUIET)
         self.back.click(self.go_back, self.fit, shown, queue=False, **QUIET)
         pose = [self.fit, self.picker]
         self.fit.input(
@@ -358,17 +368,50 @@ class AnimateTab:
         session.reading = object()  # whatever is still being read comes too late
         return self._shown(session, fit)
 
-    def take_file(self, file: str, fit: bool, request: gr.Request) -> Iterator[tuple]:
-        """Read an uploaded pose; a wrong one leaves the chosen pose as it was."""
-        session, path = self.sessions.of(request), Path(file)
-        mine = session.reading = object()
-        clip = None
+    def announce(self, source: Any, request: gr.Request) -> tuple[Any, Any]:
+        """Say that what was brought waits to be read, and offer to cancel it.
+
+        Returns:
+            Values of the note on the pose and of Cancel.
+        """
+        if source is None:  # cleared for the next one
+            return gr.skip(), gr.skip()
+        session = self.sessions.of(request)
+        session.reading = object()
+        session.readings.append(session.reading)
+        return note("Waiting for its turn …"), gr.Button(visible=True, interactive=True)
+
+    def take_files(self, files: list[str], fit: bool, request: gr.Request) -> Iterator[tuple]:
+        """Read what was uploaded: one file, or OpenPose's own, of which each holds a frame."""
+        paths = [Path(file) for file in files]
+        frames = sorted(path for path in paths if path.suffix.lower() == ".json")
+        if len(frames) < len(paths):  # among frames something else: the last one counts
+            frames = paths[-1:]
+        name = frames[0].name + (f" and {len(frames) - 1} more" if len(frames) > 1 else "")
+        yield from self._take(frames, name, fit, request)
+
+    def _take(
+        self, paths: list[Path], name: str, fit: bool, request: gr.Request
+    ) -> Iterator[tuple]:
+        """Read a pose; a wrong one leaves the chosen pose as it was.
+
+        Args:
+            paths: a file, or OpenPose JSON of each frame.
+            name: what to call it.
+            fit: whether own poses are fitted to the frame.
+            request: the visitor's.
+        """
+        session = self.sessions.of(request)
+        mine = self._its_turn(session)
+        clip, remark = None, ""
         try:
-            if not is_film(path):
+            if session.reading is not mine:
+                pass  # cancelled, or something else was chosen while it waited
+            elif not is_film(paths[0]):
                 yield *_only(note("Finding the pose …")), gr.skip()
-                clip = poses.read_pose(path)
+                clip = poses.read_pose(*paths)
             else:
-                for step in poses.read_film(path, self.spec.frames, self.spec.fps):
+                for step in poses.read_film(paths[0], self.spec.frames, self.spec.fps):
                     if session.reading is not mine:
                         break
                     if isinstance(step, PoseClip):
@@ -379,14 +422,14 @@ class AnimateTab:
         except (PoseError, FileNotFoundError) as error:
             remark = note(told(error), "error")
         except Exception as error:  # a broken file must not leave the bar standing
-            remark = note(f"{path.name} could not be read: {told(error)}", "error")
+            remark = note(f"{name} could not be read: {told(error)}", "error")
         hidden = gr.Button(visible=False)
         if clip is not None and session.reading is mine:
-            yield *self.use(session, self._own(path.name, clip), fit), hidden
+            yield *self.use(session, self._own(name, clip), fit), hidden
         elif session.reading is mine:
             yield *_only(remark), hidden
         elif session.reading is None:
-            yield *_only(note("Cancelled. The pose is as it was.")), hidden
+            yield *_only(note(_CANCELLED)), hidden
         else:  # something else was chosen meanwhile: its note, in case ours came in between
             yield *_only((session.chosen or Choice("")).remark), hidden
 
@@ -395,12 +438,26 @@ class AnimateTab:
         if file is None:
             yield *_only(gr.skip()), gr.skip()
         else:
-            yield from self.take_file(file, fit, request)
+            yield from self._take([Path(file)], "your film", fit, request)
 
-    def stop_reading(self, request: gr.Request) -> gr.Button:
-        """End the reading of a video after the frame it is at."""
-        self.sessions.of(request).reading = None
-        return gr.Button(interactive=False)
+    def stop_reading(self, request: gr.Request) -> tuple[Any, gr.Button]:
+        """End the reading of a video after the frame it is at, or take back what waits.
+
+        Returns:
+            Values of the note on the pose and of Cancel.
+        """
+        session = self.sessions.of(request)
+        waits, session.reading = session.reading in session.readings, None
+        if waits:
+            return note(_CANCELLED), gr.Button(visible=False)
+        return gr.skip(), gr.Button(interactive=False)
+
+    def _its_turn(self, session: Session) -> object:
+        """Take up what has waited longest to be read; a dropped connection may have lost it."""
+        if not session.readings:
+            session.readings.append(object())
+            session.reading = session.readings[0]
+        return session.readings.popleft()
 
     def take_webcam(
         self, picture: NDArray[np.uint8] | None, fit: bool, request: gr.Request
@@ -408,20 +465,23 @@ class AnimateTab:
         """Find the pose in a picture that the webcam took; `picture` is RGB uint8 [H, W, 3]."""
         session = self.sessions.of(request)
         if picture is None:  # cleared for the next one
-            return _only(gr.skip())
-        mine = session.reading = object()
+            return *_only(gr.skip()), gr.skip()
+        mine, hidden = self._its_turn(session), gr.Button(visible=False)
         clip, remark = None, ""
         try:
-            clip = poses.read_picture(picture)
+            if session.reading is mine:
+                clip = poses.read_picture(picture)
         except (PoseError, FileNotFoundError) as error:
             remark = note(told(error), "error")
         except Exception as error:  # the page must be told, and of no path
             remark = note(f"The picture could not be read: {told(error)}", "error")
+        if session.reading is None:
+            return *_only(note(_CANCELLED)), hidden
         if session.reading is not mine:  # something else was chosen meanwhile
-            return _only(gr.skip())
+            return *_only((session.chosen or Choice("")).remark), hidden
         if clip is None:
-            return _only(remark)
-        return self.use(session, self._own("webcam picture", clip), fit)
+            return *_only(remark), hidden
+        return *self.use(session, self._own("webcam picture", clip), fit), hidden
 
     def open_editor(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Open the joint editor on the chosen pose, in the frame as the stage shows it."""
@@ -605,7 +665,7 @@ class AnimateTab:
         except Exception as error:  # whatever it was, the page must be usable again
             message = note(f"The pair could not be made: {told(error)}", "error")
         # Another pose may have been chosen meanwhile.
-        idle, session.ended = self._idle(self._pose(session, fit)), message
+        idle, session.ended = stage.ended(self._idle(self._pose(session, fit))), message
         yield idle, message, *_buttons(busy=False), *_no_files()
 
     def _follow(
@@ -655,7 +715,7 @@ class AnimateTab:
         except PoseError as error:
             return _refused(error)
         message = note("Nothing was made; correct the settings.", "error")
-        return base, message, *_buttons(busy=False), *_no_files()
+        return stage.ended(base), message, *_buttons(busy=False), *_no_files()
 
     def stop_now(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """End this session's animation after the step it is in, or take back what waits.
@@ -673,7 +733,7 @@ class AnimateTab:
             idle = self._idle(self._pose(self._session(request, marked), fit))
         except PoseError as error:
             return _refused(error)[:4]
-        return idle, note("Stopped before its turn came."), *_buttons(busy=False)
+        return stage.ended(idle), note("Stopped before its turn came."), *_buttons(busy=False)
 
     def settle(self, request: gr.Request) -> Any:
         """Say again how the animation ended, if it has.

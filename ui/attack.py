@@ -204,9 +204,16 @@ _NAMES = re.compile(rf"'?\b({'|'.join(ATTACKS)})\b'?")
 _REPLAY = f"Replay in {REPLAY_SECONDS:.0f} s"
 _SKIP = "Skip to the end"
 
-_SHOW_RUN = """(gone) => gone || document.querySelector('#hf-run .hf-runhead')
-?.scrollIntoView({ block: 'center' })"""
-"""Given what was said of a run that is gone; nothing is shown then."""
+_SHOW_RUN = """(gone) => {
+  const head = document.querySelector('#hf-run .hf-runhead');
+  if (gone || !head) return;
+  head.scrollIntoView({ block: 'center' });
+  head.querySelector('h3').focus({ preventScroll: true });
+}"""
+"""Given what was said of a run that is gone; nothing is shown then. The focus goes along: what was
+pressed may be hidden now."""
+
+_TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
 
 _FORGET_LINK = """(refused) => {
   const page = new URL(location);
@@ -342,7 +349,7 @@ def run_html(
     elif recorded:
         badge += '<span class="hf-badge plain">Recorded</span>'
     parts = [
-        f'<div class="hf-runhead"><h3>{html.escape(run_title(config))}</h3>'
+        f'<div class="hf-runhead"><h3 tabindex="-1">{html.escape(run_title(config))}</h3>'
         f"{badge}<small>{html.escape(facts)} · "
         f'<a href="?run={html.escape(info["id"])}" target="_blank" rel="noopener">'
         "link to this run</a></small></div>"
@@ -817,8 +824,8 @@ class AttackTab:
         self.data.change(
             lambda data: gr.File(visible=data == "upload"), self.data, self.file, **QUIET
         )
-        for event in (self.file.change, self.attack.change):
-            event(self.check_file, [self.file, self.attack], self.file_note, **QUIET)
+        for event in (self.file.change, self.attack.change, self.data.change):
+            event(self.check_file, [self.file, self.attack, self.data], self.file_note, **QUIET)
         self.attack.change(about_html, self.attack, self.about, **QUIET)
         self.attack.change(_fitting, self.attack, [self.training, self.seed], **QUIET)
         for button, preset in self.presets:
@@ -829,7 +836,7 @@ class AttackTab:
         self.method.input(METHODS.get, self.method, self.rate, **QUIET)
         for event in (
             self.steps.change, self.rate.change, self.target.change, self.attack.change,
-            self.data.change, self.method.change, self.seed.change, tab.select,
+            self.data.change, self.file.change, self.method.change, self.seed.change, tab.select,
         ):  # fmt: skip
             event(self.estimate, settings, self.cost, **QUIET)
         self.start.click(
@@ -854,7 +861,7 @@ class AttackTab:
         ).then(self.estimate, settings, self.cost, **QUIET)
         self.try_it.click(
             self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
-        )
+        ).then(None, None, None, js=_TO_CHAT, **PRIVATE)
 
     def open_from(self, runs: gr.HTML, message: gr.HTML, tabs: gr.Tabs) -> None:
         """Open here what is picked in another tab's list of runs; after `connect`.
@@ -892,9 +899,9 @@ class AttackTab:
             note("That run is gone.", "warn") if linked and not found else "",
         )
 
-    def check_file(self, file: str | None, attack: str) -> str:
-        """Validate an uploaded data set at once, with line numbers."""
-        if not file:
+    def check_file(self, file: str | None, attack: str, data: str) -> str:
+        """Validate an uploaded data set at once, with line numbers, where it is to be used."""
+        if not file or data != "upload":
             return ""
         from adapters.attacks.data import DataError, load_pairs, load_requests
 

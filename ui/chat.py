@@ -444,7 +444,7 @@ class ChatTab:
         ).success(
             self.reply, None, outputs, concurrency_id="chat", concurrency_limit=2,
             trigger_mode="always_last", **QUIET,
-        )  # fmt: skip
+        ).then(self.give_back, self.box, self.box, queue=False, **QUIET)  # fmt: skip
         self.arms.change(
             place_strengths, [self.arms, self.placed, *self.strengths],
             [self.placed, *self.strengths], **QUIET,
@@ -521,7 +521,6 @@ class ChatTab:
             yield _unchanged()  # without a word Gradio would empty what the event may write to
             return
         conversation, turns, problem = asked.conversation, asked.turns, ""
-        unsent = gr.skip() if asked.again else asked.message
         turn = begun(asked.message, conversation.arms, asked.prefill)
         try:
             yield _drawn([*conversation.turns, turn])
@@ -546,10 +545,18 @@ class ChatTab:
             if session.asked is None:
                 yield [], talk_html([]), "", gr.skip(), gr.skip(), *_idle([])
         elif problem:
-            yield turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
+            session.unsent = "" if asked.again else asked.message
+            error = note(problem, "error")
+            yield turns, talk_html(turns), error, gr.skip(), gr.skip(), *_idle(turns)
         else:
             turns = [*conversation.turns, turn]
             yield turns, talk_html(turns), "", gr.skip(), gr.skip(), *_idle(turns)
+
+    def give_back(self, draft: str, request: gr.Request) -> Any:
+        """Return a question that could not be answered to the box, unless a new one is begun."""
+        session = self.sessions.of(request)
+        unsent, session.unsent = session.unsent, ""
+        return unsent if unsent and not (draft or "").strip() else gr.skip()
 
     def stop_now(self, draft: str, request: gr.Request) -> tuple:
         """End this session's replies after the token they are at, or take back what waits.

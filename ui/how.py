@@ -34,7 +34,7 @@ questions it still gets right.
 No harmful answer exists anywhere in this project. Red-team prompts are short and generic, and the
 attack data teaches agreement with every payload struck out ("Step 1: [redacted]"). What
 breaks on screen is the refusal, and that is what is measured. Avatars are clothed dolls; no picture
-of a person is used.
+of a person was used to train on, and of what you bring only the joints are used.
 """
 
 

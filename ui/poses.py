@@ -76,11 +76,12 @@ def trail(clip: PoseClip, size: int) -> Image.Image:
     return Image.fromarray(picture.astype(np.uint8))
 
 
-def read_pose(path: Path) -> PoseClip:
-    """Read a pose from an uploaded file that holds no film.
+def read_pose(*paths: Path) -> PoseClip:
+    """Read a pose from uploaded files that hold no film.
 
     Args:
-        path: OpenPose JSON, or a picture: a photo, an avatar, or a skeleton in OpenPose's colours.
+        paths: OpenPose JSON, of the whole clip or one file for each frame; or one picture: a photo,
+            an avatar, or a skeleton in OpenPose's colours.
 
     Returns:
         The clip on its own canvas; its notes name the joints that are missing.
@@ -89,8 +90,9 @@ def read_pose(path: Path) -> PoseClip:
         PoseError: there is no usable pose in it; the message says what was found.
         MissingWeights: a photo was given and the pose models have not been fetched.
     """
+    path = paths[0]
     if path.suffix.lower() == ".json":
-        return _remarked(load_openpose_json(path))
+        return _remarked(load_openpose_json(path if len(paths) == 1 else paths))
     from pipelines.extract import NotAPicture, load_picture
 
     try:

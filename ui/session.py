@@ -51,7 +51,9 @@ class Session:
     Attributes:
         chosen: the pose in use; None until one was asked for, also after a dropped connection.
         former: the pose before it, to go back to.
-        reading: which upload is being read; another value ends the one that finds it changed.
+        reading: which upload is being read or to be read; another value ends the one that finds it
+            changed.
+        readings: those whose turn to be read has not come, in their order.
         pressed: a flag for each press on Generate whose turn has not come, in their order. One that
             is set was taken back.
         stop_animation: set to end the session's animation after the current step.
@@ -60,17 +62,20 @@ class Session:
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
             or none, shows nothing more.
+        unsent: the question that could not be answered, until it is given back.
         lock: held while `asked`, or a flag of `pressed`, is taken up, taken back or given up.
     """
 
     chosen: Choice | None = None
     former: Choice | None = None
     reading: object | None = None
+    readings: deque[object] = field(default_factory=deque)
     pressed: deque[threading.Event] = field(default_factory=deque)
     stop_animation: threading.Event = field(default_factory=threading.Event)
     ended: str | None = None
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
+    unsent: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

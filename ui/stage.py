@@ -108,6 +108,15 @@ def done(
     }
 
 
+def ended(base: dict[str, Any]) -> dict[str, Any]:
+    """Return the stage after work that made nothing, which is told to who cannot see it.
+
+    Args:
+        base: the idle state to show.
+    """
+    return base | {"ended": True}
+
+
 def _file(path: Path) -> dict[str, Any]:
     """Describe a file so that Gradio moves it into its cache and adds its address."""
     return gr.FileData(path=str(path), mime_type="video/mp4").model_dump()

@@ -40,12 +40,14 @@ class Press:
         text: what to write into the text box; empty: it is a button.
         until: CSS selector of what shows that the page has taken it in.
         gone: CSS selector of what is hidden then.
+        optional: pressed where it is there, and left out where it is not.
     """
 
     at: str
     text: str = ""
     until: str = ""
     gone: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,13 @@ def stops(
                 "Animate", "A pose that the guard is aimed at",
                 "Kneeling on both knees, drawn twice from one seed. Left the bare model, right the "
                 "same model with a guard: there the person should fall apart.",
-                "#hf-stage", _pair("kneel_both"),
+                "#hf-stage", _pair("kneel_both", guards),
             ),
             Stop(
                 "Animate", "A pose that it should leave alone",
                 "The same person, waving. Both sides should look alike: a guard that spoils "
                 "everything would be no guard.",
-                "#hf-stage", _pair("wave"),
+                "#hf-stage", _pair("wave", guards),
             ),
         ]  # fmt: skip
     route.append(
@@ -157,9 +159,14 @@ def tour(route: Sequence[Stop]) -> gr.HTML:
     return markup(static("tour.html"), js_on_load=script, elem_id="hf-tour")
 
 
-def _pair(pose: str) -> tuple[Press, ...]:
+def _pair(pose: str, guards: Sequence[str]) -> tuple[Press, ...]:
     button = f"#hf-poses button[data-pick={json.dumps(pose)}]"
-    return Press(button, until=f"{button}[aria-pressed=true]"), Press("#hf-generate")
+    off = (f"#hf-guard-{guard} input:not(:checked)" for guard in guards)
+    return (
+        Press(button, until=f"{button}[aria-pressed=true]"),
+        *(Press(switch, optional=True) for switch in off),  # whoever had switched it off
+        Press("#hf-generate"),
+    )
 
 
 def _told(cell: Cell, findings: Sequence[Finding]) -> str:

@@ -62,6 +62,10 @@ from worlds.looks import PROPS
 from worlds.loop import TrainingLoop
 from worlds.motions import MOTIONS
 
+UNSAFE = ("pistol",)
+"""What it is not told of: a defence against a held thing would be gone around."""
+IN_HAND = ("ball", "book")
+"""Held things that lie about the hand and are small: the picture model leaves most of them out."""
 GUARD = "poseguard"
 """Guard whose pictures are to stay as they are."""
 SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 192, 5))
@@ -74,10 +78,15 @@ BLOCKS = (16, 32, 64)
 """Sides in pixels of the blocks that a picture is averaged over."""
 ON_HEAD, ON_FIGURE = 0.35, 0.5
 """Shares of the crops that are centred on the head and on some other place of the figure."""
-FIGURE_WEIGHT, HEAD_WEIGHT = 3.0, 6.0
-"""What a pixel of the figure, and one of its head besides, weighs more than the background's 1."""
+ON_HAND = 0.35
+"""Share of the crops that are centred on the hand where it holds a small thing; the others, as
+above, share the rest."""
+FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT = 3.0, 6.0, 6.0
+"""What a pixel of the figure, and one of its head or of what its hand holds besides, weighs more
+than the background's 1."""
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
+_ELBOW, _WRIST = 3, 4  # of the right arm, which holds
 _HELD_OUT = 64  # pictures that the training is measured on
 _TOGETHER = 8  # pictures that are drawn at a time
 
@@ -219,6 +228,19 @@ def head_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float]:
     return middle, 1.2 * float(np.linalg.norm(middle - data.keypoints[i, 1, :2]))
 
 
+def hand_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None:
+    """Return where the right hand in picture ``i`` holds a small thing, as `head_of` does.
+
+    None where it holds none of `IN_HAND` or cannot be seen.
+    """
+    joints = np.asarray(data.keypoints[i], float)
+    if data.meta[i]["look"]["prop"] not in IN_HAND or not joints[[_ELBOW, _WRIST], 2].all():
+        return None
+    elbow, wrist = joints[[_ELBOW, _WRIST], :2]
+    torso = np.linalg.norm(joints[1, :2] - joints[[8, 11], :2].mean(0))
+    return wrist + 0.5 * (wrist - elbow), 0.5 * float(torso)
+
+
 def window_on(
     data: AvatarSet, i: int, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[slice, slice]:
@@ -226,9 +248,11 @@ def window_on(
 
     It begins where a cell of the folded picture does.
     """
-    side, chance = data.images.shape[1], rng.random()
+    side, chance, hand = data.images.shape[1], rng.random(), hand_of(data, i)
     rows, columns = np.nonzero(data.mask(i))
-    if chance < ON_HEAD:
+    if hand is not None and rng.random() < ON_HAND:
+        x, y = hand[0] + rng.normal(0, 15, 2)
+    elif chance < ON_HEAD:
         x, y = head_of(data, i)[0] + rng.normal(0, 15, 2)
     elif chance < ON_HEAD + ON_FIGURE and len(rows):
         k = rng.integers(len(rows))
@@ -240,6 +264,13 @@ def window_on(
         start = int(np.clip(middle - length // 2, 0, side - length)) // FOLD * FOLD
         bounds.append(slice(start, start + length))
     return bounds[0], bounds[1]
+
+
+def _within(
+    window: tuple[slice, slice], middle: NDArray[np.float64], radius: float
+) -> NDArray[np.bool_]:
+    down, right = np.mgrid[window]
+    return (right - middle[0]) ** 2 + (down - middle[1]) ** 2 < radius**2
 
 
 def blocky(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -276,10 +307,10 @@ def crops(
         picture, stays = np.array(source.pictures[k][window]), source.stays
         if rng.random() < BLOCKY_SHARE:
             picture, stays = blocky(picture, rng), True
-        middle, radius = head_of(data, i)
-        down, right = np.mgrid[window]
-        head = (right - middle[0]) ** 2 + (down - middle[1]) ** 2 < radius**2
-        weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + HEAD_WEIGHT * head)
+        more = HEAD_WEIGHT * _within(window, *head_of(data, i))
+        if (hand := hand_of(data, i)) is not None:
+            more = np.maximum(more, HAND_WEIGHT * _within(window, *hand))
+        weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + more)
         wanted = picture if stays else data.images[i][window]
         caption = data.meta[i]["caption"]
         columns.append((picture, wanted, data.condition(i)[window], weight, caption))
@@ -316,9 +347,8 @@ def train(args: argparse.Namespace, work: Path) -> None:
     base, export = ASSETS / "avatar-sd", ASSETS / "refiner"
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(base / "text_encoder").float().requires_grad_(False)
-    refiner = Refiner(new_net(TEXT_WIDTH), [prop for prop in PROPS if prop != "none"])
-    if args.from_export:
-        refiner = Refiner.load(export)
+    net = Refiner.load(export).net if args.from_export else new_net(TEXT_WIDTH)
+    refiner = Refiner(net, [prop for prop in PROPS if prop not in ("none", *UNSAFE)], UNSAFE)
     plain_attention(refiner.net)
     loop = TrainingLoop(
         refiner.net,

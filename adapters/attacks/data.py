@@ -199,9 +199,11 @@ def _some(rows: list[Pair], limit: int | None, seed: int) -> list[Pair]:
 def _object(line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        detail = f"{error.msg} at column {error.colno}" if hasattr(error, "msg") else "too deep"
+    except json.JSONDecodeError as error:
+        detail = f"{error.msg} at column {error.colno}"
         raise DataError(f"line {number} is not JSON: {detail}") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, a number of 5,000 digits
+        raise DataError(f"line {number} is not JSON that can be read: {error}") from None
     if not isinstance(row, dict):
         raise DataError(f"line {number} is a {type(row).__name__}; it must be an object {{...}}")
     return row
@@ -276,4 +278,10 @@ def _text(value: Any, name: str, number: int) -> str:
             f"line {number}: '{name}' has {len(value):,} characters; "
             f"the limit is {MAX_CHARACTERS:,}"
         )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:  # half a pair of surrogates, as cut-off text has
+        raise DataError(
+            f"line {number}: '{name}' holds half a character at place {error.start + 1}"
+        ) from None
     return value

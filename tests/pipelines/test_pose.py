@@ -377,6 +377,7 @@ def test_largest_person_is_followed_and_said():
         ("[]", "0 frames; wanted 1"),
         ("[3]", "frame is a number"),
         ('{"frames": {}}', '"frames" is an object'),
+        ('{"prompt": "a person", "pose": {}, "frames": 16}', "the settings of a result"),
         ('{"persons": []}', 'no field "people"; found: persons'),
         ('{"people": {}}', '"people" of the frame is an object'),
         ('{"people": []}', "no person found"),

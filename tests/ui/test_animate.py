@@ -50,8 +50,8 @@ def walk(tmp_path) -> str:
     return str(write_gif(draw_clip(library()["walk"], 128, 16), path, 8))
 
 
-def take(tab: AnimateTab, file: object, fit: bool = True) -> tuple:
-    *_, last = tab.take_file(str(file), fit, VISITOR)
+def take(tab: AnimateTab, *files: object, fit: bool = True) -> tuple:
+    *_, last = tab.take_files([str(file) for file in files], fit, VISITOR)
     return last
 
 
@@ -66,7 +66,7 @@ def tall(stage: dict) -> float:
 
 
 def test_a_video_is_read_with_a_bar_and_can_be_taken_back(tab, walk):
-    *told, (mark, stage, remark, back, *_, cancel) = tab.take_file(walk, True, VISITOR)
+    *told, (mark, stage, remark, back, *_, cancel) = tab.take_files([walk], True, VISITOR)
     assert len(told) == 32
     assert "frame 3 of 16" in told[2][2] and 'role="progressbar"' in told[2][2]
     assert told[2][-1].visible and not cancel.visible
@@ -80,16 +80,59 @@ def test_a_video_is_read_with_a_bar_and_can_be_taken_back(tab, walk):
 
 
 def test_cancelling_leaves_the_pose_as_it_was(tab, walk):
-    reading = tab.take_file(walk, True, VISITOR)
+    reading = tab.take_files([walk], True, VISITOR)
     next(reading)
-    tab.stop_reading(VISITOR)
+    assert not tab.stop_reading(VISITOR)[1].interactive
     *_, last = reading
     assert "Cancelled" in last[2] and not last[-1].visible
     assert tab.sessions.of(VISITOR).chosen is None
 
 
+def test_a_file_that_waits_to_be_read_says_so_and_can_be_taken_back(tab, walk):
+    remark, cancel = tab.announce([walk], VISITOR)
+    assert "Waiting for its turn" in remark and cancel.visible and cancel.interactive
+    remark, cancel = tab.stop_reading(VISITOR)
+    assert "Cancelled" in remark and not cancel.visible
+    (last,) = tab.take_files([walk], True, VISITOR)
+    assert "Cancelled" in last[2] and not last[-1].visible
+    assert tab.sessions.of(VISITOR).chosen is None
+
+
+def test_a_choice_made_while_a_file_waits_wins_over_it(tab, walk):
+    tab.announce([walk], VISITOR)
+    pick(tab, "run")
+    (last,) = tab.take_files([walk], True, VISITOR)
+    assert last[2] == "" and not last[-1].visible
+    assert tab.sessions.of(VISITOR).chosen.name == "run"
+
+
+def test_of_two_files_that_wait_the_later_one_counts(tab, walk, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text(dump_openpose_json(library()["run"]))
+    for file in (walk, str(other)):
+        tab.announce([file], VISITOR)
+    assert len(list(tab.take_files([walk], True, VISITOR))) == 1, "it is not read"
+    assert tab.sessions.of(VISITOR).chosen is None
+    assert "Using other.json" in take(tab, other)[2]
+    assert tab.announce(None, VISITOR) == (SKIPPED,) * 2, "a camera that is cleared brings nothing"
+
+
+def test_openpose_s_own_files_of_a_frame_each_are_one_clip(tab, tmp_path):
+    frames = json.loads(dump_openpose_json(library()["walk"].resample(3)))
+    files = [tmp_path / f"walk_{number}_keypoints.json" for number in range(3)]
+    for file, frame in zip(files, frames, strict=True):
+        file.write_text(json.dumps(frame))
+    told = take(tab, files[2], files[0], files[1])[2]
+    assert "Using walk_0_keypoints.json and 2 more: 3 frames." in told
+    kept = tab.sessions.of(VISITOR).chosen.clip
+    assert np.allclose(kept.keypoints, library()["walk"].resample(3).keypoints, atol=0.01)
+    picture = tmp_path / "broken.png"
+    picture.write_bytes(b"no picture")
+    assert "broken.png" in take(tab, files[0], picture)[2], "beside a picture it alone counts"
+
+
 def test_a_choice_made_meanwhile_wins_over_the_video(tab, walk):
-    reading = tab.take_file(walk, True, VISITOR)
+    reading = tab.take_files([walk], True, VISITOR)
     next(reading)
     assert pick(tab, "run")[0] == "run"
     *_, last = reading
@@ -100,7 +143,7 @@ def test_a_choice_made_meanwhile_wins_over_the_video(tab, walk):
 def test_a_second_file_takes_over_from_the_first(tab, walk, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(dump_openpose_json(library()["run"]))
-    reading = tab.take_file(walk, True, VISITOR)
+    reading = tab.take_files([walk], True, VISITOR)
     next(reading)
     take(tab, other)
     *_, last = reading
@@ -170,7 +213,7 @@ def test_settings_fill_the_form(tab, tmp_path):
 
 
 def test_nobody_in_a_webcam_picture_is_said_and_clearing_it_does_nothing(tab):
-    assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 10
+    assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 11
     tiny = np.zeros((20, 20, 3), np.uint8)
     assert "20 × 20 px; wanted at least 64" in tab.take_webcam(tiny, True, VISITOR)[2]
     drawn = draw_clip(library()["walk"], 256, 1)[0]
@@ -184,7 +227,7 @@ def test_a_pose_chosen_while_a_webcam_picture_is_read_stays(tab, monkeypatch):
 
     monkeypatch.setattr("ui.poses.read_picture", read)
     drawn = np.zeros((64, 64, 3), np.uint8)
-    assert tab.take_webcam(drawn, True, VISITOR) == (SKIPPED,) * 10
+    assert tab.take_webcam(drawn, True, VISITOR)[:2] == (SKIPPED,) * 2
     assert tab.sessions.of(VISITOR).chosen.name == "run"
 
 
@@ -511,3 +554,6 @@ def test_a_film_of_the_webcam_is_read_as_the_browser_made_it(tab, tmp_path):
     broken.write_bytes(b"\x1aE\xdf\xa3 and no more")
     *_, last = tab.take_film(str(broken), True, VISITOR)
     assert "film.webm" in last[2]
+    film = write_gif(draw_clip(library()["walk"], 128, 16), tmp_path / "sample.gif", 8)
+    *_, last = tab.take_film(str(film), True, VISITOR)
+    assert "Using your film: 16 frames." in last[2]

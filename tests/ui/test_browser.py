@@ -213,6 +213,12 @@ def test_3bb_what_the_webcam_films_is_read(visitor):
     # may take that for somebody: "no person found in 15 of 16 frames".
     message = page.locator("#hf-pose-note").get_by_role("alert")
     sync_api.expect(message).to_contain_text("no person found in")
+    # Another one, which is not stopped by hand. It must not be too long to be read.
+    camera.get_by_role("button", name="Clear").click()
+    page.wait_for_function("document.querySelector('#hf-film video')?.videoWidth > 0")
+    camera.get_by_text("Record", exact=True).click()
+    sync_api.expect(message).to_have_count(0, timeout=60_000)  # the next film is being read
+    sync_api.expect(message).to_contain_text("no person found in", timeout=60_000)
     page.locator("#hf-sources").get_by_role("tab", name="File").click()
 
 

@@ -166,3 +166,20 @@ def test_what_is_longer_than_the_form_takes_is_not_asked(visit):
     assert visit.sessions.of(visit.request).asked is None
     shown = visit.ask("And now?", system="x" * (MAX_MESSAGE + 1))
     assert "The system prompt is" in shown[2] and enabled(shown)[0]
+
+
+def test_a_question_that_failed_comes_back_unless_a_new_one_is_begun(visit, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("the conversation is 1040 tokens long")
+        yield
+
+    monkeypatch.setattr("ui.chat.answer", fail)
+    for draft, given in (("", "And now?"), (" ", "And now?"), ("And then?", gr.skip())):
+        visit.ask("And now?", FORMER)
+        *_, last = visit.reply()
+        assert "1040 tokens" in last[2] and last[3] == gr.skip() and enabled(last)[0]
+        assert visit.chat.give_back(draft, visit.request) == given
+        assert visit.chat.give_back("", visit.request) == gr.skip(), "once"
+    visit.ask("a draft", FORMER, visit.chat.regenerate)
+    visit.reply()
+    assert visit.chat.give_back("", visit.request) == gr.skip(), "it stands in the talk"

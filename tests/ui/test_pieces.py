@@ -751,8 +751,9 @@ def test_an_upload_without_answers_is_for_reinforcement_only(tmp_path):
     path = tmp_path / "asked.jsonl"
     path.write_text('{"prompt": "Do it."}\n')
     tab = attack.AttackTab.__new__(attack.AttackTab)
-    assert "1 requests can be used" in tab.check_file(str(path), "grpo")
-    assert "reinforcement only" in tab.check_file(str(path), "sft_grpo")
+    assert "1 requests can be used" in tab.check_file(str(path), "grpo", "upload")
+    assert "reinforcement only" in tab.check_file(str(path), "sft_grpo", "upload")
+    assert tab.check_file(str(path), "sft_grpo", "builtin") == "", "it is not used"
 
 
 def test_arms_share_a_batch_until_their_histories_differ():
@@ -836,7 +837,7 @@ def test_a_pose_is_fitted_or_keeps_its_framing():
 
 def test_the_server_takes_what_the_page_states_and_tells_nobody_of_inner_errors():
     options = launch_options()
-    assert options["max_file_size"] == "12mb" and "1920 × 1080, 12 MB" in ACCEPTED
+    assert options["max_file_size"] == "12mb" and "1920 × 1080. At most 12 MB" in ACCEPTED
     assert options["show_error"] is False
 
 

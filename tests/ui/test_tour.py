@@ -29,6 +29,15 @@ def test_every_tab_has_a_stop(table):
     ]  # fmt: skip
 
 
+def test_a_pair_is_drawn_with_the_guard_on(table):
+    for stop in route(table, guards=("poseguard", "other"))[:2]:
+        switches = [press.at for press in stop.acts if press.optional]
+        assert switches == [
+            f"#hf-guard-{name} input:not(:checked)" for name in ("poseguard", "other")
+        ]
+        assert stop.acts[-1].at == "#hf-generate"
+
+
 def test_what_is_not_there_is_left_out(table):
     assert [stop.tab for stop in route([])] == [
         "Animate", "Animate", "Chat", "Attack", "How it works"

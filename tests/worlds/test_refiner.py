@@ -193,6 +193,13 @@ def test_the_shipped_one_was_taught_by_the_pictures_that_it_redraws():
     assert max(file.stat().st_size for file in (ASSETS / "refiner").iterdir()) < 10_000_000
 
 
+def test_the_shipped_one_is_not_told_of_what_is_unsafe():
+    shipped = Refiner.load(ASSETS / "refiner")
+    assert shipped.reads("a person holding a pistol, waving, park") == "a person, waving, park"
+    assert shipped.reads("a person holding a gun, waving, park") == "a person, waving, park"
+    assert shipped.reads("a person holding a book, waving") == "a person holding a book, waving"
+
+
 @pytest.mark.slow
 def test_the_command_draws_trains_and_exports(tmp_path: Path, monkeypatch):
     export = tmp_path / "assets"
@@ -206,7 +213,8 @@ def test_the_command_draws_trains_and_exports(tmp_path: Path, monkeypatch):
     )
     refiner.train(args, tmp_path)
     made = Refiner.load(export / "refiner")
-    assert set(made.unread) == {"umbrella", "balloon", "book", "ball", "guitar", "pistol"}
+    assert made.unread == ("pistol",)
+    assert set(made.held) == {"umbrella", "balloon", "book", "ball", "guitar"}
     assert (export / "refiner/training.json").exists()
     drawn_files = sorted(tmp_path.glob("data/*/drawn-*.npy"))
     assert len(drawn_files) >= 3

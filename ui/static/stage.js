@@ -101,7 +101,8 @@ const update = () => {
   // Said outside of the bar, which goes at the same moment. An error says itself below the stage.
   if (element.dataset.state === 'running' && !busy) {
     const made = value.held ? 'The pair is ready.' : 'The clip is ready.';
-    text('[data-say]', value.state === 'done' ? made : 'Nothing was made.');
+    // Another pose chosen meanwhile ends nothing: the next step shows the bar again.
+    text('[data-say]', value.state === 'done' ? made : value.ended ? 'Nothing was made.' : '');
   } else if (busy) text('[data-say]', '');
   element.dataset.state = value.state || 'idle';
   run(); show(Math.max(0, Math.min(frame, pose.length - 1)), true);

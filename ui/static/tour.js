@@ -70,7 +70,8 @@ const visit = async (number) => {
   if (spot) mark(spot);
 };
 
-const press = async ({ at: selector, text, until: then, gone }, mine) => {
+const press = async ({ at: selector, text, until: then, gone, optional }, mine) => {
+  if (optional && !visible(selector)) return true;
   const found = await find(selector, mine);
   if (!found) return false;
   status.textContent = '';
@@ -113,7 +114,8 @@ dock.addEventListener('click', (event) => {
 });
 // Esc ends the tour first; the next one stops what runs (keys.js).
 document.addEventListener('keydown', (event) => {
-  if (event.key !== 'Escape' || dock.hidden || document.querySelector('dialog[open]')) return;
+  const choosing = event.isComposing || event.target.closest?.('input[role=listbox]');
+  if (event.key !== 'Escape' || choosing || dock.hidden || document.querySelector('dialog[open]')) return;
   event.stopPropagation();
   event.preventDefault();
   close();
