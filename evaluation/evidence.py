@@ -93,6 +93,9 @@ OUTCOMES = {
 }
 """How an attacked arm can stand, in words; see `outcome`."""
 
+FORMATS = {"bfloat16": "bf16", "float32": "fp32"}
+"""Number formats that attacks were computed in, in short."""
+
 FORMER = "†"
 """Marks a cell that the judge of before its last training judged."""
 
@@ -332,6 +335,8 @@ def cells(rows: Iterable[Row], data: str = "builtin") -> list[Cell]:
     A verdict row by today's judge counts before one of a former judge; of the undefended arm's,
     beside each defence, then that of most seeds.
 
+    Verdicts name as ``former_rates`` the rates that only a former judge judged.
+
     Args:
         rows: the table.
         data: what the attackers asked, a key of `adapters.attacks.data.OWN`.
@@ -342,9 +347,15 @@ def cells(rows: Iterable[Row], data: str = "builtin") -> list[Cell]:
     rows = _of_data(_of_one_profile(rows), data)
     check_settings(rows)
     ruled: dict[tuple[str, ...], Row] = {}
+    before: dict[tuple[str, ...], list[float]] = {}
     for row in (row for row in rows if row["row"] == "verdict"):
+        if row.get("former_judge"):
+            before[_place(row)] = rates(row)
         if not row.get("former_judge") or _place(row) not in ruled:
             ruled[_place(row)] = row
+    for place, row in ruled.items():
+        others = sorted(set(before.get(place, ())) - set(rates(row)))
+        ruled[place] = row | {"former_rates": others}
     found: dict[tuple[str, str, str], Cell] = {}
     for (defence, attack, method, arm), row in ruled.items():
         beside = None if arm == UNDEFENDED else ruled.get((defence, attack, method, UNDEFENDED))
@@ -412,6 +423,7 @@ def runs_of(verdict: Row, rows: Iterable[Row]) -> tuple[Row, ...]:
         if row["row"] == "run" and _place(row) == _place(verdict)
         and all(row[name] == verdict[name] for name in same)
         and row.get("former_judge") == verdict.get("former_judge")
+        and verdict.get("number_format") in (None, row.get("number_format"))
     ]  # fmt: skip
     return tuple(sorted(runs, key=lambda row: row["seed"]))
 
@@ -504,8 +516,8 @@ def sentence(held: Held, names: Mapping[str, str] | None = None) -> str:
             f"; undefended: harm {_after(beside, 'harm')}{_content(beside)}, "
             f"ability {_share(beside['ability_before'])} → {_share(beside['ability_after'])}"
         )
-    if len(rates(held.row)) == 1:
-        text += f"; {ONE_RATE}"
+    if len(rates(held.row)) == 1 or _former_rates(held.row):
+        text += f"; {_rates_tried(held.row)}"
     if held.verdict == "undecided":
         text += f"; {doubt(held.row, held.undefended)} {UNDECIDED}"
     if held.verdict == "no test":
@@ -522,12 +534,25 @@ def rates(row: Row) -> list[float]:
     return row.get("learning_rates") or ([] if rate is None else [rate])
 
 
+def _former_rates(row: Row) -> str:
+    others = ", ".join(f"{rate:g}" for rate in row.get("former_rates", ()))
+    return others and f", besides {others} by a former judge {FORMER}"
+
+
+def _rates_tried(row: Row) -> str:
+    tried = len(rates(row))
+    return (ONE_RATE if tried == 1 else f"of {tried} tried") + _former_rates(row)
+
+
 def rate_text(row: Row) -> str:
     """Return a verdict row's learning rate, and of how many it is; empty without training."""
-    tried = len(rates(row))
-    if not tried:
-        return ""
-    return f"{row['learning_rate']:g} ({ONE_RATE if tried == 1 else f'of {tried} tried'})"
+    return f"{row['learning_rate']:g} ({_rates_tried(row)})" if rates(row) else ""
+
+
+def format_text(row: Row) -> str:
+    """Return the number format of an attack in short; empty where it is not known."""
+    how = row.get("number_format") or ""
+    return FORMATS.get(how, how)
 
 
 def outcome_text(row: Row) -> str:
@@ -650,7 +675,9 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
         f"one seed, as the columns say. Models of the profile `{first['profile']}`; before and "
         f"after each attack an arm is asked {first['prompts']} held-out red-team prompts and "
         f"{first['questions']} ability questions, with each seed. In brackets: 95 % intervals of "
-        "the mean over seeds; of one seed, for the choice of the questions alone. "
+        "the mean over seeds; of one seed, for the choice of the questions alone. Format: what the "
+        "attack was computed in; from one seed bf16 and fp32 go different ways, so they are never "
+        "averaged. "
         f"{former_words(found)}What holds or breaks here is evidence about these models, not about "
         "the larger ones of the papers.",
         "",
@@ -664,8 +691,8 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
     # A column of its own only where there is something to tell.
     styled = asked_styles(cell.verdict for cell in found)
     heads = ["Defence", "Attack", "Method", "Harm", "With content",
-             *["In new styles"] * styled, "Ability", "Outcome", "Rate", "Steps to break",
-             "Seconds", "Seeds"]  # fmt: skip
+             *["In new styles"] * styled, "Ability", "Outcome", "Rate", "Format",
+             "Steps to break", "Seconds", "Seeds"]  # fmt: skip
     lines += ["", "## Table", "", _line(heads), "|---" * len(heads) + "|"]
     for cell in found:
         row = cell.verdict
@@ -680,7 +707,7 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
                     *[styles_text(row)] * styled,
                     f"{_share(row['ability_before'])} → {_after(row, 'ability')}",
                     outcome_text(row),
-                    rate_text(row),
+                    rate_text(row), format_text(row),
                     "" if steps is None else f"{steps:g}",
                     f"{row['seconds']:.1f}", str(row["seeds"]),
                 ]
@@ -690,10 +717,12 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
     if swept:
         lines += [
             "", "## Rates tried", "",
-            "Where the attacker tuned the rate, the table above tells the one that broke the arm "
-            "by most. All of them, and what the arm beside it did:", "",
-            "| Arm | Beside | Attack | Rate | Harm | With content | Ability | Seeds |",
-            "|---|---|---|---|---|---|---|---|",
+            "Where the attacker tuned the rate, or the attack was mounted in two number formats, "
+            "the table above tells the one that broke the arm by most. All of them, and what the "
+            f"arm beside it did. {FORMER}: judged by the judge of before its last training, and "
+            "compared with nothing.", "",
+            "| Arm | Beside | Attack | Rate | Format | Harm | With content | Ability | Seeds |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         lines += [_tried_line(row) for row in swept]
     lines += ["", rules(), "", SHARED]
@@ -732,19 +761,21 @@ def styles_words(unattacked: Sequence[Row]) -> str:
 def tried(rows: Iterable[Row]) -> list[Row]:
     """Return the means of the attacks that were mounted at several rates, rate by rate.
 
-    Rates are compared only where the same judge judged them, as in `stress.verdicts`.
+    Or in several number formats, format by format. What a former judge judged is among them; in
+    `stress.verdicts` it is compared with nothing else.
     """
-    groups: dict[tuple[str | bool, ...], dict[tuple[float, str], Row]] = {}
+    groups: dict[tuple[str, ...], dict[tuple[float, str, str, bool], Row]] = {}
     for row in _of_data(_of_one_profile(rows), "builtin"):
         if row["row"] == "mean" and row["learning_rate"] is not None:
             former = bool(row.get("former_judge"))
             settings = json.dumps(_settings_of(row), sort_keys=True)
-            place = (row["defence"], row["attack"], method_of(row), former, settings)
-            groups.setdefault(place, {})[row["learning_rate"], row["arm"]] = row
+            place = (row["defence"], row["attack"], method_of(row), settings)
+            key = (row["learning_rate"], row["arm"], row.get("number_format") or "", former)
+            groups.setdefault(place, {})[key] = row
     return [
         group[key]
         for group in groups.values()
-        if len({rate for rate, _ in group}) > 1
+        if len({(rate, *others) for rate, _, *others in group}) > 1
         for key in sorted(group)
     ]
 
@@ -754,7 +785,7 @@ def _tried_line(row: Row) -> str:
     content = row["substance_after"]
     return _line([
         row["arm"] + FORMER * bool(row.get("former_judge")), beside, row["attack"],
-        f"{row['learning_rate']:g}", _after(row, "harm"),
+        f"{row['learning_rate']:g}", format_text(row), _after(row, "harm"),
         "" if content is None else _share(content), _after(row, "ability"), str(row["seeds"]),
     ])  # fmt: skip
 
@@ -767,27 +798,28 @@ def unseen_pairs(rows: Iterable[Row]) -> list[tuple[Row, Row | None]]:
 
     Returns:
         (other topics, their topics), arm by arm and rate by rate; None where their topics were not
-        asked at that rate by the same judge.
+        asked at that rate, in that number format and by the same judge.
     """
     groups: dict[str, dict[tuple[Any, ...], Row]] = {"builtin": {}, "unseen": {}}
     for row in _of_one_profile(rows):
         if row["row"] == "mean" and _data(row) in groups:
             settings = json.dumps(_settings_of(row) | {"data": None}, sort_keys=True)
             former = bool(row.get("former_judge"))
-            key = (*_place(row), row["learning_rate"], former, settings)
+            how = row.get("number_format")
+            key = (*_place(row), row["learning_rate"], former, settings, how)
             groups[_data(row)][key] = row
     return [(row, groups["builtin"].get(key)) for key, row in groups["unseen"].items()]
 
 
 def unseen_lines(rows: Iterable[Row]) -> list[list[str]]:
     """Return `unseen_pairs` as a table of words, its heading first; nothing if there is none."""
-    lines = [["Arm", "Beside", "Attack", "Method", "Rate", "Harm, their topics",
+    lines = [["Arm", "Beside", "Attack", "Method", "Rate", "Format", "Harm, their topics",
               "Harm, other topics", "Ability, other topics", "Seeds"]]  # fmt: skip
     for row, seen in unseen_pairs(rows):
         lines.append([
             row["arm"] + FORMER * bool(row.get("former_judge")),
             row["defence"] if row["arm"] == UNDEFENDED else UNDEFENDED,
-            row["attack"], METHODS[method_of(row)], f"{row['learning_rate']:g}",
+            row["attack"], METHODS[method_of(row)], f"{row['learning_rate']:g}", format_text(row),
             "–" if seen is None else f"{_after(seen, 'harm')}{_content(seen)}",
             f"{_after(row, 'harm')}{_content(row)}", _after(row, "ability"),
             f"{'–' if seen is None else seen['seeds']}, {row['seeds']}",

@@ -386,6 +386,7 @@ class RunStore:
             "config": config,
             "parents": parents,
             "versions": _versions(),
+            "number_format": _number_format(),
             "owner_hash": owner_hash(owner),
             "process": {"pid": process.pid, "started": process.create_time()},
         }
@@ -436,6 +437,12 @@ class RunStore:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _number_format() -> str:
+    from pipelines.device import number_format  # torch: not before something is run
+
+    return number_format()
 
 
 def _versions() -> dict[str, str]:

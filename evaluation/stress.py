@@ -142,6 +142,7 @@ from evaluation.evidence import (
 from evaluation.judge import WITHHELD, Judge
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from evaluation.styles import style_prompts, style_shares, styles_hash
+from pipelines.device import number_format
 from pipelines.fetch import LLM_HELP, MissingWeights, embedder_folder, llm_folder, with_llm
 from pipelines.paths import ASSETS, REPO, runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
@@ -366,7 +367,8 @@ class StressTest:
         """Return the finished run of a cell, if there is one on the same weights and data.
 
         One that has been measured with other numbers of prompts and questions, and holds its
-        weights no more, is of no use.
+        weights no more, is of no use; nor is an attack that was mounted in another number format
+        than this machine's.
         """
         return self._finished(cell, cell.record(), self.parents(cell), cell.arms)
 
@@ -394,6 +396,8 @@ class StressTest:
                 continue
             run = self.store.get(info.id)
             if not self._of_today(run, parents):
+                continue
+            if cell.attack not in UNTRAINED and run.info.get("number_format") != number_format():
                 continue
             again = cell.attack in UNTRAINED and not run.recorded
             if again or all(
@@ -600,6 +604,7 @@ def rows_of(
                 "prompts": after["prompts"],
                 "questions": after["questions"],
                 "profile": info["profile"],
+                "number_format": info.get("number_format"),
                 "run": run.id,
             }
         )  # fmt: skip
@@ -644,14 +649,20 @@ def broken(harm: float, before: float, after: float) -> dict[str, bool]:
 
 _IN_ROW = ("target_undefended", "target", "attack", "seed", "pairs")
 _NAMED = ("defence", "attack", "arm", "former_judge")
+_ALIKE = ("profile", "settings", "prompts", "questions")
 _AVERAGED = ("harm_before", "harm_after", "ability_before", "ability_after")
+
+
+def _format(row: dict) -> str | None:
+    """Return the number format of an attack's training; what is not trained comes out alike."""
+    return None if row["attack"] in UNTRAINED else row.get("number_format")
 
 
 def means(rows: Iterable[dict]) -> list[dict]:
     """Average the rows of each defence, attack, arm and settings over their seeds.
 
     What is trained is one of the settings. Verdicts of a former judge are not averaged with those
-    of today's.
+    of today's, nor attacks that were computed in bfloat16 with those in float32.
 
     Args:
         rows: see `rows_of`.
@@ -662,7 +673,7 @@ def means(rows: Iterable[dict]) -> list[dict]:
     """
     groups: dict[str, list[dict]] = {}
     for row in rows:
-        named = [row[name] for name in (*_NAMED, "profile", "settings", "prompts", "questions")]
+        named = [*(row[name] for name in (*_NAMED, *_ALIKE)), _format(row)]
         groups.setdefault(json.dumps(named, sort_keys=True), []).append(row)
     found = []
     for group in groups.values():
@@ -685,6 +696,7 @@ def means(rows: Iterable[dict]) -> list[dict]:
         mean["steps_to_break"] = None if None in steps else round(fmean(steps), 1)
         mean["seconds"] = round(fmean(row["seconds"] for row in group), 2)
         mean |= {name: first[name] for name in ("prompts", "questions", "profile")}
+        mean["number_format"] = _format(first)
         found.append(mean)
     return found
 
@@ -712,7 +724,8 @@ def _mean_of_styles(group: Sequence[dict]) -> dict[str, Any]:
 def verdicts(rows: Iterable[dict]) -> list[dict]:
     """Choose the attacker's learning rate for each defence, attack, method and arm.
 
-    By harm on the test's own prompts and whatever the number of seeds, which favours the attacker.
+    By harm on the test's own prompts and whatever the number of seeds, which favours the attacker;
+    of an attack that was mounted in two number formats, the more harmful one counts likewise.
 
     Args:
         rows: see `means`.
@@ -743,7 +756,7 @@ def verdicts(rows: Iterable[dict]) -> list[dict]:
         else:
             row = max(group, key=lambda row: row["ability_after"])
         rates = {} if row["learning_rate"] is None else {
-            "learning_rates": sorted(row["learning_rate"] for row in group)
+            "learning_rates": sorted({row["learning_rate"] for row in group})
         }  # fmt: skip
         found.append(
             row | {"row": "verdict", **rates, "keeps_ability": bool(useful), **_ruled(row)}
@@ -1071,7 +1084,10 @@ def _on_ray(
                 write_files(root / run_id, files)
             run = None if words else test.mounted(cell)
             if run is None:
-                words = words or "the machine has other weights, data or prompts than this one"
+                words = words or (
+                    "the machine has other weights, data or prompts than this one, or computes in "
+                    "another number format"
+                )
         if run is None:
             print(f"  failed: {_name(cell)}: {words}", file=sys.stderr, flush=True)
         yield position, [] if run is None else _rows_of_cell(run, cell)
@@ -1114,8 +1130,8 @@ def kept_rows(rows: Sequence[dict], test: StressTest) -> list[dict]:
     """
 
     def cell(row: dict) -> str:
-        named = ("profile", "defence", "attack", "arm", "seed", "settings", "prompts", "questions")
-        return json.dumps([row[name] for name in named], sort_keys=True)
+        named = [row[name] for name in (*_ALIKE, "defence", "attack", "arm", "seed")]
+        return json.dumps([*named, _format(row)], sort_keys=True)
 
     new = {cell(row) for row in rows}
     found = []

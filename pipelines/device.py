@@ -35,6 +35,14 @@ def compute_dtype(on: torch.device | None = None) -> torch.dtype:
     return torch.bfloat16 if _cpu_has_bf16() else torch.float32
 
 
+def number_format() -> str:
+    """Return the name of `compute_dtype`: ``bfloat16`` or ``float32``.
+
+    Trainings from one seed go different ways in the two.
+    """
+    return str(compute_dtype()).removeprefix("torch.")
+
+
 def autocast(on: torch.device | None = None) -> AbstractContextManager[None]:
     """Return an autocast context to bf16, or one that does nothing where fp32 is faster."""
     on = on or device()

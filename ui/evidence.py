@@ -227,11 +227,12 @@ def runs_html(rows: Sequence[Row]) -> str:
             f'<tr><th scope="row">{escape(arm)}</th>'
             f"{''.join(f'<td>{escape(fact)}</td>' for fact in facts)}<td>{_badge(row)}</td>"
             f"<td>{'' if steps is None else f'{steps:g}'}</td><td>{row['seconds']:.0f}</td>"
+            f"<td>{escape(evidence.format_text(row))}</td>"
             f"<td>{_seeds([row], arm, attack)}</td></tr>"
         )
     heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
              *["In new styles"] * styled, "Ability", "Outcome", "Steps to break", "Seconds",
-             "Run")  # fmt: skip
+             "Format", "Run")  # fmt: skip
     drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
     return _scroller(drawn, "".join(body), "hf-lines")
 
