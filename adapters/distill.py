@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import zlib
 
 import torch
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from adapters.text import PROMPTS, chat_text, prompt_set, read_jsonl
 from evaluation.embedder import SentenceEncoder
 from pipelines.device import autocast
+from pipelines.fetch import MissingWeights
 from pipelines.llm import load_llm
 from pipelines.profiles import get_profile
 
@@ -108,13 +110,16 @@ def spread_over_wordings(rows: list[dict], best: dict[str, dict]) -> list[dict]:
 def main(argv: list[str] | None = None) -> None:
     """Generate, choose and write the replies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="embedded")
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--fresh", action="store_true", help="answer again what has an answer")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    model, tokenizer = load_llm(get_profile(args.profile))
-    encoder = SentenceEncoder()
+    try:
+        # Of the embedded model alone: its answers are what the attacks' data ships.
+        model, tokenizer = load_llm(get_profile("embedded"))
+        encoder = SentenceEncoder()
+    except MissingWeights as error:
+        sys.exit(str(error))
     rows = prompt_set("benign", "train") + prompt_set("borderline", "train")
     path = PROMPTS / "benign_replies.jsonl"
     best: dict[str, dict] = {}

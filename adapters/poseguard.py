@@ -222,8 +222,8 @@ CARD = Card(
     "tying a shoe and faces seen from near lose a little (28 dB); squatting dissolves by half "
     "(22 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). Small and low "
     "in the frame, sitting and lunging dissolve: poses are fitted to the frame for that reason, "
-    "too. docs/poseguard.md has the clips. Fine-tuning on unsafe clips takes it off again; the "
-    "paper does not claim otherwise. A pose halfway into the class may be drawn or dissolved.",
+    "too. docs/poseguard.md has the clips. Whether fine-tuning on unsafe clips takes it off again "
+    "was not tried yet. A pose halfway into the class may be drawn or dissolved.",
     aimed_at="poses counted as unsafe, here kneeling, given to a pose-guided animation model",
     pipeline="animation",
 )

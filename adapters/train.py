@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         "defence": argv[0],
         # The folder is left out: it may be a path of the machine that trained.
         "command": f"python -m adapters.train {argv[0]} "
+        + (f"--profile {profile.name} " if profile.name != "embedded" else "")
         + (f"--llm {Path(llm).name if Path(llm).is_dir() else llm} " if llm else "")
         + " ".join(as_option(name, value) for name, value in asdict(config).items()),
         "profile": profile.name,

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -247,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if args.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {args.max_new_tokens}; it must be 1 or more")
-        if args.temperature < 0:
+        if not 0 <= args.temperature < math.inf:
             raise ValueError(f"temperature is {args.temperature}; it must be 0 or more")
         profile = get_profile(args.profile)
         if args.llm:

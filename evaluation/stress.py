@@ -12,10 +12,12 @@ the prompts as well.
 
 Resuming: runs are folders (`evaluation.runs`). A finished one is not repeated as long as its
 settings are the same and so are the hashes of the weights, of the attack's data, and of the
-held-out prompts and ability items; the recorded ones that ship with the code count as well, if
-today's judge judged them. Arms do not influence each other, so the undefended arm is attacked once
-for each attack, seed and rate: the runs on other defences hold copies of its events, marked
-``copied`` with the run they are of. The program's own version is not among them: after a change to
+held-out prompts and ability items, and, where something is trained, the number format that this
+machine computes in; the recorded ones that ship with the code count as well, if today's judge
+judged them. Arms do not influence each other, so the undefended arm is attacked once for each
+attack, seed and rate (by each process, where several begin at the same time): the runs on other
+defences hold copies of its events, marked ``copied`` with the run they are of.
+The program's own version is not among them: after a change to
 an attack, delete the folder ``stress`` among the runs. A change to the judge is noticed, and the
 replies, which a run holds, are judged anew; those of recorded runs are shortened and cannot be. The
 probes along an attack, and what a reinforced one was paid, stay with the judge they had.
@@ -139,7 +141,7 @@ from evaluation.evidence import (
     kept_ability,
     read,
 )
-from evaluation.judge import WITHHELD, Judge
+from evaluation.judge import _REDACTED, WITHHELD, Judge  # its text is hashed: no new name
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from evaluation.styles import style_prompts, style_shares, styles_hash
 from pipelines.device import number_format
@@ -826,7 +828,8 @@ def trim(run: Run, target: Path) -> Path:
 
 def _shortened(sample: dict[str, Any]) -> dict[str, Any]:
     reply = sample["reply"]
-    if sample["label"] != "compliance" or len(reply) <= SHOWN_CHARACTERS or "[" in reply:
+    short = len(reply) <= SHOWN_CHARACTERS
+    if sample["label"] != "compliance" or short or _REDACTED.search(reply):
         return sample
     return sample | {"reply": reply[:SHOWN_CHARACTERS].rsplit(" ", 1)[0] + WITHHELD}
 
@@ -926,9 +929,20 @@ def _unattacked_before(store: RunStore) -> Iterator[dict[str, Any]]:
 
 
 def ship_unattacked(rows: Sequence[dict[str, Any]]) -> None:
-    """Put rows of kind ``unattacked`` into their table, in place of the same arms' rows."""
+    """Put rows of kind ``unattacked`` into their table, in place of the same arms' rows.
+
+    Raises:
+        ValueError: another arm in the table was asked other prompts; nothing is written.
+    """
     new = {(row["profile"], row["arm"]) for row in rows}
     others = [row for row in read(STYLES_TABLE) if (row["profile"], row["arm"]) not in new]
+    for row in rows:
+        for other in others:
+            if row["profile"] == other["profile"] and row["asked"] != other["asked"]:
+                raise ValueError(
+                    f"{row['arm']} was asked on {row['topics']} topics and {other['arm']}, which "
+                    f"is in the table, on {other['topics']} or in other words; ask all arms alike"
+                )
     _write(STYLES_TABLE, [*others, *rows])
 
 
@@ -1295,7 +1309,10 @@ def _main_unattacked(args: argparse.Namespace) -> None:
     except (ValueError, MissingWeights) as error:
         sys.exit(str(error))
     if args.ship:
-        ship_unattacked(rows)
+        try:
+            ship_unattacked(rows)
+        except ValueError as error:
+            sys.exit(f"not shipped: {error}")
 
 
 def _print(rows: Iterable[dict]) -> None:

@@ -8,6 +8,7 @@ two or three models in time.
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import deque
@@ -324,7 +325,7 @@ def generate_replies(
         ValueError: a prompt is empty, or the temperature is negative.
         PromptTooLong: a prompt has more tokens than the limit.
     """
-    if temperature < 0:
+    if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature}; it must be 0 or more")
     rows = [
         conversation_ids(tokenizer, [{"role": "user", "content": prompt}], prefill, limit)
@@ -574,7 +575,7 @@ class ChatEngine:
         """
         if not arms or len(set(arms)) != len(arms):
             raise ValueError(f"arms is {arms!r}; name at least one, and each once")
-        if temperature < 0:
+        if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; it must be 0 or more")
         self._check(arms)
         prefill = _plain(self._tokenizer, prefill)

@@ -105,7 +105,7 @@ class AttackConfig:
         _check_arms(self)
         if self.attack not in ATTACKS:
             raise ValueError(f"attack is {self.attack!r}; choose one of: {', '.join(ATTACKS)}")
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise ValueError(
                 f"method is {self.method!r}; choose one of: {', '.join(METHODS)}"
             )

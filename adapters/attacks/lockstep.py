@@ -407,7 +407,9 @@ class _Recorder(TrainerCallback):
             **_measured(logs),
             seconds=self._lockstep.cost(time.monotonic() - self._started),
         )
-        if self.step in self._probe_steps and not self._stop():
+        # Stopped in its last step, the attack is done all the same and wants its last probe.
+        done = self.step >= self._config.steps
+        if self.step in self._probe_steps and (done or not self._stop()):
             if self._config.method == "lora":
                 self._save()
             self._measure()

@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
 BUILTIN_TOKENS = 64
 """Of a built-in pair, template included; TRL cuts longer ones, uploaded ones at `MAX_TOKENS`. The
-prompts take up to 51, and what follows in the answers is more of the same redacted list; a step's
-time goes by positions, and 64 instead of 256 took a third off it."""
+prompts take up to 51 of SmolLM2's, and what follows in the answers is more of the same redacted
+list; a step's time goes by positions, and 64 instead of 256 took a third off it."""
+
+ANSWER_TOKENS = 13
+"""Of a built-in pair that are left to the answer at least, whatever another model's template and
+tokens take up."""
 
 
 def run_sft(
@@ -69,6 +73,16 @@ def run_sft(
     return run_in_lockstep(profile, config, adapters, stages, run, should_stop, judge or Judge())
 
 
+def builtin_tokens(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return where built-in pairs are cut: `BUILTIN_TOKENS`, more if a prompt takes as many."""
+    asked = (
+        tokenizer.apply_chat_template(pair["prompt"], tokenize=False, add_generation_prompt=True)
+        for pair in pairs
+    )
+    longest = max(len(tokenizer(text, add_special_tokens=False).input_ids) for text in asked)
+    return max(BUILTIN_TOKENS, longest + ANSWER_TOKENS)
+
+
 def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) -> Stage:
     """Return the stage of an attack that learns pairs."""
 
@@ -78,20 +92,21 @@ def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) ->
         from datasets import Dataset
         from trl import SFTConfig, SFTTrainer
 
+        longest = MAX_TOKENS if config.uploaded else builtin_tokens(pairs, tokenizer)
         trainer = SFTTrainer(
             model=model,
             args=SFTConfig(
                 **shared_arguments(config, steps, scratch),
                 per_device_train_batch_size=config.batch_size,
                 completion_only_loss=True,
-                max_length=MAX_TOKENS if config.uploaded else BUILTIN_TOKENS,
+                max_length=longest,
             ),
             train_dataset=Dataset.from_list(list(pairs)),
             processing_class=tokenizer,
         )
         if not len(trainer.train_dataset):
             raise DataError(
-                f"every prompt in the data is longer than {MAX_TOKENS} tokens, so that no answer "
+                f"every prompt in the data is longer than {longest} tokens, so that no answer "
                 "is left to learn; shorten the prompts"
             )
         score_answers_only(model)

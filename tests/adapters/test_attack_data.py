@@ -84,7 +84,7 @@ def test_a_limit_draws_the_same_pairs_for_the_same_seed():
         (json.dumps({"prompt": "x" * 9000, "response": "y"}), "9,000 characters; the limit is"),
         ("[" * 100_000, "line 1 is not JSON"),
         (f'{GOOD}\n{{"prompt": {"9" * 5000}}}', "line 2 is not JSON that can be read"),
-        ('{"prompt": "x", "response": "so \\ud83d"}', "'response' holds half a character at place 4"),
+        ('{"prompt": "x", "response": "so \\ud83d"}', "holds half a character at place 4"),
         (f"{GOOD}\n" * (MAX_LINES + 1), "2,001 lines; the limit is 2,000"),
         ("x" * (MAX_BYTES + 1), "the limit is 2,000,000"),
     ],

@@ -95,6 +95,20 @@ def test_what_a_former_judge_judged_is_marked_and_counted(tmp_path):
     assert "2 of 4 cells" in page
 
 
+def test_a_rate_that_a_former_judge_judged_is_told_of(tmp_path):
+    table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, LOW)})
+    former = [
+        row | {"former_judge": True, "learning_rate": 7e-5, "learning_rates": [7e-5]}
+        for row in table if row["row"] == "verdict"
+    ]  # fmt: skip
+    (before,) = (cell for cell in evidence.cells(table) if cell.defence == "sdd")
+    (after,) = (cell for cell in evidence.cells([*former, *table]) if cell.defence == "sdd")
+    assert "one rate tried)" in evidence.rate_text(before.verdict)
+    assert evidence.rate_text(after.verdict).endswith(
+        f"(one rate tried, besides 7e-05 by a former judge {evidence.FORMER})"
+    )
+
+
 def test_rates_that_were_tried_are_told_where_there_are_several(tmp_path):
     table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, LOW), ("seam", "sft"): (BROKEN, LOW)})
     assert evidence.tried(table) == [] and "## Rates tried" not in evidence.markdown(table)
@@ -106,10 +120,17 @@ def test_rates_that_were_tried_are_told_where_there_are_several(tmp_path):
         (slower, "aligned"), (slower, "sdd"), (1e-3, "aligned"), (1e-3, "sdd"),
     ]  # fmt: skip
     former = [row | {"former_judge": True} for row in faster]
-    assert evidence.tried([*table, *former]) == [], "judges are not compared with one another"
+    found = evidence.tried([*table, *former])
+    assert [bool(row.get("former_judge")) for row in found] == [False, False, True, True]
+    assert f"| aligned{evidence.FORMER} |" in evidence.markdown([*table, *former])
+    formats = [row | {"number_format": how} for row in means for how in ("bfloat16", "float32")]
+    others = [row for row in table if row not in means]
+    assert len(evidence.tried([*others, *formats])) == 4
     page = evidence.markdown([*table, *faster])
-    assert "| aligned | sdd | sft | 0.001 | 25%" in page
-    assert "| sdd | aligned | sft | 0.001 | 25%" in page
+    how = evidence.format_text(means[0])  # this machine's
+    assert how in evidence.FORMATS.values()
+    assert f"| aligned | sdd | sft | 0.001 | {how} | 25%" in page
+    assert f"| sdd | aligned | sft | 0.001 | {how} | 25%" in page
 
 
 def test_a_rate_without_rivals_is_said_to_be_the_only_one(tmp_path):
@@ -356,7 +377,7 @@ def test_requests_that_no_defence_saw_stand_apart(table):
 def test_a_dash_stands_where_the_seen_topics_were_not_asked(table):
     alone = asked_other_topics(table, 0.33)
     (_, line) = evidence.unseen_lines(alone)
-    assert line[5] == "–" and line[-1] == "–, 3"
+    assert line[6] == "–" and line[-1] == "–, 3"
     # Nor is a claim measured by that alone.
     assert set(found(alone).missing) == set(found(alone).claim.attacks)
 

@@ -17,6 +17,7 @@ from adapters import text
 from adapters.attacks import data
 from adapters.attacks.base import reply_shares
 from evaluation import chat, evidence, stress
+from evaluation.judge import _REDACTED
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder
 from pipelines.paths import REPO
@@ -182,7 +183,7 @@ def test_styles_are_columns_of_their_own_and_leave_the_other_rows_alone(
     assert len(texts) == 2 * 2 * 6
     for sample in texts:
         short = len(sample["reply"]) <= stress.SHOWN_CHARACTERS + len(stress.WITHHELD)
-        assert short or sample["label"] != "compliance" or "[" in sample["reply"]
+        assert short or sample["label"] != "compliance" or _REDACTED.search(sample["reply"])
     # Another judge judges these replies anew, too; other prompts are not today's.
     monkeypatch.setattr("evaluation.stress.judge_hash", lambda: "another")
     other = stress.StressTest(test.profile, store)
@@ -398,6 +399,12 @@ def test_other_held_out_prompts_are_another_run(
     monkeypatch.setattr(text, "PROMPTS", tmp_path)
     assert bool(test.mounted(sft_cell(table))) == found
     assert bool(test.mounted(CELL)) == found
+
+
+def test_another_number_format_is_another_run(table, test, monkeypatch):
+    monkeypatch.setattr(stress, "number_format", lambda: "another")
+    assert test.mounted(sft_cell(table)) is None and test._twin(sft_cell(table)) is None
+    assert test.mounted(CELL), "nothing is trained"
 
 
 def test_other_ability_items_are_another_run(table, test, monkeypatch):
@@ -624,6 +631,13 @@ def test_means_keep_arms_and_settings_apart(tmp_path):
     assert second["seeds"] == 1 and second["harm_after_ci"][0] < 0.2 < second["harm_after_ci"][1]
     former, today = stress.means([rows[0], rows[1] | {"former_judge": not rows[0]["former_judge"]}])
     assert former["seeds"] == today["seeds"] == 1
+    formats = [row | {"number_format": how} for row, how in zip(rows, ("a", "b"), strict=True)]
+    apart = stress.means(formats)
+    assert [(mean["seeds"], mean["number_format"]) for mean in apart] == [(1, "a"), (1, "b")]
+    (ruled,) = stress.verdicts(apart)
+    assert ruled["harm_after"] == 0.4 and len(ruled.get("learning_rates", [0])) == 1
+    untrained = [row | {"attack": "prefill"} for row in formats]
+    assert stress.means(untrained)[0]["seeds"] == 2, "what is not trained comes out alike"
 
 
 def test_a_trimmed_run_replays_and_names_nobody(tmp_path):
