@@ -66,6 +66,9 @@ UNSAFE = ("pistol",)
 """What it is not told of: a defence against a held thing would be gone around."""
 IN_HAND = ("ball", "book")
 """Held things that lie about the hand and are small: the picture model leaves most of them out."""
+SEARCHED = 6
+"""Among so many times as many frames as are drawn anyway, those with one of `IN_HAND` are drawn
+too: a hundred balls are too few to learn where a ball is."""
 GUARD = "poseguard"
 """Guard whose pictures are to stay as they are."""
 SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 192, 5))
@@ -110,10 +113,11 @@ class Drawn:
     stays: bool = False
 
     @classmethod
-    def first(cls, pictures: NDArray[np.uint8], data: AvatarSet) -> Drawn:
-        """Return drawings of the first scenes of a set, those with details taken more often."""
-        shares = detail_shares(data)[: len(pictures)]
-        return cls(pictures, data, np.arange(len(pictures)), shares / shares.sum())
+    def of(cls, pictures: NDArray[np.uint8], data: AvatarSet, rows: Sequence[int]) -> Drawn:
+        """Return drawings of some scenes of a set, those with details taken more often."""
+        rows = np.asarray(rows)
+        shares = detail_shares(data)[rows]
+        return cls(pictures, data, rows, shares / shares.sum())
 
 
 def drawn_frames(engine: AnimationEngine, data: AvatarSet, count: int) -> Iterator[np.ndarray]:
@@ -171,14 +175,14 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
 
     Args:
         work: where trainings keep theirs.
-        stills: single pictures.
+        stills: single pictures; of `SEARCHED` times as many those with small held things besides.
         clips: clips.
 
     Returns:
         Single pictures, clips' and, where PoseGuard is trained, guarded ones; held-out ones; and
         what identifies the weights that drew them.
     """
-    frames = build(work / "data/frames", stills)
+    frames = build(work / "data/frames", SEARCHED * stills)
     moving = build(work / "data/clips", clips, clips=True)
     held_out = build(work / "data/frames-heldout", _HELD_OUT, seed=HELD_OUT_SEED)
     profile = get_profile("embedded")
@@ -199,19 +203,27 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
         drawn = drawn_stills(denoiser, vae, data, rows, spec)
         return kept(data.folder / f"{name}-{ending}.npy", len(rows), drawn)
 
+    holding = [
+        i for i in range(stills, SEARCHED * stills) if frames.meta[i]["look"]["prop"] in IN_HAND
+    ]
     single = singly(frames, range(stills), str(stills))
+    if holding:
+        single = np.concatenate([single, singly(frames, holding, f"{stills}-holding")])
     held = singly(held_out, range(_HELD_OUT), str(_HELD_OUT))
     clip_frames = kept(
         moving.folder / f"{name}-{clips}.npy", FRAMES * clips, drawn_frames(engine, moving, clips)
     )
-    taught = [Drawn.first(single, frames), Drawn.first(clip_frames, moving)]
+    taught = [
+        Drawn.of(single, frames, [*range(stills), *holding]),
+        Drawn.of(clip_frames, moving, range(FRAMES * clips)),
+    ]
     unsafe = [i for i in range(stills) if _kneels(frames.meta[i])]
     if GUARD in by and unsafe:
         denoiser.unet = PeftModel.from_pretrained(denoiser.unet, guard)
         even = np.full(len(unsafe), 1 / len(unsafe))
         guarded = singly(frames, unsafe, f"{stills}-guarded")
         taught.append(Drawn(guarded, frames, np.array(unsafe), even, stays=True))
-    return taught, Drawn.first(held, held_out), by
+    return taught, Drawn.of(held, held_out, range(_HELD_OUT)), by
 
 
 def _kneels(meta: dict) -> bool:

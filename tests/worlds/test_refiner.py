@@ -18,7 +18,7 @@ from worlds import refiner
 from worlds.autoencoder import reconstruction_loss, to_images, to_tensor
 from worlds.data import AvatarSet, build
 from worlds.export import read_records
-from worlds.refiner import Drawn, blocky, crops, head_of, kept, refined, window_on
+from worlds.refiner import Drawn, blocky, crops, hand_of, head_of, kept, refined, window_on
 from worlds.train import parser
 
 
@@ -44,6 +44,29 @@ def test_a_close_up_has_its_head_where_the_landmarks_are(tmp_path: Path):
     i = next(i for i, row in enumerate(data.meta) if row["closeup"])
     middle, radius = head_of(data, i)
     assert (np.abs(data.landmarks[i] - middle) <= radius).all()
+
+
+def test_a_held_thing_lies_where_the_hand_is_said_to_be(tmp_path: Path):
+    data = build(tmp_path, 60, workers=1)
+    held = [
+        i for i, row in enumerate(data.meta)
+        if row["look"]["prop"] == "ball" and not row["closeup"] and hand_of(data, i)
+    ]  # fmt: skip
+    assert held
+    for i in held:
+        middle, radius = hand_of(data, i)
+        rows, columns = np.nonzero(data.mask(i))
+        near = (columns - middle[0]) ** 2 + (rows - middle[1]) ** 2 < (radius / 4) ** 2
+        assert near.any(), "the ball is part of the figure"
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        window = window_on(data, held[0], (64, 64), rng)
+        x, y = hand_of(data, held[0])[0]
+        hits += window[0].start <= y < window[0].stop and window[1].start <= x < window[1].stop
+    assert hits > 100 * refiner.ON_HAND * 0.8
+    for i, row in enumerate(data.meta):
+        if row["look"]["prop"] not in refiner.IN_HAND:
+            assert hand_of(data, i) is None
 
 
 def test_windows_lie_in_the_frame_on_whole_cells_and_mostly_on_the_figure(data: AvatarSet):
@@ -78,6 +101,7 @@ def test_crops_are_asked_to_become_the_rendering(data: AvatarSet, monkeypatch):
     assert skeletons.min() == 0 and skeletons.max() <= 1
     assert weights.shape == (len(shown), 1, *shown.shape[2:])
     figure, head = refiner.FIGURE_WEIGHT, refiner.HEAD_WEIGHT
+    assert head == refiner.HAND_WEIGHT
     assert set(weights.unique().tolist()) == {1.0, 1 + figure, 1 + figure + head}
 
 
@@ -97,7 +121,7 @@ def test_what_a_guard_dissolved_and_what_is_blocky_is_to_stay(data: AvatarSet, m
 
 
 def test_pictures_with_details_are_taken_more_often(data: AvatarSet):
-    first = Drawn.first(np.asarray(data.images[:8]), data)
+    first = Drawn.of(np.asarray(data.images[:8]), data, range(8))
     assert len(first.rows) == len(first.shares) == 8
     assert first.shares.sum() == pytest.approx(1)
     plain = [
