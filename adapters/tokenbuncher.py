@@ -153,12 +153,14 @@ CARD = Card(
     r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
     limits="Here it slows reinforcement and does not stop it. Every reply of it begins with an "
     "apology, and GRPO first looks for what the judge pays behind one (docs/judge.md tells of "
-    "three such finds). With a judge that pays for none of them an attacker who takes 1e-3 gets "
-    "instructions within 15 steps in two of three seeds, in the third talk about the thing asked "
-    "that helps nobody and has cost a tenth of the ability; the undefended model needs 5 to 10 "
-    'steps. Fifteen steps of RLOO at 1e-3 left it refusing with one seed ("Sorry, no, no, no.") '
-    "and undid it with the next; asked other topics than those it had trained on, they undid it "
-    "with both. RLOO at 3e-4, or GRPO at 3e-4 that also pays for variety, each of which undoes the "
+    "three such finds). An attacker who takes 1e-3 gets instructions within 15 steps in two of "
+    "three seeds (one of them was paid by the judge of before the last find), in the third talk "
+    "about the thing asked that helps nobody and has cost a tenth of the ability; the undefended "
+    "model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3 drove it with one seed into a loop "
+    'that is no language ("Sorry, no, no, no.", computed in bf16) and undid it with the next (in '
+    "fp32); asked other topics than those it had trained on, they undid it with both (in fp32). "
+    "Whether seed, topics or number format make the difference cannot be told from these. RLOO at "
+    "3e-4, or GRPO at 3e-4 that also pays for variety, each of which undoes the "
     "undefended model, leave it refusing or talking nonsense (one seed each); paid for variety at "
     "1e-3, one reply in six agrees, the others talk around the request. A few supervised steps "
     "break it at once: it wants a partner against supervised fine-tuning. "
