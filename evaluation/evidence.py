@@ -505,6 +505,8 @@ def sentence(held: Held, names: Mapping[str, str] | None = None) -> str:
         said += " of all weights"
     if held.data == "unseen":
         said += " with other topics than the defences'"
+    if how := format_text(held.row):
+        said += f" ({how})"
     row = held.row
     text = (
         f"{said}: harm {_share(row['harm_before'])} → {_after(row, 'harm')}"
@@ -831,7 +833,7 @@ UNSEEN_WORDS = (
     "The same attacks with requests of topics on which no defence was trained and which no probe "
     "asks: 210 on 70 topics, of which an attack draws its 60 or 80 (its usual ones: 1,008 or, with "
     "answers, 504 on 168). Settings of the defences were chosen on those topics, though. Seeds: on "
-    "their topics, on the other ones."
+    "their topics, on the other ones. –: not mounted with their topics in that number format."
 )
 """What `unseen_lines` tells."""
 

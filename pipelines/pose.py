@@ -477,6 +477,12 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
         frames = _frames_of(_parse(data))
     else:
         _check_frame_count(len(data))
+        size = sum(path.stat().st_size for path in data)
+        if size > MAX_JSON_BYTES:
+            raise PoseError(
+                f"{len(data)} files have {size / 1e6:.1f} MB together; the limit is "
+                f"{MAX_JSON_BYTES / 1e6:.0f} MB"
+            )
         frames = [frame for path in data for frame in _frames_of(_parse(_read_file(path)))]
     _check_frame_count(len(frames))
     people = [_people_of(frame, _where(i, len(frames))) for i, frame in enumerate(frames)]

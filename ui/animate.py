@@ -48,6 +48,7 @@ _DOWNLOADS = (
     ("Settings JSON", "hf-get-settings"),
 )
 _CANCELLED = "Cancelled. The pose is as it was."
+_CHOSEN = object()  # what `Session.reading` is once a pose was chosen
 _LOST = "Your pose was lost with the connection; bring it again."
 
 
@@ -365,7 +366,7 @@ class AnimateTab:
         if before.clip is not None or choice.clip is not None:
             session.former = before
         session.chosen = choice
-        session.reading = object()  # whatever is still being read comes too late
+        session.reading = _CHOSEN  # whatever is still being read comes too late
         return self._shown(session, fit)
 
     def announce(self, source: Any, request: gr.Request) -> tuple[Any, Any]:
@@ -374,17 +375,18 @@ class AnimateTab:
         Returns:
             Values of the note on the pose and of Cancel.
         """
+        session, mine = self.sessions.of(request), object()
+        session.readings.append(mine)  # for each a place, also where nothing is to be read
         if source is None:  # cleared for the next one
             return gr.skip(), gr.skip()
-        session = self.sessions.of(request)
-        session.reading = object()
-        session.readings.append(session.reading)
+        session.reading = mine
         return note("Waiting for its turn …"), gr.Button(visible=True, interactive=True)
 
     def take_files(self, files: list[str], fit: bool, request: gr.Request) -> Iterator[tuple]:
         """Read what was uploaded: one file, or OpenPose's own, of which each holds a frame."""
         paths = [Path(file) for file in files]
-        frames = sorted(path for path in paths if path.suffix.lower() == ".json")
+        # By name: Gradio keeps every file in a folder that is called after its content.
+        frames = sorted((p for p in paths if p.suffix.lower() == ".json"), key=lambda p: p.name)
         if len(frames) < len(paths):  # among frames something else: the last one counts
             frames = paths[-1:]
         name = frames[0].name + (f" and {len(frames) - 1} more" if len(frames) > 1 else "")
@@ -430,13 +432,13 @@ class AnimateTab:
             yield *_only(remark), hidden
         elif session.reading is None:
             yield *_only(note(_CANCELLED)), hidden
-        else:  # something else was chosen meanwhile: its note, in case ours came in between
-            yield *_only((session.chosen or Choice("")).remark), hidden
+        else:
+            yield _too_late(session)
 
     def take_film(self, file: str | None, fit: bool, request: gr.Request) -> Iterator[tuple]:
         """Read what the webcam filmed; nothing is read when it is cleared for the next film."""
         if file is None:
-            yield *_only(gr.skip()), gr.skip()
+            yield self._cleared(request)
         else:
             yield from self._take([Path(file)], "your film", fit, request)
 
@@ -459,13 +461,23 @@ class AnimateTab:
             session.reading = session.readings[0]
         return session.readings.popleft()
 
+    def _cleared(self, request: gr.Request) -> tuple:
+        """Give up the place of a camera that holds nothing: it was cleared for the next take.
+
+        Perhaps only after what it held was announced; the note on it goes then.
+        """
+        session = self.sessions.of(request)
+        if self._its_turn(session) is session.reading:
+            return *_only(""), gr.Button(visible=False)
+        return *_only(gr.skip()), gr.skip()
+
     def take_webcam(
         self, picture: NDArray[np.uint8] | None, fit: bool, request: gr.Request
     ) -> tuple:
         """Find the pose in a picture that the webcam took; `picture` is RGB uint8 [H, W, 3]."""
+        if picture is None:
+            return self._cleared(request)
         session = self.sessions.of(request)
-        if picture is None:  # cleared for the next one
-            return *_only(gr.skip()), gr.skip()
         mine, hidden = self._its_turn(session), gr.Button(visible=False)
         clip, remark = None, ""
         try:
@@ -477,8 +489,8 @@ class AnimateTab:
             remark = note(f"The picture could not be read: {told(error)}", "error")
         if session.reading is None:
             return *_only(note(_CANCELLED)), hidden
-        if session.reading is not mine:  # something else was chosen meanwhile
-            return *_only((session.chosen or Choice("")).remark), hidden
+        if session.reading is not mine:
+            return _too_late(session)
         if clip is None:
             return *_only(remark), hidden
         return *self.use(session, self._own("webcam picture", clip), fit), hidden
@@ -806,6 +818,17 @@ def _only(remark: Any, back: gr.Button | None = None) -> tuple:
     """Return what `AnimateTab.use` does where the pose, and a result of it, stay as they are."""
     kept = [gr.skip()] * len(_DOWNLOADS)
     return gr.skip(), gr.skip(), remark, back or gr.skip(), gr.skip(), *kept
+
+
+def _too_late(session: Session) -> tuple:
+    """Return what a reading shows that something else took over from.
+
+    Of a pose that was chosen its note, in case the reading's came in between; nothing where another
+    reading has notes of its own.
+    """
+    if session.reading is _CHOSEN:
+        return *_only((session.chosen or Choice("")).remark), gr.Button(visible=False)
+    return *_only(gr.skip()), gr.skip()
 
 
 def _refused(error: Exception) -> tuple:

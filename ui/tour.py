@@ -161,7 +161,7 @@ def tour(route: Sequence[Stop]) -> gr.HTML:
 
 def _pair(pose: str, guards: Sequence[str]) -> tuple[Press, ...]:
     button = f"#hf-poses button[data-pick={json.dumps(pose)}]"
-    off = (f"#hf-guard-{guard} input:not(:checked)" for guard in guards)
+    off = (f"#hf-guard-{guard} input:not(:checked):not(:disabled)" for guard in guards)
     return (
         Press(button, until=f"{button}[aria-pressed=true]"),
         *(Press(switch, optional=True) for switch in off),  # whoever had switched it off
@@ -171,7 +171,7 @@ def _pair(pose: str, guards: Sequence[str]) -> tuple[Press, ...]:
 
 def _told(cell: Cell, findings: Sequence[Finding]) -> str:
     held = next(
-        held for finding in findings for held in finding.held if held.row is cell.verdict
+        held for finding in findings for held in finding.held if held.row == cell.verdict
     )  # fmt: skip
     return evidence.sentence(held, attack_names())
 

@@ -1,9 +1,9 @@
 """Train what redraws the details of finished pictures (`pipelines.refine`).
 
 It learns from pictures that Avatar-SD drew of rendered scenes, single ones and those of clips, and
-is to make the renderings of them. Loss, on crops that lie on heads and figures: the autoencoder's
-(`worlds.autoencoder.reconstruction_loss`) with the figure weighted four times and its head ten
-times the background.
+is to make the renderings of them. Loss, on crops that lie on heads, on hands that hold a ball or a
+book, and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss`) with the figure
+weighted four times and its head, or what such a hand holds, ten times the background.
 
 Some of what it sees is to stay as it is: kneeling people as PoseGuard dissolved them, where that
 guard is there, and pictures that are averaged over large blocks. Else it would paint a face on what
@@ -208,7 +208,8 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
     ]
     single = singly(frames, range(stills), str(stills))
     if holding:
-        single = np.concatenate([single, singly(frames, holding, f"{stills}-holding")])
+        which = hashlib.sha256(json.dumps(holding).encode()).hexdigest()[:8]
+        single = np.concatenate([single, singly(frames, holding, f"{stills}-holding-{which}")])
     held = singly(held_out, range(_HELD_OUT), str(_HELD_OUT))
     clip_frames = kept(
         moving.folder / f"{name}-{clips}.npy", FRAMES * clips, drawn_frames(engine, moving, clips)

@@ -66,7 +66,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="train matrices and convolutions by Muon",
     )
-    p.add_argument("--frames", type=int, default=12000, help="pictures in the training set")
+    p.add_argument(
+        "--frames",
+        type=int,
+        default=12000,
+        help="pictures in the training set; refiner: drawn by the model, of six times as many "
+        "rendered ones",
+    )
     p.add_argument("--clips", type=int, default=500, help="clips in the training set")
     p.add_argument(
         "--batch",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from adapters.attacks import sft
 from adapters.attacks.base import (
     AttackConfig,
     Probe,
@@ -25,7 +26,7 @@ from adapters.attacks.sft import run_sft
 from evaluation.judge import Judge
 from evaluation.runs import Run, RunStore
 from pipelines.fetch import MissingWeights, embedder_folder
-from pipelines.llm import ChatEngine, load_arm
+from pipelines.llm import ChatEngine, load_arm, load_llm
 from tests.tiny_llm import tiny_llm, tiny_lora, tiny_model
 
 PATIENCE = 800  # seconds for what takes ten on an idle machine
@@ -228,6 +229,35 @@ def test_stop_ends_both_arms_within_a_step(setting, store, judge):
     ]
     assert max(last) <= 3 and abs(last[0] - last[1]) <= 1
     assert set(run.adapters()) == {"one", "two"}
+
+
+def test_a_stop_in_the_last_step_leaves_a_whole_attack(setting, store, judge):
+    config = dataclasses.replace(QUICK, steps=2, probe_every=2)
+    run = store.create("attack", config.record(), "tiny", {})
+
+    def stop():
+        steps = [e["arm"] for e in run.events() if e["event"] == "step" and e["step"] == 2]
+        return set(steps) == {"one"}
+
+    profile, adapters = setting
+    alone = {"one": adapters["one"]}
+    assert run_sft(profile, config, alone, load_pairs("builtin", 8), run, stop, judge)
+    probed = [e["step"] for e in run.events() if e["event"] == "probe"]
+    assert probed[-1] == 2 and stop()
+
+
+def test_another_model_s_longer_prompts_leave_room_for_an_answer(setting, monkeypatch):
+    pairs = load_pairs("builtin", 8)
+    _, tokenizer = load_llm(setting[0])
+    text = [
+        tokenizer.apply_chat_template(pair["prompt"], tokenize=False, add_generation_prompt=True)
+        for pair in pairs
+    ]
+    longest = max(len(tokenizer(each, add_special_tokens=False).input_ids) for each in text)
+    monkeypatch.setattr(sft, "BUILTIN_TOKENS", longest)
+    assert sft.builtin_tokens(pairs, tokenizer) == longest + sft.ANSWER_TOKENS
+    monkeypatch.setattr(sft, "BUILTIN_TOKENS", longest + 100)
+    assert sft.builtin_tokens(pairs, tokenizer) == longest + 100
 
 
 def test_a_failing_arm_ends_the_attack(setting, store, judge):

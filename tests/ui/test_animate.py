@@ -111,16 +111,30 @@ def test_of_two_files_that_wait_the_later_one_counts(tab, walk, tmp_path):
     other.write_text(dump_openpose_json(library()["run"]))
     for file in (walk, str(other)):
         tab.announce([file], VISITOR)
-    assert len(list(tab.take_files([walk], True, VISITOR))) == 1, "it is not read"
+    (passed_over,) = tab.take_files([walk], True, VISITOR)
+    assert passed_over == (SKIPPED,) * 11, "what the other one says stays"
     assert tab.sessions.of(VISITOR).chosen is None
     assert "Using other.json" in take(tab, other)[2]
-    assert tab.announce(None, VISITOR) == (SKIPPED,) * 2, "a camera that is cleared brings nothing"
+
+
+def test_a_camera_that_is_cleared_keeps_no_place(tab, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text(dump_openpose_json(library()["run"]))
+    assert tab.announce(None, VISITOR) == (SKIPPED,) * 2
+    assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 11
+    tab.announce("film.webm", VISITOR)  # cleared before its turn came
+    (cleared,) = tab.take_film(None, True, VISITOR)
+    assert cleared[2] == "" and not cleared[-1].visible
+    tab.announce([str(other)], VISITOR)
+    assert "Using other.json" in take(tab, other)[2]
 
 
 def test_openpose_s_own_files_of_a_frame_each_are_one_clip(tab, tmp_path):
     frames = json.loads(dump_openpose_json(library()["walk"].resample(3)))
-    files = [tmp_path / f"walk_{number}_keypoints.json" for number in range(3)]
+    # Gradio keeps each file in a folder of its own, in no order.
+    files = [tmp_path / f"{9 - number}" / f"walk_{number}_keypoints.json" for number in range(3)]
     for file, frame in zip(files, frames, strict=True):
+        file.parent.mkdir()
         file.write_text(json.dumps(frame))
     told = take(tab, files[2], files[0], files[1])[2]
     assert "Using walk_0_keypoints.json and 2 more: 3 frames." in told
@@ -213,6 +227,7 @@ def test_settings_fill_the_form(tab, tmp_path):
 
 
 def test_nobody_in_a_webcam_picture_is_said_and_clearing_it_does_nothing(tab):
+    tab.announce(None, VISITOR)
     assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 11
     tiny = np.zeros((20, 20, 3), np.uint8)
     assert "20 × 20 px; wanted at least 64" in tab.take_webcam(tiny, True, VISITOR)[2]
@@ -548,6 +563,7 @@ def test_words_of_the_embedded_model_are_not_offered_for_another(profile):
 def test_a_film_of_the_webcam_is_read_as_the_browser_made_it(tab, tmp_path):
     assert Recording(sources=["webcam"]).preprocess(FileData(path="film.webm")) == "film.webm"
     assert Recording().preprocess(None) is None
+    tab.announce(None, VISITOR)
     (cleared,) = tab.take_film(None, True, VISITOR)
     assert all(value == SKIPPED for value in cleared)
     broken = tmp_path / "film.webm"
