@@ -261,7 +261,8 @@ def test_the_filter_lets_through_what_is_named(table):
 def test_a_sentence_tells_the_table_s_figures(table):
     (held,) = found(table).held
     said = evidence.sentence(held, {"sft": "Supervised"})
-    assert said.startswith("Supervised: harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)")
+    how = evidence.format_text(held.row)  # this machine's
+    assert said.startswith(f"Supervised ({how}): harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)")
     assert "undefended: harm 80% (69–88%), ability 80% → 80%" in said
 
 
@@ -288,7 +289,7 @@ def test_the_command_prints_claims_and_the_page(table, tmp_path, capsys, monkeyp
     for claim in claims:
         assert claim["verdict"] in evidence.VERDICTS.values()
     first = claims[1]["held"][0]
-    assert first["defended"]["harm_after"] == 0.9 and first["says"].startswith("sft: harm 0% → 90%")
+    assert first["defended"]["harm_after"] == 0.9 and "): harm 0% → 90%" in first["says"]
     evidence.main(["--markdown"])
     page = capsys.readouterr().out
     assert page.startswith("# Evidence\n") and "### SDD: not measured" in page
@@ -369,7 +370,8 @@ def test_requests_that_no_defence_saw_stand_apart(table):
     # A claim goes by both.
     seen, unseen = found(both).held
     assert seen == found(table).held[0] and (seen.data, unseen.data) == ("builtin", "unseen")
-    assert "with other topics than the defences': harm 0% → 33%" in evidence.sentence(unseen)
+    how = evidence.format_text(unseen.row)
+    assert f"topics than the defences' ({how}): harm 0% → 33%" in evidence.sentence(unseen)
     assert f"* {evidence.sentence(unseen)} " in page
     assert "Requests that no defence" not in evidence.markdown(table)
 
