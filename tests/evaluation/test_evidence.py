@@ -262,7 +262,9 @@ def test_a_sentence_tells_the_table_s_figures(table):
     (held,) = found(table).held
     said = evidence.sentence(held, {"sft": "Supervised"})
     how = evidence.format_text(held.row)  # this machine's
-    assert said.startswith(f"Supervised ({how}): harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)")
+    assert said.startswith(
+        f"Supervised ({how}): harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)"
+    )
     assert "undefended: harm 80% (69–88%), ability 80% → 80%" in said
 
 
