@@ -159,8 +159,9 @@ CARD = Card(
     "model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3 drove it with one seed into a loop "
     'that is no language ("No, no, no, no", in bf16 as in fp32) and undid it with the next; asked '
     "other topics than those it had trained on, they undid it with both. RLOO at 3e-4, or GRPO at "
-    "3e-4 that also pays for variety, each of which undoes the undefended model, leave it refusing or talking nonsense (one seed each); paid for variety at "
-    "1e-3, one reply in six agrees, the others talk around the request. A few supervised steps "
+    "3e-4 that also pays for variety, each of which undoes the undefended model, leave it "
+    "refusing or talking nonsense (one seed each); paid for variety at 1e-3, one reply in six "
+    "agrees, the others talk around the request. A few supervised steps "
     "break it at once: it wants a partner against supervised fine-tuning. "
     "A forced opening of the reply goes around it without any training. "
     "The requests of these attacks, but for those said to be of other topics, are of its own "
