@@ -83,7 +83,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"usage: python -m adapters.train {{{','.join(defences())}}} [options]")
     try:
         args = vars(parser_for(argv[0]).parse_args(argv[1:]))
-        profile = get_profile(args.pop("profile"))
+        named = args.pop("profile")
+        profile = get_profile(named)
         llm = args.pop("llm", "")
         if llm:
             profile = with_llm(profile, llm)
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
         "defence": argv[0],
         # The folder is left out: it may be a path of the machine that trained.
         "command": f"python -m adapters.train {argv[0]} "
-        + (f"--profile {profile.name} " if profile.name != "embedded" else "")
+        + (f"--profile {named} " if named != "embedded" else "")
         + (f"--llm {Path(llm).name if Path(llm).is_dir() else llm} " if llm else "")
         + " ".join(as_option(name, value) for name, value in asdict(config).items()),
         "profile": profile.name,

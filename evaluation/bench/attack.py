@@ -140,7 +140,7 @@ def _stock_trainer(
     from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
     from adapters.attacks.rl import compliance_reward
-    from adapters.attacks.sft import BUILTIN_TOKENS
+    from adapters.attacks.sft import builtin_tokens
 
     shared = {
         "output_dir": str(scratch),
@@ -155,13 +155,16 @@ def _stock_trainer(
         "report_to": "none",
         "disable_tqdm": True,
     }
-    data = Dataset.from_list(load_data(config))
+    rows = load_data(config)
+    data = Dataset.from_list(rows)
     if config.attack == "sft":
         return SFTTrainer(
             model=model,
             # The length is part of what is learnt: without it stock would train on more tokens.
             args=SFTConfig(
-                **shared, per_device_train_batch_size=config.batch_size, max_length=BUILTIN_TOKENS
+                **shared,
+                per_device_train_batch_size=config.batch_size,
+                max_length=builtin_tokens(rows, tokenizer),
             ),
             train_dataset=data,
             processing_class=tokenizer,

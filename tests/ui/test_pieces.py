@@ -17,7 +17,7 @@ from PIL import Image
 
 from adapters.attacks.base import ATTACKS, METHODS, UNTRAINED, attack_settings
 from adapters.text import prompt_set
-from evaluation.evidence import STYLES, cells, claims
+from evaluation.evidence import STYLES, cells, claims, format_text
 from evaluation.runs import RunInfo
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
@@ -694,7 +694,8 @@ def test_claims_are_drawn_with_their_verdicts(tmp_path):
     ElementTree.fromstring(drawn)
     assert '<article class="hf-claim open"><header><h3>SDD</h3>' in drawn
     assert "Does not hold" in drawn and "Not measured" in drawn
-    assert "Supervised: harm 0% → 80%" in drawn and "not in the table" in drawn
+    how = format_text(table[0])  # this machine's
+    assert f"Supervised ({how}): harm 0% → 80%" in drawn and "not in the table" in drawn
     retained = {("sdd", name): (BROKEN, BROKEN) for name in ("sft", "sft_retain")}
     once = tiny_table(tmp_path / "once", retained, seeds=1)
     assert '<span class="hf-badge plain">Undecided ‡</span>' in shown.claims_html(claims(once))
