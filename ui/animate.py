@@ -406,13 +406,12 @@ class AnimateTab:
         session = self.sessions.of(request)
         mine = self._its_turn(session)
         clip, remark = None, ""
+        wanted = session.reading is mine  # not cancelled or overtaken while it waited
         try:
-            if session.reading is not mine:
-                pass  # cancelled, or something else was chosen while it waited
-            elif not is_film(paths[0]):
+            if wanted and not is_film(paths[0]):
                 yield *_only(note("Finding the pose …")), gr.skip()
                 clip = poses.read_pose(*paths)
-            else:
+            elif wanted:
                 for step in poses.read_film(paths[0], self.spec.frames, self.spec.fps):
                     if session.reading is not mine:
                         break
