@@ -455,10 +455,10 @@ class AnimateTab:
 
     def _its_turn(self, session: Session) -> object:
         """Take up what has waited longest to be read; a dropped connection may have lost it."""
-        if not session.readings:
-            session.readings.append(object())
-            session.reading = session.readings[0]
-        return session.readings.popleft()
+        if session.readings:
+            return session.readings.popleft()
+        session.reading = object()
+        return session.reading
 
     def _cleared(self, request: gr.Request) -> tuple:
         """Give up the place of a camera that holds nothing: it was cleared for the next take.

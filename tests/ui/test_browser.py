@@ -215,6 +215,7 @@ def test_3bb_what_the_webcam_films_is_read(visitor):
     sync_api.expect(message).to_contain_text("no person found in")
     # Another one, which is not stopped by hand. It must not be too long to be read.
     camera.get_by_role("button", name="Clear").click()
+    camera.get_by_text("Click to Access Webcam").click()
     page.wait_for_function("document.querySelector('#hf-film video')?.videoWidth > 0")
     camera.get_by_text("Record", exact=True).click()
     sync_api.expect(message).to_have_count(0, timeout=60_000)  # the next film is being read
