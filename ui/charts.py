@@ -75,7 +75,7 @@ def chart(
     values = [y for line in shown for _, y in line.points]
     low, high = (0.0, 1.0) if share or not values else (min(0.0, min(values)), max(values))
     ticks = [0.0, 0.5, 1.0] if share else _ticks(low, high)
-    high = max(high, ticks[-1])
+    low, high = min(low, ticks[0]), max(high, ticks[-1])
     x_max = max(x_max, 1.0)
 
     def at(x: float, y: float) -> tuple[float, float]:
@@ -289,7 +289,7 @@ def _smoothed(
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return three to five round numbers from ``low`` to at least ``high``."""
+    """Return three to five round numbers that take in ``low`` and ``high``."""
     span = (high - low) or 1.0
     magnitude = 10 ** math.floor(math.log10(span / 3))
     step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if span / (m * magnitude) <= 4)

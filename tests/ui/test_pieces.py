@@ -104,6 +104,16 @@ def test_a_chart_draws_any_values(values):
     assert "nan" not in drawn.lower()
 
 
+def test_every_line_of_the_axis_lies_in_the_chart():
+    points = [(step, value) for step, value in enumerate((-1.31, -1.2, 0.88))]
+    drawn = chart("Reward", "", [Series("a", "open", points)], 3)
+    svg = ElementTree.fromstring(drawn).find(".//svg")
+    height = float(svg.get("viewBox").split()[3])
+    across = [line for line in svg.iter("line") if line.get("y1") == line.get("y2")]
+    assert len(across) >= 3
+    assert all(0 <= float(line.get("y1")) <= height for line in across)
+
+
 def test_a_smoothed_chart_says_so_and_a_diverged_line_is_seen():
     lines = [
         Series("Aligned", "open", [(1, 4.0), (2, 2.0)], smooth=True, diverged=3),
