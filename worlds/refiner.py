@@ -3,7 +3,8 @@
 It learns from pictures that Avatar-SD drew of rendered scenes, single ones and those of clips, and
 is to make the renderings of them. Loss, on crops that lie on heads, on hands that hold a ball or a
 book, and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss`) with the figure
-weighted four times and its head, or what such a hand holds, ten times the background.
+weighted four times and its head, a patterned top, or what such a hand holds, ten times the
+background.
 
 Some of what it sees is to stay as it is: kneeling people as PoseGuard dissolved them, where that
 guard is there, and pictures that are averaged over large blocks. Else it would paint a face on what
@@ -84,12 +85,14 @@ ON_HEAD, ON_FIGURE = 0.35, 0.5
 ON_HAND = 0.35
 """Share of the crops that are centred on the hand where it holds a small thing; the others, as
 above, share the rest."""
-FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT = 3.0, 6.0, 6.0
-"""What a pixel of the figure, and one of its head or of what its hand holds besides, weighs more
-than the background's 1."""
+FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT, PATTERN_WEIGHT = 3.0, 6.0, 6.0, 6.0
+"""What a pixel of the figure, and one of its head, of what its hand holds or of a patterned top
+besides, weighs more than the background's 1. Dots are the smallest part of a garment: where their
+place is uncertain, the absolute error is least without them."""
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
 _ELBOW, _WRIST = 3, 4  # of the right arm, which holds
+_NECK, _HIPS = 1, [8, 11]
 _HELD_OUT = 64  # pictures that the training is measured on
 _TOGETHER = 8  # pictures that are drawn at a time
 
@@ -250,8 +253,20 @@ def hand_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None
     if data.meta[i]["look"]["prop"] not in IN_HAND or not joints[[_ELBOW, _WRIST], 2].all():
         return None
     elbow, wrist = joints[[_ELBOW, _WRIST], :2]
-    torso = np.linalg.norm(joints[1, :2] - joints[[8, 11], :2].mean(0))
+    torso = np.linalg.norm(joints[_NECK, :2] - joints[_HIPS, :2].mean(0))
     return wrist + 0.5 * (wrist - elbow), 0.5 * float(torso)
+
+
+def pattern_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None:
+    """Return where the patterned top in picture ``i`` is, as `head_of` does.
+
+    None where the top is plain or a joint between neck and hips cannot be seen.
+    """
+    joints = np.asarray(data.keypoints[i], float)
+    if data.meta[i]["look"]["pattern"] == "plain" or not joints[[_NECK, *_HIPS], 2].all():
+        return None
+    neck, hips = joints[_NECK, :2], joints[_HIPS, :2].mean(0)
+    return (neck + hips) / 2, 0.7 * float(np.linalg.norm(neck - hips))
 
 
 def window_on(
@@ -321,8 +336,12 @@ def crops(
         if rng.random() < BLOCKY_SHARE:
             picture, stays = blocky(picture, rng), True
         more = HEAD_WEIGHT * _within(window, *head_of(data, i))
-        if (hand := hand_of(data, i)) is not None:
-            more = np.maximum(more, HAND_WEIGHT * _within(window, *hand))
+        for place, extra in (
+            (hand_of(data, i), HAND_WEIGHT),
+            (pattern_of(data, i), PATTERN_WEIGHT),
+        ):
+            if place is not None:
+                more = np.maximum(more, extra * _within(window, *place))
         weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + more)
         wanted = picture if stays else data.images[i][window]
         caption = data.meta[i]["caption"]

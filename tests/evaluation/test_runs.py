@@ -19,7 +19,6 @@ from evaluation.runs import RunStore, owner_hash, weights_hash
 from pipelines.paths import REPO
 from tests.tiny_llm import tiny_lora
 
-
 VISITOR = "visitor"
 """No run's id or hash, being hexadecimal, can hold this name by chance."""
 

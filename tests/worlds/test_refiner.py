@@ -18,7 +18,17 @@ from worlds import refiner
 from worlds.autoencoder import reconstruction_loss, to_images, to_tensor
 from worlds.data import AvatarSet, build
 from worlds.export import read_records
-from worlds.refiner import Drawn, blocky, crops, hand_of, head_of, kept, refined, window_on
+from worlds.refiner import (
+    Drawn,
+    blocky,
+    crops,
+    hand_of,
+    head_of,
+    kept,
+    pattern_of,
+    refined,
+    window_on,
+)
 from worlds.train import parser
 
 
@@ -69,6 +79,25 @@ def test_a_held_thing_lies_where_the_hand_is_said_to_be(tmp_path: Path):
             assert hand_of(data, i) is None
 
 
+def test_a_patterned_top_lies_between_neck_and_hips(tmp_path: Path):
+    data = build(tmp_path, 60, workers=1)
+    found = 0
+    for i, row in enumerate(data.meta):
+        place, patterned = pattern_of(data, i), row["look"]["pattern"] != "plain"
+        if place is None:
+            assert not patterned or not data.keypoints[i, [1, 8, 11], 2].all()
+            continue
+        assert patterned
+        (x, y), radius = place
+        rows, columns = np.nonzero(data.mask(i))
+        within = ((columns - x) ** 2 + (rows - y) ** 2) < radius**2
+        assert within.any(), "the top is part of the figure"
+        joints = data.keypoints[i, [1, 8, 11], :2]
+        assert (np.linalg.norm(joints - [x, y], axis=1) < radius).all()
+        found += 1
+    assert found > 5
+
+
 def test_windows_lie_in_the_frame_on_whole_cells_and_mostly_on_the_figure(data: AvatarSet):
     rng, hits = np.random.default_rng(0), []
     for _ in range(200):
@@ -101,7 +130,7 @@ def test_crops_are_asked_to_become_the_rendering(data: AvatarSet, monkeypatch):
     assert skeletons.min() == 0 and skeletons.max() <= 1
     assert weights.shape == (len(shown), 1, *shown.shape[2:])
     figure, head = refiner.FIGURE_WEIGHT, refiner.HEAD_WEIGHT
-    assert head == refiner.HAND_WEIGHT
+    assert head == refiner.HAND_WEIGHT == refiner.PATTERN_WEIGHT
     assert set(weights.unique().tolist()) == {1.0, 1 + figure, 1 + figure + head}
 
 
