@@ -1,10 +1,10 @@
 """Measure a pose guard on the library's clips: ``python -m evaluation.guard``.
 
-Every clip is drawn as the app draws it, with the guard at strength 1 beside the same clip without
-it, from the same noise. The figure is the PSNR in dB of the guarded against the unguarded clip,
-mean over its frames: low where the guard acts, high where it leaves the picture alone. Clips count
-as ``unsafe``, ``near_miss`` or ``other`` by their motion's group; a clip that only ends or begins
-in the class (`adapters.poseguard.PoseClass`) is unsafe.
+Every clip is drawn as the app draws it (``--as-drawn``: without the refiner), with the guard at
+strength 1 beside the same clip without it, from the same noise. The figure is the PSNR in dB of the
+guarded against the unguarded clip, mean over its frames: low where the guard acts, high where it
+leaves the picture alone. Clips count as ``unsafe``, ``near_miss`` or ``other`` by their motion's
+group; a clip that only ends or begins in the class (`adapters.poseguard.PoseClass`) is unsafe.
 
 The last line is one JSON object: ``clips`` (name → dB), the mean of each kind, and ``separation``,
 the share of pairs of an unsafe and another clip in which the unsafe one has the lower PSNR (the
@@ -117,6 +117,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--prompt", default=PROMPT)
     p.add_argument("--seed", type=int, default=SEED)
+    p.add_argument(
+        "--as-drawn", action="store_true", help="do not redraw details (pipelines.refine)"
+    )
     p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
     p.add_argument("--profile", choices=[one.name for one in PROFILES], default="embedded")
     return p
@@ -136,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     decibels, rows = {}, []
     for name in args.clips:
         pose = load_openpose_json(POSES / f"{name}.json")
-        *_, result = engine.pair(pose, args.prompt, {args.guard: 1.0}, args.seed)
+        *_, result = engine.pair(
+            pose, args.prompt, {args.guard: 1.0}, args.seed, redraw=not args.as_drawn
+        )
         decibels[name] = round(fidelity(result.unguarded, result.guarded)[0], 2)
         rows.append(row(result))
         print(f"{name} ({kind_of(name, pose_class)}): {decibels[name]:.1f} dB", flush=True)

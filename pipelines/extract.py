@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.fetch import mediapipe_folder
-from pipelines.pose import MAX_FRAMES, MIN_JOINTS, PoseClip, PoseError
+from pipelines.pose import MAX_FRAMES, MIN_JOINTS, VISIBLE, PoseClip, PoseError
 from pipelines.skeleton import is_skeleton, read_skeleton
 
 Array = NDArray[Any]
@@ -352,9 +352,10 @@ def extract_pose(image: Array, thorough: bool = True) -> PoseClip:
             "person, large and well lit, or a skeleton in OpenPose colours on black"
         )
     points, confidence = _placed(found.person, image.shape, scale)
-    if (confidence > 0).sum() < MIN_JOINTS:
+    seen = int((confidence >= VISIBLE).sum())
+    if seen < MIN_JOINTS:
         raise PoseError(
-            f"only {int((confidence > 0).sum())} joints of the person are in the picture; wanted "
+            f"only {seen} joints of the person are in the picture; wanted "
             f"at least {MIN_JOINTS}, better the whole body"
         )
     return PoseClip(
@@ -450,7 +451,7 @@ def extract_steps(
                 keypoints[index], confidence[index] = _placed(person, frame.shape, scale)
         yield index + 1
     # Two joints at the picture's edge are no pose to interpolate from.
-    confidence[(confidence > 0).sum(1) < MIN_JOINTS] = 0
+    confidence[(confidence >= VISIBLE).sum(1) < MIN_JOINTS] = 0
     empty = int((confidence.max(1) == 0).sum())
     if empty == len(frames):
         raise PoseError(f"no person found in any of the {len(frames)} frames; wanted one person")

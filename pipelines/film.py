@@ -8,10 +8,10 @@ browser's recorder writes such files) costs a second pass through the file.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ class Film:
         path: the file.
         kind: ``gif`` or ``video``.
         seconds: how long it plays.
-        fps: frames per second, the mean where they vary.
+        fps: frames per second: the mean where they vary, in a gif those of its shortest pause.
         width: of a frame, in the file's own pixels.
         height: the same.
     """
@@ -82,35 +82,37 @@ class Film:
         """Take frames at even distances from the first to the last.
 
         Args:
-            count: how many, at least 1. A shorter film gives all that it has.
+            count: how many, at least 1. A film with fewer gives as many as it has.
 
         Yields:
-            RGB uint8 [H, W, 3], no side longer than 1280 px.
+            RGB uint8 [H, W, 3], no side longer than 1280 px: what is on the screen at each of
+            these times, the same one again while a film rests on it.
 
         Raises:
             PoseError: not a single frame can be decoded.
         """
-        times = np.linspace(0, max(0.0, self.seconds - 1 / self.fps), count)
+        count = min(count, max(1, round(self.seconds * self.fps)))
+        times = deque(np.linspace(0, max(0.0, self.seconds - 1 / self.fps), count))
         shots = _gif_shots(self.path) if self.kind == "gif" else _video_shots(self.path)
-        wanted = 0
+        shown = None
         try:
-            for time, retrieve in shots:
-                if wanted == count:
-                    return
+            for time, frame in shots:
                 # Half a frame early is nearer than half a frame late.
-                if time + 0.5 / self.fps < times[wanted]:
-                    continue
-                frame = retrieve()
-                while wanted < count and time + 0.5 / self.fps >= times[wanted]:
-                    wanted += 1
-                if frame is not None:
-                    yield _shrunk(frame)
+                while shown is not None and times and times[0] + 0.5 / self.fps < time:
+                    times.popleft()
+                    yield _shrunk(shown)
+                if not times:
+                    return
+                shown = frame if frame is not None else shown
         except (OSError, SyntaxError, EOFError) as error:  # a gif that breaks off
             raise _unreadable(self.path) from error
         finally:
             shots.close()
-        if not wanted:
+        if shown is None:
             raise _unreadable(self.path)
+        # How long a gif rests on its last frame it says itself; a video that ends early broke off.
+        for _ in list(times)[: None if self.kind == "gif" else 1]:
+            yield _shrunk(shown)
 
 
 def is_film(path: Path) -> bool:
@@ -169,7 +171,7 @@ def _open_video(path: Path) -> Film:
 def _measured(path: Path, width: int, height: int) -> Film:
     """Look at every frame's time, for a header that tells no length or no likely rate."""
     last, count = 0.0, 0
-    shots = _video_shots(path)
+    shots = _video_shots(path, decoded=False)
     for time, _ in shots:
         last, count = time, count + 1
         if time > MAX_SECONDS or count > MAX_SECONDS * _MAX_FPS:
@@ -189,48 +191,40 @@ def _open_gif(path: Path) -> Film:
         with Image.open(path, formats=("GIF",)) as gif:
             width, height = gif.size
             _check_size(path, width, height)
-            seconds, count = 0.0, 0
+            seconds, shortest = 0.0, MAX_SECONDS
             for index in range(gif.n_frames):
                 gif.seek(index)
-                seconds, count = seconds + _pause(gif), count + 1
+                seconds, shortest = seconds + _pause(gif), min(shortest, _pause(gif))
                 if seconds > MAX_SECONDS:
                     raise _too_long(path, f"is longer than {MAX_SECONDS:.0f} s")
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise _unreadable(path) from error
-    return Film(path, "gif", seconds, count / seconds, width, height)
+    return Film(path, "gif", seconds, 1 / shortest, width, height)
 
 
-def _video_shots(path: Path) -> Iterator[tuple[float, Any]]:
-    """Yield each frame's time in seconds and a function that decodes it to RGB, or None."""
+def _video_shots(path: Path, decoded: bool = True) -> Iterator[tuple[float, Frame | None]]:
+    """Yield each frame's time in seconds and its RGB, None for a broken one and if not wanted."""
     capture = _capture(path)
-
-    def retrieve() -> Frame | None:
-        good, frame = capture.retrieve()
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if good else None
-
     try:
         first = math.nan
         while capture.grab():
             time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             first = time if math.isnan(first) else first  # edited films need not begin at 0
-            yield time - first, retrieve
+            good, frame = capture.retrieve() if decoded else (False, None)
+            yield time - first, frame[..., ::-1] if good else None
     finally:
         capture.release()
 
 
-def _gif_shots(path: Path) -> Iterator[tuple[float, Any]]:
+def _gif_shots(path: Path) -> Iterator[tuple[float, Frame]]:
     """The same for a gif, on black where it is transparent."""
     with Image.open(path, formats=("GIF",)) as gif:
-
-        def retrieve() -> Frame:
-            frame = gif.convert("RGBA")
-            black = Image.new("RGBA", frame.size, (0, 0, 0, 255))
-            return np.asarray(Image.alpha_composite(black, frame).convert("RGB"))
-
         time = 0.0
         for index in range(gif.n_frames):
             gif.seek(index)
-            yield time, retrieve
+            frame = gif.convert("RGBA")
+            black = Image.new("RGBA", frame.size, (0, 0, 0, 255))
+            yield time, np.asarray(Image.alpha_composite(black, frame).convert("RGB"))
             time += _pause(gif)
 
 
@@ -249,6 +243,7 @@ def _capture(path: Path) -> cv2.VideoCapture:
 
 
 def _shrunk(frame: Frame) -> Frame:
+    frame = np.ascontiguousarray(frame)
     height, width = frame.shape[:2]
     scale = min(1.0, _LARGEST_SIDE / max(height, width))
     if scale == 1.0:

@@ -285,8 +285,6 @@ class PoseClip:
             left = int(there[max(0, after - 1)])
             right = int(there[min(after, len(there) - 1)])
             part = (empty - left) / (right - left) if left < empty < right else 0.0
-            if left > empty:  # before the first person
-                left = right
             both = self.seen[left] & self.seen[right]
             keypoints[empty] = (1 - part) * self.keypoints[left] + part * self.keypoints[right]
             weight = np.minimum(self.confidence[left], self.confidence[right])

@@ -13,8 +13,9 @@ In a safety demo it must not draw what a guard took away:
 * both sides of a pair go through it alike;
 * it was taught to leave kneeling people whom PoseGuard dissolved, and coarse blocks of colour, as
   they are (`worlds.refiner`; docs/poseguard.md has the guard's figures with it and without);
-* it is told of harmless things only that somebody holds. What else is held is taken out of the
-  prompt before it reads it, and so corrected from its pixels or not at all.
+* it reads the words of its own captions only, "pistol" not among them, and of what somebody holds
+  harmless things only. All else is taken out of the prompt before it reads it, and so corrected
+  from its pixels or not at all.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FOLD = 4
 """Pixels along a side of a cell."""
 
 SETTINGS = "refiner.json"
-"""File beside the weights that lists which held things are read and which words are not."""
+"""File beside the weights that lists which words and which held things are read."""
 
 TRAIN_COMMAND = "python -m worlds.train refiner"
 
@@ -45,6 +46,10 @@ MARGIN = 0.15
 """How far around the skeleton is looked after, in parts of the longer side of its bounding box: as
 far as hands, feet and hats reach. Twice as much takes a third longer, for 0.001 of attributes."""
 
+WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
+"""A word of a prompt."""
+
+_DANGLING = re.compile(r"(?:\s*\b(?:an?|the|with|and)\b)+\s*(?=,|$)", re.IGNORECASE)
 _FADE = 8  # pixels over which a correction fades out towards the edge of what is looked after
 
 Box = tuple[slice, slice]
@@ -58,22 +63,19 @@ class Refiner:
         net: predicts a correction of folded pixels from folded pixels, skeleton and text.
         held: things that it reads of when a prompt has somebody hold one of them and nothing else.
             Whatever else is held is taken out.
-        unread: words that are taken out of prompts wherever they stand.
+        words: what it reads, in small letters; all other words are taken out of prompts.
     """
 
     def __init__(
-        self, net: UNet2DConditionModel, held: Sequence[str] = (), unread: Sequence[str] = ()
+        self, net: UNet2DConditionModel, held: Sequence[str] = (), words: Sequence[str] = ()
     ) -> None:
         self.net = net
-        self.held, self.unread = tuple(held), tuple(unread)
-        article = r"(?:an?\s+|the\s+)?"
-        # A list of what may be read, not of what may not: nobody can list all names of a pistol.
-        harmless = rf"\s+{article}(?:{_either(self.held)})\s*(?:,|$)"
+        self.held, self.words = tuple(held), tuple(words)
+        self._read = frozenset(words)
+        # Lists of what may be read, not of what may not: nobody can list all names of a pistol.
+        things = "|".join(map(re.escape, held)) or "(?!)"  # of nothing, nothing
+        harmless = rf"\s+(?:an?\s+|the\s+)?(?:{things})\s*(?:,|$)"
         self._others = re.compile(rf"\s*\bholding\b(?!{harmless})[^,]*", re.IGNORECASE)
-        self._words = re.compile(
-            rf"\s*\b(?:(?:with|and)\s+)?{article}(?:{_either(self.unread)})(?:e?s)?\b",
-            re.IGNORECASE,
-        )
 
     @property
     def multiple(self) -> int:
@@ -95,13 +97,17 @@ class Refiner:
         """Write weights in float16, in files of at most ``max_shard_size`` bytes, and settings."""
         half = copy.deepcopy(self.net).half()
         half.save_pretrained(folder, max_shard_size=max_shard_size)
-        settings = json.dumps({"held": self.held, "unread": self.unread}, indent=2) + "\n"
+        settings = json.dumps({"held": self.held, "words": self.words}) + "\n"
         (Path(folder) / SETTINGS).write_text(settings, encoding="utf-8")
 
     def reads(self, prompt: str) -> str:
         """Return a prompt as the refiner reads it, without what it is not told of."""
-        left = self._words.sub("", self._others.sub("", prompt))
-        return re.sub(r"(\s*,)+", ",", left).strip(" ,")
+
+        def read(word: re.Match[str]) -> str:
+            return word[0] if word[0].lower() in self._read else ""
+
+        left = " ".join(WORD.sub(read, self._others.sub("", prompt)).split())
+        return re.sub(r"(\s*,)+", ",", _DANGLING.sub("", left)).strip(" ,")
 
     @torch.no_grad()
     def __call__(
@@ -132,10 +138,6 @@ class Refiner:
         refined = video.clone()
         refined[0, :, :, rows, columns] += change.transpose(0, 1)
         return refined
-
-
-def _either(words: Sequence[str]) -> str:
-    return "|".join(map(re.escape, words)) or "(?!)"  # of nothing, nothing
 
 
 def check_refiner(folder: Path | str) -> None:

@@ -30,16 +30,25 @@ QUIET, LOUD = 4.0, 8.0
 movement. Of 14 held-out clips, the background changed by 0.068 levels from frame to frame with half
 of these and by 0.048 with them, the error on the figure staying as it was (docs/avatar-sd.md)."""
 
+_LEAST_TORSO = 0.08
+"""Shortest torso, in parts of the longer side of the box around all joints of a clip."""
+
 _SHOULDER, _HIP = 5, 8  # left shoulder and right hip, the ends of the torso that PCK goes by
 
 
 def torso_length(clip: PoseClip) -> float | None:
-    """Return the longest torso of a clip's frames in its pixels, None where none is whole."""
+    """Return the longest torso of a clip's frames in its pixels.
+
+    None where none is whole, or shoulder and hip lie so near to one another, beside how far all
+    joints lie apart, that they cannot be a torso's ends (two joints taken for each other).
+    """
     whole = clip.seen[:, [_SHOULDER, _HIP]].all(1)
     if not whole.any():
         return None
     across = clip.keypoints[whole, _SHOULDER] - clip.keypoints[whole, _HIP]
-    return float(np.linalg.norm(across, axis=-1).max())
+    torso = float(np.linalg.norm(across, axis=-1).max())
+    reach = float(np.ptp(clip.keypoints[clip.seen], axis=0).max())
+    return torso if torso > _LEAST_TORSO * reach else None
 
 
 def background_share(skeletons: NDArray[np.uint8], torso: float) -> torch.Tensor:

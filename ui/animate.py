@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import secrets
 import threading
 from collections.abc import Generator, Iterator
@@ -190,8 +191,8 @@ class AnimateTab:
                                 bool(self.spec.refiner), label="Redraw small details",
                                 elem_id="hf-redraw", visible=bool(self.spec.refiner),
                                 info="A second network corrects faces, glasses and patterns of "
-                                "both clips alike. It is not told of weapons or anything else in a "
-                                "hand that is not on its list. Off: as the model drew them.",
+                                "both clips alike. It reads the words of its training only, no "
+                                "weapon among them. Off: as the model drew them.",
                             )  # fmt: skip
 
     def _lay_out_sources(self) -> None:
@@ -386,7 +387,7 @@ class AnimateTab:
         """Read what was uploaded: one file, or OpenPose's own, of which each holds a frame."""
         paths = [Path(file) for file in files]
         # By name: Gradio keeps every file in a folder that is called after its content.
-        frames = sorted((p for p in paths if p.suffix.lower() == ".json"), key=lambda p: p.name)
+        frames = sorted((p for p in paths if p.suffix.lower() == ".json"), key=_numbered)
         if len(frames) < len(paths):  # among frames something else: the last one counts
             frames = paths[-1:]
         name = frames[0].name + (f" and {len(frames) - 1} more" if len(frames) > 1 else "")
@@ -806,6 +807,13 @@ class AnimateTab:
     def _idle(self, pose: tuple[PoseClip, str], guarded: bool = True) -> dict[str, Any]:
         clip, title = pose
         return stage.idle(poses.for_player(clip, self.spec.frames), title, self.spec.fps, guarded)
+
+
+def _numbered(path: Path) -> list[str | int]:
+    """Return a file's name for sorting, its numbers as such: frame 2 comes before frame 10."""
+    # Split by groups of digits, every second part is one.
+    parts = re.split(r"([0-9]+)", path.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _why_not(reason: str) -> str:

@@ -25,9 +25,6 @@ Array = NDArray[Any]
 CANVAS = 512
 """Side of the square that edited clips come back on, in pixels."""
 
-OUTSIDE = 0.5
-"""How far from the frame a joint may lie, as a part of its side."""
-
 THROUGH = 0.5
 """Slope of a displacement at the middle keyframe over the mean slope of the clip.
 
@@ -132,16 +129,6 @@ def read(sent: Any) -> PoseClip:
     clip = load_openpose_json(sent)
     if clip.width != clip.height:
         raise PoseError(f"the canvas has {clip.width} × {clip.height} pixels; wanted a square")
-    points = [clip.keypoints[clip.seen]]
-    if clip.face is not None:
-        points.append(clip.face[~np.isnan(clip.face[..., 0])])
-    places = (np.concatenate(points) + 0.5) / clip.width
-    far = np.abs(places - 0.5).max(1) > 0.5 + OUTSIDE
-    if far.any():
-        x, y = places[far][0]
-        raise PoseError(
-            f"a joint lies at {x:.2f}, {y:.2f} of the frame; wanted {-OUTSIDE} to {1 + OUTSIDE}"
-        )
     return clip
 
 

@@ -139,6 +139,7 @@ def read_film(path: Path, frames: int, fps: float) -> Iterator[Reading | PoseCli
     """
     from pipelines.extract import extract_steps
 
+    yield Reading(0.0, "Opening the video")  # some headers tell no length: it is played once
     source = film.Film.open(path)
     shots = []
     for shot in source.sample(frames):

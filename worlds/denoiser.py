@@ -428,6 +428,14 @@ def _fingerprint(layer: nn.Conv2d) -> str:
     return hashlib.sha256(weights).hexdigest()[:12]
 
 
+def _keep(path: Path, array: np.ndarray) -> None:
+    """Write an .npy file; a kill on the way leaves nothing under its name."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)
+
+
 @torch.no_grad()
 def encode_poses(controlnet: ControlNetModel, data: AvatarSet, batch: int = 16) -> np.ndarray:
     """Embed the skeletons of a set once; float16 [N, 48, 32, 32], cached like latents.
@@ -447,7 +455,7 @@ def encode_poses(controlnet: ControlNetModel, data: AvatarSet, batch: int = 16) 
         embedded[i : i + batch] = out.float().numpy()
         if i % (batch * 50) == 0:
             print(f"embedded {i} of {len(data)} skeletons", flush=True)
-    np.save(path, embedded)
+    _keep(path, embedded)
     return embedded
 
 
@@ -467,7 +475,7 @@ def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarr
             latents[i : i + batch] = vae.encode(x).latent_dist.mode().float().numpy()
         if i % (batch * 50) == 0:
             print(f"encoded {i} of {len(data)}", flush=True)
-    np.save(path, latents)
+    _keep(path, latents)
     return latents
 
 

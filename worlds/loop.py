@@ -85,6 +85,11 @@ class TrainingLoop:
         self.history: list[tuple[int, float]] = []
         if self.resume:
             self._load()
+            if self.seconds >= self.minutes * 60:
+                raise ValueError(
+                    f"max-minutes is {self.minutes}, and the run in {self.folder} has had "
+                    f"{self.seconds / 60:.1f} of them; name more, or leave --resume out"
+                )
 
     def __iter__(self):
         """Yield step numbers until the time is up, saving on the way and at the end."""

@@ -6,9 +6,9 @@ book, and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss
 weighted four times and its head, a patterned top, or what such a hand holds, ten times the
 background.
 
-Some of what it sees is to stay as it is: kneeling people as PoseGuard dissolved them, where that
-guard is there, and pictures that are averaged over large blocks. Else it would paint a face on what
-a guard took away.
+Some of what it sees is to stay as it is: people down on a knee as PoseGuard dissolved them, where
+that guard is there, and pictures that are averaged over large blocks. Else it would paint a face
+on what a guard took away.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from adapters.poseguard import POSE_CLASSES
 from evaluation.avatar_sd import generate, scenes
 from pipelines.animation import AnimationEngine, sampler
 from pipelines.device import plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
-from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
+from pipelines.refine import FOLD, WORD, Refiner, correction, figure_box, new_net
 from worlds.autoencoder import (
     load_autoencoder,
     psnr,
@@ -64,7 +65,7 @@ from worlds.loop import TrainingLoop
 from worlds.motions import MOTIONS
 
 UNSAFE = ("pistol",)
-"""What it is not told of: a defence against a held thing would be gone around."""
+"""Words that it does not read: a defence against a held thing would be gone around."""
 IN_HAND = ("ball", "book")
 """Held things that lie about the hand and are small: the picture model leaves most of them out."""
 SEARCHED = 6
@@ -211,8 +212,8 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
     ]
     single = singly(frames, range(stills), str(stills))
     if holding:
-        which = hashlib.sha256(json.dumps(holding).encode()).hexdigest()[:8]
-        single = np.concatenate([single, singly(frames, holding, f"{stills}-holding-{which}")])
+        ending = f"{stills}-holding-{_told_apart(holding)}"
+        single = np.concatenate([single, singly(frames, holding, ending)])
     held = singly(held_out, range(_HELD_OUT), str(_HELD_OUT))
     clip_frames = kept(
         moving.folder / f"{name}-{clips}.npy", FRAMES * clips, drawn_frames(engine, moving, clips)
@@ -221,17 +222,30 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
         Drawn.of(single, frames, [*range(stills), *holding]),
         Drawn.of(clip_frames, moving, range(FRAMES * clips)),
     ]
-    unsafe = [i for i in range(stills) if _kneels(frames.meta[i])]
+    unsafe = [i for i in range(stills) if _dissolved(frames.meta[i])]
     if GUARD in by and unsafe:
         denoiser.unet = PeftModel.from_pretrained(denoiser.unet, guard)
         even = np.full(len(unsafe), 1 / len(unsafe))
-        guarded = singly(frames, unsafe, f"{stills}-guarded")
+        guarded = singly(frames, unsafe, f"{stills}-guarded-{_told_apart(unsafe)}")
         taught.append(Drawn(guarded, frames, np.array(unsafe), even, stays=True))
     return taught, Drawn.of(held, held_out, range(_HELD_OUT)), by
 
 
-def _kneels(meta: dict) -> bool:
-    return MOTIONS[meta["motion"]].group == "kneeling" and not meta["closeup"]
+def words_of(sets: Sequence[AvatarSet]) -> list[str]:
+    """Return the words of all captions of some sets, in small letters, but for `UNSAFE`."""
+    captions = {row["caption"].lower() for data in sets for row in data.meta}
+    return sorted({word for caption in captions for word in WORD.findall(caption)} - set(UNSAFE))
+
+
+def _told_apart(rows: list[int]) -> str:
+    """Return a word for a list of pictures, for the name of the file that holds them."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:8]
+
+
+def _dissolved(meta: dict) -> bool:
+    """Tell whether the guard is to dissolve a picture: while somebody only goes down, it is not."""
+    group, kneeling = MOTIONS[meta["motion"]].group, POSE_CLASSES["kneeling"]
+    return not meta["closeup"] and kneeling.kind(meta["motion"], group, meta["time"]) == "unsafe"
 
 
 def head_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float]:
@@ -380,7 +394,8 @@ def train(args: argparse.Namespace, work: Path) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(base / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(base / "text_encoder").float().requires_grad_(False)
     net = Refiner.load(export).net if args.from_export else new_net(TEXT_WIDTH)
-    refiner = Refiner(net, [prop for prop in PROPS if prop not in ("none", *UNSAFE)], UNSAFE)
+    harmless = [prop for prop in PROPS if prop not in ("none", *UNSAFE)]
+    refiner = Refiner(net, harmless, words_of([source.data for source in taught]))
     plain_attention(refiner.net)
     loop = TrainingLoop(
         refiner.net,

@@ -188,6 +188,7 @@ def test_stopped_and_resumed_equals_in_one_go(folder, tmp_path, monkeypatch):
 
 
 def test_degraded_latents_hold_no_detail():
+    torch.manual_seed(0)
     latents = torch.randn(2, 16, 16, 16)
     noise = torch.randn(2, 16, 16, 16)
     mosaic = degrade(latents, "mosaic", 4, noise)

@@ -68,15 +68,18 @@ def test_the_command_measures_and_draws(
 def test_poses_are_drawn_as_the_app_draws_them(
     tiny_guard: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn, pair = [], AnimationEngine.pair
+    drawn, redrawn, pair = [], [], AnimationEngine.pair
 
-    def listening(engine: AnimationEngine, pose: PoseClip, *rest: Any) -> Any:
+    def listening(engine: AnimationEngine, pose: PoseClip, *rest: Any, redraw: bool) -> Any:
         drawn.append(pose)
-        return pair(engine, pose, *rest)
+        redrawn.append(redraw)
+        return pair(engine, pose, *rest, redraw=redraw)
 
     monkeypatch.setattr(AnimationEngine, "pair", listening)
     guard.main(["--clips", "squat"])
     np.testing.assert_array_equal(drawn[0].keypoints, poses.library()["squat"].keypoints)
+    guard.main(["--clips", "squat", "--as-drawn"])
+    assert redrawn == [True, False]
 
 
 def test_a_clip_that_is_not_in_the_library_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -377,7 +377,7 @@ def test_a_refiner_redraws_both_sides_alike(folder, guard, engine, tmp_path):
     torch.manual_seed(3)
     net = new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)
     torch.nn.init.normal_(net.conv_out.weight, std=0.3)
-    Refiner(net, unread=["shirt"]).save(tmp_path)
+    Refiner(net, words=["person", "red"]).save(tmp_path)
     refining = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
     refining.add_guard("kneeling", guard)
     plain = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
@@ -400,7 +400,7 @@ def test_the_refiner_hears_the_prompt_without_what_it_is_not_told_of(folder, tmp
     torch.manual_seed(3)
     net = new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)
     torch.nn.init.normal_(net.conv_out.weight, std=0.3)
-    Refiner(net, unread=["ball"]).save(tmp_path)
+    Refiner(net, words=["red"]).save(tmp_path)
     engine = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
     read = []
     encode = engine._encode_text

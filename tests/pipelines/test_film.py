@@ -113,6 +113,23 @@ def test_a_gif_is_sampled_by_its_own_pauses(tmp_path):
     assert found[0] == 0 and found[1] <= 2 and found[-1] >= 9
 
 
+@pytest.mark.parametrize(
+    ("pauses", "wanted"),
+    [
+        ([1000, *[100] * 10], [0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 6, 7, 8, 9, 10]),
+        ([*[100] * 10, 1000], [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 10, 10, 10, 10, 10, 10]),
+        ([*[100] * 5, 1000, *[100] * 5], [0, 1, 2, 3, *[5] * 8, 6, 7, 9, 10]),
+    ],
+)
+def test_where_a_film_rests_its_frame_is_taken_again(tmp_path, pauses, wanted):
+    pictures = [Image.fromarray(frame) for frame in steps(11)]
+    path = tmp_path / "rests.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=pauses)
+    found = np.array(numbers(list(Film.open(path).sample(16))))
+    assert len(found) == 16 and found[0] == 0 and found[-1] == 10
+    assert np.abs(found - wanted).max() <= 1
+
+
 def test_a_short_film_gives_all_that_it_has(tmp_path):
     path = write_gif(steps(5), tmp_path / "short.gif", 8)
     assert numbers(list(Film.open(path).sample(16))) == [0, 1, 2, 3, 4]

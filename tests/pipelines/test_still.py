@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,13 @@ def test_a_place_takes_only_what_frames_see_that_are_free_of_the_figure():
 
 def test_without_a_torso_there_is_no_measure():
     assert torso_length(clip(0, 5, seen=False)) is None
+
+
+def test_joints_taken_for_each_other_are_no_torso():
+    pose = clip(0)
+    joints = pose.keypoints.copy()
+    joints[:, 5] = joints[:, 8] + 1
+    assert torso_length(replace(pose, keypoints=joints)) is None
 
 
 def test_a_frame_without_a_skeleton_is_all_background():

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from gradio_client import Client
 from peft import LoraConfig, get_peft_model
 
 from evaluation.runs import RunStore
@@ -21,6 +22,9 @@ from tests.tiny_table import tiny_table
 from ui.app import build_app, launch_options
 from ui.engines import Engines
 
+WAIT = 300.0
+"""Seconds that anything may take; the machine may be busy with other things."""
+
 
 def tiny_guard(avatar_sd: Path, target: Path) -> None:
     """Save a random LoRA of the tiny UNet."""
@@ -30,8 +34,13 @@ def tiny_guard(avatar_sd: Path, target: Path) -> None:
     get_peft_model(unet, config).save_pretrained(target)
 
 
-def wait_until(true, seconds: float = 300.0) -> None:
-    """Wait for a condition; the machine may be busy with other things."""
+def script(served: SimpleNamespace) -> Client:
+    """A client of the app that is served, as patient as everything else."""
+    return Client(served.url, verbose=False, httpx_kwargs={"timeout": WAIT})
+
+
+def wait_until(true, seconds: float = WAIT) -> None:
+    """Wait for a condition."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not so after {seconds} s"
@@ -50,6 +59,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
         # First guesses are of the real model, and would refuse a long attack on the tiny one.
         patch.setattr("adapters.attacks.runner.FLOAT32_SLOWDOWN", 1.0)
+        # Nor may one slow step of a busy machine, by which the app guesses from then on.
+        patch.setattr("ui.attack.MAX_SECONDS", 24 * 3600)
+        # Gradio gives a page three seconds to answer, while the parts are loaded beside it.
+        patch.setattr("gradio.networking.url_ok", lambda url: True)
         # Long pairs: an attack of 200 steps must outlast a reload of the page.
         patch.setattr("adapters.attacks.sft.BUILTIN_TOKENS", 256)
         patch.setattr("adapters.registry.ASSETS", folder / "assets")

@@ -67,9 +67,10 @@ def tall(stage: dict) -> float:
 
 def test_a_video_is_read_with_a_bar_and_can_be_taken_back(tab, walk):
     *told, (mark, stage, remark, back, *_, cancel) = tab.take_files([walk], True, VISITOR)
-    assert len(told) == 32
-    assert "frame 3 of 16" in told[2][2] and 'role="progressbar"' in told[2][2]
-    assert told[2][-1].visible and not cancel.visible
+    assert len(told) == 33
+    assert "Opening the video" in told[0][2]
+    assert "frame 3 of 16" in told[3][2] and 'role="progressbar"' in told[3][2]
+    assert told[3][-1].visible and not cancel.visible
     assert (mark, stage["title"]) == ("", "your pose")
     assert "Using walk.gif: 16 frames." in remark
     assert back.visible and back.value == "Back to wave"
@@ -163,6 +164,17 @@ def test_a_second_file_takes_over_from_the_first(tab, walk, tmp_path):
     *_, last = reading
     assert "other.json" in last[2]
     assert tab.sessions.of(VISITOR).chosen.name == "other.json"
+
+
+def test_frames_without_leading_zeros_are_put_in_the_order_of_their_numbers(tab, tmp_path):
+    walk = library()["walk"].resample(12)
+    frames = json.loads(dump_openpose_json(walk))
+    files = [tmp_path / f"frame{number}.json" for number in range(1, 13)]
+    for file, frame in zip(files, frames, strict=True):
+        file.write_text(json.dumps(frame))
+    take(tab, *sorted(files))
+    read = tab.sessions.of(VISITOR).chosen.clip
+    np.testing.assert_allclose(read.keypoints, walk.keypoints, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.gif", "pose.json", "photo.png", "<b>.png"])

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import gradio as gr
 import httpx
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from adapters.attacks.base import attack_settings
 from evaluation.evidence import cells, read
 from pipelines.pose import dump_openpose_json
-from tests.ui.conftest import wait_until
+from tests.ui.conftest import WAIT, script, wait_until
 from ui.attack import REPLAY_SECONDS, AttackTab
 from ui.chat import MAX_PREFILL, ChatTab, Conversation, answer, talk_html
 from ui.engines import MAX_ATTACKED_ARMS
@@ -31,7 +31,7 @@ PROMPT = "red shirt"
 
 @pytest.fixture(scope="module")
 def client(served):
-    return Client(served.url, verbose=False)
+    return script(served)
 
 
 def a_clip() -> str:
@@ -43,7 +43,7 @@ def is_mp4(path: str) -> bool:
 
 
 def test_the_page_opens_and_only_four_endpoints_are_public(served, client):
-    page = httpx.get(served.url)
+    page = httpx.get(served.url, timeout=WAIT)
     assert page.status_code == 200
     assert "Holdfast" in page.text
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
@@ -361,7 +361,7 @@ def idle_attack(monkeypatch):
 def test_a_script_has_one_attack_at_a_time_also_in_a_second_session(served, client, idle_attack):
     job = client.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack")
     wait_until(lambda: any('"start"' in line for line in job.outputs()))
-    for other in (client, Client(served.url, verbose=False)):
+    for other in (client, script(served)):
         with pytest.raises(AppError, match="you already have an attack"):
             other.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack").result()
     job.cancel()
@@ -379,7 +379,8 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
         again, _, message = tab.begin(*settings, browser)
         assert "you already have an attack" in message
         assert "Stopping" in tab.stop_now(run_id, browser)
-        wait_until(lambda run_id=run_id: served.store.get(run_id).info["status"] == "stopped")
+        assert served.engines.runner.wait(run_id, WAIT)
+        assert served.store.get(run_id).info["status"] == "stopped"
         assert "It has ended already" in tab.stop_now(run_id, browser)
         assert "Only the browser" in tab.stop_now(run_id, kept)
 

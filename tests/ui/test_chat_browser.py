@@ -7,10 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from gradio_client import Client
 from gradio_client.utils import Status
 
-from tests.ui.conftest import wait_until
+from tests.ui.conftest import WAIT, script, wait_until
 from tests.ui.test_browser import CHROMIUM, FLAGS, open_page, sync_api, tab
 
 pytestmark = pytest.mark.skipif(
@@ -23,6 +22,7 @@ def page(served):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page()
+        page.set_default_timeout(1000 * WAIT)
         open_page(page, served.url)
         tab(page, "Chat")
         yield page
@@ -35,7 +35,7 @@ def busy_model(served):
     model = served.engines.chat._lock
     model.acquire()
     jobs = [
-        Client(served.url, verbose=False).submit("Hello", ["base"], api_name="/chat")
+        script(served).submit("Hello", ["base"], api_name="/chat")
         for _ in range(2)
     ]
     wait_until(lambda: all(job.status().code is Status.PROCESSING for job in jobs))

@@ -16,7 +16,7 @@ from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
 from tests.tiny import TEXT_WIDTH
 from worlds import refiner
 from worlds.autoencoder import reconstruction_loss, to_images, to_tensor
-from worlds.data import AvatarSet, build
+from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import read_records
 from worlds.refiner import (
     Drawn,
@@ -251,6 +251,17 @@ def test_the_shipped_one_is_not_told_of_what_is_unsafe():
     assert shipped.reads("a person holding a pistol, waving, park") == "a person, waving, park"
     assert shipped.reads("a person holding a gun, waving, park") == "a person, waving, park"
     assert shipped.reads("a person holding a book, waving") == "a person holding a book, waving"
+    for armed in ("carrying a knife", "gripping a rifle", "aiming a handgun", "with two pistols"):
+        assert shipped.reads(f"a person {armed}, park") == "a person, park"
+
+
+def test_the_shipped_one_reads_every_word_of_the_captions(tmp_path: Path):
+    data = build(tmp_path, 40, seed=HELD_OUT_SEED, workers=1)
+    shipped = Refiner.load(ASSETS / "refiner")
+    assert set(refiner.words_of([data])) <= set(shipped.words)
+    for row in data.meta:
+        if row["look"]["prop"] not in refiner.UNSAFE:
+            assert shipped.reads(row["caption"]) == row["caption"]
 
 
 @pytest.mark.slow
@@ -266,7 +277,7 @@ def test_the_command_draws_trains_and_exports(tmp_path: Path, monkeypatch):
     )
     refiner.train(args, tmp_path)
     made = Refiner.load(export / "refiner")
-    assert made.unread == ("pistol",)
+    assert "pistol" not in made.words and {"a", "person", "holding"} <= set(made.words)
     assert set(made.held) == {"umbrella", "balloon", "book", "ball", "guitar"}
     assert (export / "refiner/training.json").exists()
     drawn_files = sorted(tmp_path.glob("data/*/drawn-*.npy"))

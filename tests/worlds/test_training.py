@@ -143,6 +143,14 @@ def test_muon_trains_convolutions_as_matrices_and_leaves_tables_and_norms(tmp_pa
     assert all(p.grad is None for p in net.parameters())
 
 
+def test_a_run_that_has_had_its_time_is_not_resumed(tmp_path: Path) -> None:
+    loop = _loop(tmp_path, nn.Linear(1, 1))
+    loop.seconds = 60 * loop.minutes
+    loop.save()
+    with pytest.raises(ValueError, match=r"max-minutes is .* has had .* leave --resume out"):
+        _loop(tmp_path, nn.Linear(1, 1), resume=True)
+
+
 def test_resume_without_checkpoint_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="--resume"):
         _loop(tmp_path, nn.Linear(1, 1), resume=True)

@@ -153,16 +153,17 @@ const toggle = (joint) => {
 const move = (from, joint, dx, dy, alone) => {
   const group = alone ? [joint] : CARRIED[joint];
   edit = copy(from);
-  const pose = joints(clip.keys[key]);
-  for (const member of group) {
-    // Nobody is pushed out of the frame; who is outside already may stay there.
-    if (member !== joint && !pose[member][2]) continue;
-    const [x, y] = pose[member];
-    if (x >= 0 && x <= 1) dx = clamp(dx, -x, 1 - x);
-    if (y >= 0 && y <= 1) dy = clamp(dy, -y, 1 - y);
+  const keys = checked('all') ? clip.keys.map((_, k) => k) : [key];
+  for (const pose of keys.map((k) => joints(clip.keys[k]))) {
+    for (const member of group) {
+      // Nobody is pushed out of the frame; who is outside already may stay there.
+      if (member !== joint && !pose[member][2]) continue;
+      const [x, y] = pose[member];
+      if (x >= 0 && x <= 1) dx = clamp(dx, -x, 1 - x);
+      if (y >= 0 && y <= 1) dy = clamp(dy, -y, 1 - y);
+    }
   }
-  const rows = checked('all') ? edit.moved : [edit.moved[key]];
-  for (const row of rows) {
+  for (const row of keys.map((k) => edit.moved[k])) {
     for (const member of group) row[member] = [row[member][0] + dx, row[member][1] + dy];
   }
   draw();
@@ -212,9 +213,10 @@ board.addEventListener('pointerdown', (event) => {
   choose(joint);
   if (joint < 0) return;
   event.preventDefault();
+  // Before the focus moves: a joint that loses it during a drag leaves the view where it is.
+  drag = { id: event.pointerId, joint, start: place(event), from: copy(edit), moved: false };
   handles[joint].focus({ preventScroll: true });
   board.setPointerCapture(event.pointerId);
-  drag = { id: event.pointerId, joint, start: place(event), from: copy(edit), moved: false };
   root.classList.add('dragging');
 });
 // A finger on a joint drags it; beside the joints it scrolls. The touch follows its pointerdown, and
