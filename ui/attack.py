@@ -208,10 +208,12 @@ _SHOW_RUN = """(gone) => {
   const head = document.querySelector('#hf-run .hf-runhead');
   if (gone || !head) return;
   head.scrollIntoView({ block: 'center' });
+  const focused = document.activeElement;
+  if (focused && focused !== document.body && focused.checkVisibility()) return;
   head.querySelector('h3').focus({ preventScroll: true });
 }"""
-"""Given what was said of a run that is gone; nothing is shown then. The focus goes along: what was
-pressed may be hidden now."""
+"""Given what was said of a run that is gone; nothing is shown then. The focus goes along where what
+was pressed is hidden now, and stays where somebody (or the tour) has gone on meanwhile."""
 
 _TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
 

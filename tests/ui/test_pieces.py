@@ -822,7 +822,8 @@ def test_a_film_is_read_with_progress_and_says_what_is_missing(tmp_path):
     *told, found = poses.read_film(path, 16, 8)
     fractions = [reading.fraction for reading in told]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert told[0].message == "Opening the video: frame 1 of 16"
+    assert told[0] == poses.Reading(0.0, "Opening the video")
+    assert told[1].message == "Opening the video: frame 1 of 16"
     assert told[-1].message == "Finding the pose: frame 16 of 16"
     assert len(found) == 16
     assert "not in view: feet; the model is left free there" in found.notes
