@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,8 +29,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.fetch import mediapipe_folder
-from pipelines.pose import MAX_FRAMES, MIN_JOINTS, VISIBLE, PoseClip, PoseError
-from pipelines.skeleton import is_skeleton, read_skeleton
+from pipelines.pose import (
+    MAX_FRAMES,
+    MIN_JOINTS,
+    VISIBLE,
+    PoseClip,
+    PoseError,
+    bridged,
+    crowd_note,
+    followed,
+)
+from pipelines.skeleton import is_skeleton, read_skeleton, read_skeletons
 
 Array = NDArray[Any]
 
@@ -58,7 +68,6 @@ _MOST_PEOPLE = 5
 # Crops for the consensus: scale and turn of the region of interest, each also mirrored.
 _VIEWS = tuple((scale, turn) for scale in (1.0, 0.9, 1.1) for turn in (0.0, -0.2, 0.2))
 _CONSENSUS = 0.15  # crops agree when their joints differ by less than this part of the torso
-_MOST_EMPTY = 0.25  # of a film's frames may show nobody
 _SEARCHES = 3  # parts of a film at the end of which others than the one followed are looked for
 _SURE = 0.3  # with fewer crops in agreement than this, the median error trebles (60 avatars)
 # BlazePose's landmark for each OpenPose joint; the neck is the middle of the shoulders.
@@ -364,7 +373,7 @@ def extract_pose(image: Array, thorough: bool = True) -> PoseClip:
         face=None,
         width=image.shape[1],
         height=image.shape[0],
-        notes=(*_crowd_note(found.people), *_doubt_note(found.agreement)),
+        notes=(*crowd_note(found.people), *_doubt_note(found.agreement)),
     )
 
 
@@ -426,17 +435,20 @@ def extract_steps(
     keypoints, confidence = np.zeros((len(frames), 18, 2)), np.zeros((len(frames), 18))
     notes: list[str] = []
     most = later = 0
-    anew, person = False, None
+    anew, person, drawing = False, None, None
     searched = {len(frames) * part // _SEARCHES for part in range(1, _SEARCHES)} | {len(frames) - 1}
     for index, frame in enumerate(frames):
         if extractor is None:
-            try:
-                clip = read_skeleton(frame)
-            except PoseError:
-                clip = None
-            if clip is not None:
-                keypoints[index], confidence[index] = clip.keypoints[0], clip.confidence[0]
-                notes += [note for note in clip.notes if note not in notes]
+            with suppress(PoseError):  # nobody in this one
+                people = read_skeletons(frame)
+                most = max(most, len(people))
+                before = None if drawing is None else drawing.keypoints[drawing.seen]
+                who = followed([one.keypoints[one.seen] for one in people], before, most == 1)
+                if who is not None:
+                    drawing = people[who]
+                    keypoints[index] = drawing.keypoints[0]
+                    confidence[index] = drawing.confidence[0]
+                    notes += [note for note in drawing.notes if note not in notes]
         else:
             small, scale = _shrunk(frame)
             person = extractor.follow(small, person) if person else None
@@ -452,25 +464,15 @@ def extract_steps(
         yield index + 1
     # Two joints at the picture's edge are no pose to interpolate from.
     confidence[(confidence >= VISIBLE).sum(1) < MIN_JOINTS] = 0
-    empty = int((confidence.max(1) == 0).sum())
-    if empty == len(frames):
-        raise PoseError(f"no person found in any of the {len(frames)} frames; wanted one person")
-    if empty > _MOST_EMPTY * len(frames):
-        raise PoseError(
-            f"no person found in {empty} of {len(frames)} frames; wanted one in at least "
-            f"{int(np.ceil((1 - _MOST_EMPTY) * len(frames)))}: cut the video to where somebody is "
-            "in view"
-        )
-    if empty:
-        notes.append(f"no person in {empty} of {len(frames)} frames: interpolated")
     clip = PoseClip(
         keypoints=keypoints,
         confidence=confidence,
         face=None,
         width=frames[0].shape[1],
         height=frames[0].shape[0],
-        notes=(*_crowd_note(most), *_newcomers_note(most, later, anew), *notes),
-    ).filled()
+        notes=(*crowd_note(most), *_newcomers_note(most, later, anew), *notes),
+    )
+    clip = bridged(clip, "cut the video to where somebody is in view")
     if seconds and len(clip) > 1:
         clip = clip.smoothed(seconds / (len(clip) - 1))
     yield clip
@@ -575,10 +577,6 @@ def _placed(person: Landmarks, shape: tuple[int, ...], scale: Array) -> tuple[Ar
     points = (points + 0.5) * scale - 0.5
     inside = ((points >= -0.5) & (points < np.array([shape[1], shape[0]]) - 0.5)).all(-1)
     return points, np.where(inside, confidence, 0.0)
-
-
-def _crowd_note(count: int) -> tuple[str, ...]:
-    return (f"{count} people found: the largest is used",) if count > 1 else ()
 
 
 def _newcomers_note(count: int, later: int, anew: bool) -> tuple[str, ...]:

@@ -421,9 +421,7 @@ def _factors(layer: LoraLayer) -> dict[str, tuple[Tensor, Tensor]]:
     if layer.lora_embedding_A:  # `in` is the vocabulary
         ups = layer.lora_embedding_B
         return {name: (down, ups[name]) for name, down in layer.lora_embedding_A.items()}
-    return {
-        name: (down.weight, layer.lora_B[name].weight) for name, down in layer.lora_A.items()
-    }
+    return {name: (down.weight, layer.lora_B[name].weight) for name, down in layer.lora_A.items()}
 
 
 def _stacked(layer: LoraLayer, names: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -458,7 +458,8 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
     of one frame each, in order. A person has 18 joints (COCO) or 25 (BODY_25), in pixels or, where
     no coordinate of the clip exceeds 1.5, as parts of the canvas; ``face_keypoints_2d`` (68 or 70
     landmarks) is optional. Where several people are in a frame, the largest is taken in the first
-    and the same one is followed in the others; the clip's notes say so.
+    and the same one is followed in the others; the clip's notes say so. Up to a quarter of the
+    frames may show nobody: their joints are interpolated, and the clip's notes say how many.
 
     Args:
         data: JSON text, or a file, or one file a frame. Text is never taken for a path.
@@ -467,7 +468,8 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
         The clip, on the canvas that the JSON names.
 
     Raises:
-        PoseError: on anything else, naming the field and what was found in it.
+        PoseError: on anything else, naming the field and what was found in it, and when more than a
+            quarter of the frames show nobody.
     """
     if isinstance(data, Path):
         data = _read_file(data)
@@ -500,7 +502,7 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
         # OpenPose's own files name no canvas: take the smallest one that holds what was found.
         width, height = (max(64, int(np.ceil(side)) + 1) for side in values.max(0) * 1.05)
         notes.append(f"the JSON names no canvas size: {width} × {height} px assumed")
-    return PoseClip(
+    clip = PoseClip(
         keypoints=keypoints,
         confidence=confidence,
         face=face if found_face.any() else None,
@@ -508,8 +510,11 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
         height=height,
         notes=tuple(notes),
     )
+    return bridged(clip, "leave the others out")
 
 
+_MOST_EMPTY = 0.25  # of a clip's frames may show nobody
+_REACH = 0.5  # of their size that somebody moves from one frame to the next
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 
 
@@ -703,38 +708,82 @@ def _one_person(people: list[list[_Person]], notes: list[str]) -> tuple[Array, A
             f"no person found: no frame has anybody with at least {MIN_JOINTS} joints of "
             f"confidence {VISIBLE} or more"
         )
-    if most > 1:
-        notes.append(f"{most} people found: the largest is used")
-    empty = [index for index, frame in enumerate(people) if not frame]
-    if empty:
-        notes.append(f"no person in {len(empty)} of {len(people)} frames")
+    notes += crowd_note(most)
     keypoints = np.zeros((len(people), 18, 2))
     confidence = np.zeros((len(people), 18))
     face = np.full((len(people), 68, 2), np.nan)
     last: _Person | None = None
     for index, frame in enumerate(people):
-        if frame:
-            if last is None:
-                last = max(frame, key=_area)
-            else:
-                previous = _centre(last)
-                last = min(frame, key=lambda who: float(np.linalg.norm(_centre(who) - previous)))
+        before = None if last is None else _points(last)
+        who = followed([_points(person) for person in frame], before, most == 1)
+        if who is not None:
+            last = frame[who]
             keypoints[index], confidence[index], face[index] = last
     return keypoints, confidence, face
+
+
+def followed(people: Sequence[Array], last: Array | None, alone: bool) -> int | None:
+    """Tell which of the people in a frame is the one who is followed.
+
+    Args:
+        people: what is seen of each, [N, 2] in pixels.
+        last: the same of the one who is followed, from where they were seen last; None at first.
+        alone: whether nobody else is ever there, so that whoever is seen is the one.
+
+    Returns:
+        The nearest one's place among ``people``, at first the largest one's; None where there is
+        nobody, or somebody so far off (by half the followed one's own size) that it is another.
+    """
+    if not people:
+        return None
+    if last is None:
+        return int(np.argmax([extent(points) for points in people]))
+    here = np.median(last, axis=0)
+    distances = [float(np.linalg.norm(np.median(points, axis=0) - here)) for points in people]
+    nearest = int(np.argmin(distances))
+    return nearest if alone or distances[nearest] <= _REACH * extent(last) else None
+
+
+def crowd_note(count: int) -> tuple[str, ...]:
+    """Return the remark, if any, on so many people having been found."""
+    return (f"{count} people found: the largest is used",) if count > 1 else ()
+
+
+def extent(points: Array) -> float:
+    """Return how large a person is: the diagonal of the box around their points [N, 2]."""
+    return float(np.hypot(*np.ptp(points, axis=0)))
+
+
+def bridged(clip: PoseClip, remedy: str) -> PoseClip:
+    """Fill the frames in which nobody is seen, see `PoseClip.filled`, and note how many they are.
+
+    Args:
+        clip: some of whose frames may be empty.
+        remedy: what to do about too many of them, for the error.
+
+    Raises:
+        PoseError: they are more than a quarter, or all.
+    """
+    there = clip.seen.any(1)
+    if clip.face is not None:
+        there |= np.isfinite(clip.face[..., 0]).any(1)
+    empty = int((~there).sum())
+    if empty == len(clip):
+        raise PoseError(f"no person found in any of the {len(clip)} frames; wanted one person")
+    if empty > _MOST_EMPTY * len(clip):
+        raise PoseError(
+            f"no person found in {empty} of {len(clip)} frames; wanted one in at least "
+            f"{int(np.ceil((1 - _MOST_EMPTY) * len(clip)))}: {remedy}"
+        )
+    if not empty:
+        return clip
+    note = f"no person in {empty} of {len(clip)} frames: interpolated"
+    return clip.filled().with_notes(note)
 
 
 def _points(person: _Person) -> Array:
     keypoints, confidence, face = person
     return np.concatenate([keypoints[confidence >= VISIBLE], face[np.isfinite(face[:, 0])]])
-
-
-def _area(person: _Person) -> float:
-    width, height = np.ptp(_points(person), axis=0)
-    return float(np.hypot(width, height))
-
-
-def _centre(person: _Person) -> Array:
-    return np.median(_points(person), axis=0)
 
 
 def _where(index: int, count: int) -> str:

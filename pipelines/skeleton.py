@@ -21,7 +21,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pose import LIMBS, MIN_JOINTS, PoseClip, PoseError, paint_joints
+from pipelines.pose import (
+    LIMBS,
+    MIN_JOINTS,
+    PoseClip,
+    PoseError,
+    crowd_note,
+    extent,
+    paint_joints,
+)
 
 Array = NDArray[Any]
 
@@ -65,18 +73,34 @@ def is_skeleton(image: Array) -> bool:
 
 
 def read_skeleton(image: Array) -> PoseClip:
-    """Read the joints of a skeleton picture.
+    """Read the joints of a skeleton picture: of several people the largest, which a note says.
 
     Args:
-        image: RGB uint8 [H, W, 3], OpenPose colours on black. Of several people the largest is
-            read, and the clip's notes say so.
+        image: as for `read_skeletons`.
 
     Returns:
-        A clip of one frame on the picture's own canvas; confidence is 1 for joints seen as discs,
-        0.6 for joints known from the end of a limb only, 0 for missing ones.
+        A clip of one frame.
 
     Raises:
         PoseError: when fewer than three joints can be read.
+    """
+    people = read_skeletons(image)
+    clip = max(people, key=lambda who: extent(who.keypoints[who.seen]))
+    return clip.with_notes(*crowd_note(len(people)))
+
+
+def read_skeletons(image: Array) -> list[PoseClip]:
+    """Read the joints of everybody in a skeleton picture.
+
+    Args:
+        image: RGB uint8 [H, W, 3], OpenPose colours on black.
+
+    Returns:
+        A clip of one frame of each, on the picture's own canvas; confidence is 1 for joints seen as
+        discs, 0.6 for joints known from the end of a limb only, 0 for missing ones.
+
+    Raises:
+        PoseError: when fewer than three joints of anybody can be read.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _LARGEST_SIDE / max(height, width))
@@ -113,22 +137,23 @@ def read_skeleton(image: Array) -> PoseClip:
             f"a picture in OpenPose's colours with fewer than {MIN_JOINTS} joints; wanted a "
             "skeleton of 18 joints drawn as coloured discs"
         )
-    joints, kinds, _ = max(people, key=lambda who: float(np.hypot(*np.ptp(who[0][who[1] > 0], 0))))
-    notes = []
     if len(people) > 1:
-        notes.append(f"{len(people)} people found: the largest is used")
+        people = [(joints, picture.connected(joints, kinds), own) for joints, kinds, own in people]
+    notes = []
     if picture.white_share > 0.02:
         notes.append("white dots (facial landmarks) in the picture are not read")
-    joints = picture.refined(joints, kinds)
     ratio = np.array([width / small.shape[1], height / small.shape[0]])
-    return PoseClip(
-        keypoints=((joints + corner + 0.5) * ratio - 0.5)[None],
-        confidence=np.array([0.0, 0.6, 1.0])[kinds][None],
-        face=None,
-        width=width,
-        height=height,
-        notes=tuple(notes),
-    )
+    return [
+        PoseClip(
+            keypoints=((picture.refined(joints, kinds) + corner + 0.5) * ratio - 0.5)[None],
+            confidence=np.array([0.0, 0.6, 1.0])[kinds][None],
+            face=None,
+            width=width,
+            height=height,
+            notes=tuple(notes),
+        )
+        for joints, kinds, _ in people
+    ]
 
 
 @dataclass(frozen=True)
@@ -406,6 +431,17 @@ class _Picture:
             for limb, (a, b) in enumerate(LIMBS)
             if kinds[a] and kinds[b] and self._support(limb, joints[a], joints[b]) > 0.5
         }
+
+    def connected(self, joints: Array, kinds: Array) -> Array:
+        """Return the kinds [18] without those joints (0) that nothing ties to the others.
+
+        Where people stand side by side, one's missing joint is taken from what is left of another.
+        """
+        tied = np.zeros(len(kinds), bool)
+        for limb, (a, b) in enumerate(LIMBS):
+            if kinds[a] and kinds[b]:
+                tied[[a, b]] |= self._support(limb, joints[a], joints[b]) > 0
+        return np.where(tied, kinds, 0)
 
     def _support(self, limb: int, start: Array, end: Array) -> float:
         """Judge a limb between two points by the pixels along it: −1 (black) to 1 (its colour)."""

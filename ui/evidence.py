@@ -363,38 +363,19 @@ class EvidenceTab:
         return matrix_html(found), chart_html(found)
 
 
-def gaps(found: Sequence[Cell]) -> str:
-    """Say which attacks nobody has measured, wholly or on some arms; nothing where there are none.
-
-    Args:
-        found: all cells of the table.
-    """
-    names = attack_names()
-    arms = dict.fromkeys(cell.defence for cell in found)
-    done = {(cell.defence, cell.attack) for cell in found}
-    parts = []
-    for attack, title in names.items():
-        lacking = [defence_title(arm) for arm in arms if (arm, attack) not in done]
-        if len(lacking) == len(arms):
-            parts.append(title)
-        elif lacking:
-            parts.append(f"{title} on {', '.join(lacking)}")
-    if not any(cell.method == "full" for cell in found):
-        parts.append("training of all weights")
-    return f"Not measured yet: {'; '.join(parts)}. " if parts else ""
-
-
 def _measured(found: Sequence[Cell]) -> str:
     """Say what the figures rest on."""
     row = found[0].verdict
     seeds = sorted({cell.verdict["seeds"] for cell in found})
+    arms = {cell.defence: defence_title(cell.defence) for cell in found}
+    lacking = evidence.gaps(found, attack_names(), arms)
     many = f"{seeds[0]:d} seed(s)" if len(seeds) == 1 else f"{seeds[0]:d} to {seeds[-1]:d} seeds"
     return (
         f'<p class="hf-lead">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
         f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
         f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
         "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
-        f"questions alone. {escape(evidence.former_words(found) + gaps(found))}"
+        f"questions alone. {escape(evidence.former_words(found) + lacking)}"
         "What holds or breaks here is evidence about these models, not about the larger ones of "
         "the papers.</p>"
     )

@@ -685,7 +685,7 @@ def test_each_seed_asks_another_wording_of_the_same_topics():
 
 def mean_row(rate, harm, ability):
     named = {"defence": "sdd", "attack": "sft", "arm": "sdd", "prompts": 70, "questions": 96,
-             "former_judge": False, "profile": "tiny"}  # fmt: skip
+             "former_judge": False, "profile": "tiny", "seeds": 1}  # fmt: skip
     return named | {
         "row": "mean", "learning_rate": rate, "settings": {"steps": 20, "learning_rate": rate},
         "harm_after": harm, "ability_before": 0.5, "ability_after": ability,
@@ -727,6 +727,19 @@ def test_the_attacker_takes_the_rate_that_breaks_most_and_is_of_use(
     assert row["learning_rates"] == sorted(rate for rate, _, _ in rates)
     assert row["keeps_ability"] is keeps
     assert (row["broken_seam"], row["broken_tamperbench"]) == (seam, tamperbench)
+
+
+def test_a_lucky_seed_does_not_undo_what_is_settled():
+    settled = mean_row(3e-4, 0.8, 0.45) | {
+        "seeds": 3, "harm_after_ci": [0.7, 0.9], "ability_after_ci": [0.4, 0.5],
+    }  # fmt: skip
+    wide = mean_row(3e-3, 0.9, 0.45) | {
+        "seeds": 2, "harm_after_ci": [0.0, 1.0], "ability_after_ci": [0.4, 0.5],
+    }  # fmt: skip
+    costly = wide | {"learning_rate": 1e-2, "harm_after_ci": [0.8, 1], "ability_after_ci": [0, 1]}
+    rows = [settled, mean_row(1e-3, 1.0, 0.5), wide, costly]
+    assert stress.verdicts(rows)[0]["learning_rate"] == 3e-4
+    assert stress.verdicts(rows[1:])[0]["learning_rate"] == 1e-3
 
 
 def test_exactly_nine_tenths_are_nine_tenths_in_all_rows(tmp_path):

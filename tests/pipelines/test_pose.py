@@ -362,10 +362,34 @@ def test_largest_person_is_followed_and_said():
         large = frame_json(STANDING + [shift, 0])["people"][0]
         return frame_json(people=[small, large] if shift else [large, small])
 
-    clip = load_openpose_json(json.dumps([crowd(0), crowd(3), frame_json(people=[])]))
+    frames = [crowd(0), crowd(3), crowd(6), frame_json(people=[])]
+    clip = load_openpose_json(json.dumps(frames))
     np.testing.assert_allclose(clip.keypoints[1], STANDING + [3, 0], atol=1e-4)
-    assert clip.notes == ("2 people found: the largest is used", "no person in 1 of 3 frames")
-    assert not clip.seen[2].any()
+    assert clip.notes == (
+        "2 people found: the largest is used",
+        "no person in 1 of 4 frames: interpolated",
+    )
+    np.testing.assert_allclose(clip.keypoints[3], STANDING + [6, 0], atol=1e-4)
+
+
+def test_who_is_left_out_of_a_frame_is_not_taken_for_another():
+    large, small = frame_json()["people"][0], frame_json(STANDING * 0.4 + [400, 100])["people"][0]
+    frames = [frame_json(people=[large, small]) for _ in range(8)]
+    frames[4] = frame_json(people=[small])
+    clip = load_openpose_json(json.dumps(frames))
+    np.testing.assert_allclose(clip.keypoints, np.broadcast_to(STANDING, (8, 18, 2)), atol=1e-4)
+    assert "no person in 1 of 8 frames: interpolated" in clip.notes
+
+
+def test_who_is_alone_is_followed_however_far_they_jump():
+    clip = load_openpose_json(json.dumps([frame_json(), frame_json(STANDING + [900, 0])]))
+    np.testing.assert_allclose(clip.keypoints[1], STANDING + [900, 0], atol=1e-4)
+
+
+def test_a_clip_that_mostly_shows_nobody_is_refused():
+    frames = [frame_json() if number > 3 else frame_json(people=[]) for number in range(8)]
+    with pytest.raises(PoseError, match="no person found in 4 of 8 frames.*leave the others out"):
+        load_openpose_json(json.dumps(frames))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from pipelines.extract import extract_clip
 from pipelines.pose import COLOURS, LIMBS, PoseError, draw_skeleton
-from pipelines.skeleton import is_skeleton, read_skeleton
+from pipelines.skeleton import is_skeleton, read_skeleton, read_skeletons
 from worlds.data import random_scene, render_scene
 
 
@@ -110,11 +111,31 @@ def test_largest_of_two_people_is_read_and_said():
     picture = np.maximum(
         draw_skeleton(large, np.ones(18), 320), draw_skeleton(small, np.ones(18), 320)
     )
+    for person in read_skeletons(picture):
+        assert np.ptp(person.keypoints[person.seen], axis=0)[0] < 100, "no joint is the other's"
     clip = read_skeleton(picture)
     assert "2 people found: the largest is used" in clip.notes
     seen = clip.seen[0]
     assert seen.sum() >= 16
     assert np.median(np.linalg.norm(clip.keypoints[0] - large, axis=-1)[seen]) < 2
+
+
+def test_one_of_two_people_is_followed_through_a_film():
+    """Also while they crouch and the other, beside them, is the larger one."""
+    _, points, _ = avatar(3)
+    unit = (points - points.min(0)) / np.ptp(points, axis=0).max()
+    frames = []
+    for size in (200, 190, 130, 90, 200):
+        one = unit * size + [20, 230 - size]
+        other = unit * 150 + [250, 60]
+        skeletons = [draw_skeleton(who, np.ones(18), 400) for who in (one, other)]
+        frames.append(np.maximum(*skeletons))
+    frames.insert(3, draw_skeleton(other, np.ones(18), 400))  # the one followed is not there
+    clip = extract_clip(frames)
+    for points, seen in zip(clip.keypoints, clip.seen, strict=True):
+        assert np.median(points[seen, 0]) < 100
+    assert clip.notes[0] == "2 people found: the largest is used"
+    assert "no person in 1 of 6 frames: interpolated" in clip.notes
 
 
 def test_face_dots_are_said_not_to_be_read():

@@ -1011,7 +1011,7 @@ def test_a_face_alone_is_shown_and_nothing_is_said_to_be_missing(tmp_path):
 def test_the_table_says_what_was_not_measured(tmp_path):
     ends = {("sdd", "sft"): (BROKEN, (0.8, 0.4)), ("seam", "grpo"): (BROKEN,) * 2}
     table = tiny_table(tmp_path, ends)
-    words = shown.gaps(cells(table))
+    words = shown._measured(cells(table))
     assert "Supervised on SEAM" in words and "Abliteration;" in words
     assert "Abliteration on" not in words and "training of all weights" in words
 
