@@ -174,7 +174,7 @@ class _Files:
     """What the runs of a store hold, as far as it was read."""
 
     def __init__(self) -> None:
-        self.infos = _Parsed(json.loads, 1000)
+        self.infos = _Parsed(json.loads, 10_000)  # more than are kept: all are read at each look
         self.events = _Parsed(_events, 16)  # with all replies: a long run's take some megabyte
 
 

@@ -101,7 +101,7 @@ class Progress:
         message: what is being done.
         seconds_left: estimate in seconds; None before anything was measured.
         preview: RGB uint8 [H, W, 3], the middle frame as it looks now, unguarded; None in between.
-        preview_guarded: the same of the guarded arm; None where there is none.
+        preview_guarded: the same of the guarded arm; None in between, too.
     """
 
     fraction: float
@@ -136,6 +136,7 @@ class _Arm:
     scheduler: DPMSolverMultistepScheduler
     latents: torch.Tensor  # float32 [1, C, F, h, w]
     clean: torch.Tensor = field(init=False)  # the current guess at the clean latents
+    previewed: float = -math.inf  # when it was shown last
 
 
 class _EmbedOnce(torch.nn.Module):
@@ -417,7 +418,6 @@ class AnimationEngine:
 
         done = 0
         durations: list[float] = []
-        preview_at = -math.inf
         for number, (timestep, on) in enumerate(zip(timesteps, guided, strict=True), start=1):
             residuals = None
             for arm in arms:
@@ -431,21 +431,17 @@ class AnimationEngine:
                 self._step(arm, timestep, text, residuals, scale)
                 durations.append((time.perf_counter() - begun) / (1 + on))
                 done += 1 + on
-            # The median: the very first step also warms up the kernels.
-            self._pass_seconds = float(np.median(durations[-8:]))
-            previews: list[Frames] = []
-            if number < steps and time.perf_counter() - preview_at >= _PREVIEW_SECONDS:
-                middle = self.spec.frames // 2
-                guesses = [arm.clean[:, :, middle : middle + 1] for arm in arms]
-                previews = [self._finished(self._pixels(guess))[0] for guess in guesses]
-                preview_at = time.perf_counter()
-            yield Progress(
-                done / total,
-                f"step {number} of {steps}" if number < steps else "decoding the frames",
-                self._pass_seconds * (total - done),
-                previews[0] if previews else None,
-                previews[1] if len(previews) > 1 else None,
-            )
+                # The median: the very first step also warms up the kernels.
+                self._pass_seconds = float(np.median(durations[-8:]))
+                shown = self._preview(arm)
+                last = number == steps and arm is arms[-1]
+                yield Progress(
+                    done / total,
+                    "decoding the frames" if last else f"step {number} of {steps}",
+                    self._pass_seconds * (total - done),
+                    shown if arm is arms[0] else None,
+                    None if arm is arms[0] else shown,
+                )
 
         clips, background = [], self._background(pose, pose_frames)
         chunks = len(arms[0].latents[0, 0].split(_DECODE_CHUNK))
@@ -496,6 +492,15 @@ class AnimationEngine:
             "pose": json.loads(dump_openpose_json(pose)),
         }
         yield PairResult(clips[0], guarded, pose_frames, settings)
+
+    def _preview(self, arm: _Arm) -> Frames | None:
+        """Return the middle frame of an arm's guess, or None if it was shown a moment ago."""
+        if time.perf_counter() - arm.previewed < _PREVIEW_SECONDS:
+            return None
+        middle = self.spec.frames // 2
+        picture = self._finished(self._pixels(arm.clean[:, :, middle : middle + 1]))[0]
+        arm.previewed = time.perf_counter()
+        return picture
 
     def _sample(self, arm: _Arm, timestep: torch.Tensor, guidance: float) -> torch.Tensor:
         """Return what the models see of an arm, [1 or 2, C, F, h, w]."""
@@ -584,6 +589,13 @@ class AnimationEngine:
         finally:
             unet.disable_lora()
 
+    def _unknown_words(self, prompt: str) -> list[str]:
+        """Return the words of a prompt that the tokenizer spells out, where it has all others."""
+        if not self.spec.whole_words:
+            return []
+        words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt.lower()))
+        return [word for word in words if len(self.pipe.tokenizer.tokenize(word)) > 1]
+
     def _encode_text(self, prompt: str, guidance: float) -> tuple[torch.Tensor, list[str]]:
         """Return text states [F or 2 F, tokens, width], the negative prompt's first, and notes."""
         tokenizer = self.pipe.tokenizer
@@ -592,6 +604,8 @@ class AnimationEngine:
         notes = []
         if tokens > limit:
             notes.append(f"the prompt has {tokens} tokens; only the first {limit} were read")
+        if unknown := self._unknown_words(prompt):
+            notes.append(f"words that the model was not taught: {', '.join(unknown)}")
         along, without = self.pipe.encode_prompt(
             prompt, self.device, 1, guidance > 1, self.spec.hint if guidance > 1 else None
         )

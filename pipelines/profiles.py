@@ -42,6 +42,8 @@ class AnimationSpec:
             `pipelines.still`).
         sharpening: amount of unsharp masking of finished frames, 0 for none (see
             `pipelines.sharpen`).
+        whole_words: whether the tokenizer has every word of the training's captions whole, so that
+            one which it spells out is unknown to the model.
         refiner: folder of what redraws the details of decoded frames, empty for none (see
             `pipelines.refine`).
     """
@@ -61,6 +63,7 @@ class AnimationSpec:
     noise_share: float = 0.0
     still_background: bool = False
     sharpening: float = 0.0
+    whole_words: bool = False
     refiner: str = ""
 
 
@@ -172,6 +175,7 @@ PROFILES: tuple[Profile, ...] = (
             noise_share=1.0,
             still_background=True,
             sharpening=0.7,
+            whole_words=True,
             refiner=str(ASSETS / "refiner"),
         ),
         llm=LLMSpec(

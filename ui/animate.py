@@ -31,8 +31,8 @@ from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions, take_b
 from ui.theme import static
 
 _ACCEPTED = (
-    "Photo, skeleton or OpenPose JSON (also a file for each frame); video (mp4, webm, mov, gif) up "
-    f"to {MAX_SECONDS:.0f} s and 1920 × 1080. At most {poses.MAX_UPLOAD_MB} MB, JSON "
+    "Photo, skeleton or OpenPose JSON, of a clip also a file for each frame; video (mp4, webm, "
+    f"mov, gif) up to {MAX_SECONDS:.0f} s and 1920 × 1080. At most {poses.MAX_UPLOAD_MB} MB, JSON "
     f"{MAX_JSON_BYTES / 1e6:.0f} MB."
 )
 _KEPT = (
@@ -211,6 +211,8 @@ class AnimateTab:
                 # The browser's camera starts only at a click inside.
                 self.webcam = gr.Image(
                     sources=["webcam"],
+                    # As the film's: mirrored, right and left would be changed over.
+                    webcam_options=gr.WebcamOptions(mirror=False),
                     type="numpy",
                     show_label=False,
                     buttons=[],
@@ -384,48 +386,58 @@ class AnimateTab:
         return note("Waiting for its turn …"), gr.Button(visible=True, interactive=True)
 
     def take_files(self, files: list[str], fit: bool, request: gr.Request) -> Iterator[tuple]:
-        """Read what was uploaded: one file, or OpenPose's own, of which each holds a frame."""
+        """Read what was uploaded: one file, or OpenPose JSON or pictures, each a frame."""
         paths = [Path(file) for file in files]
+        kinds = {"film" if is_film(path) else path.suffix.lower() == ".json" for path in paths}
         # By name: Gradio keeps every file in a folder that is called after its content.
-        frames = sorted((p for p in paths if p.suffix.lower() == ".json"), key=_numbered)
-        if len(frames) < len(paths):  # among frames something else: the last one counts
-            frames = paths[-1:]
-        name = frames[0].name + (f" and {len(frames) - 1} more" if len(frames) > 1 else "")
-        yield from self._take(frames, name, fit, request)
+        taken = sorted(paths, key=_numbered)
+        if len(kinds) > 1 or "film" in kinds:  # no frames of one clip: the last one counts
+            taken = paths[-1:]
+        name = taken[0].name + (f" and {len(taken) - 1} more" if len(taken) > 1 else "")
+        yield from self._take(taken, name, fit, request, len(paths) - len(taken))
 
     def _take(
-        self, paths: list[Path], name: str, fit: bool, request: gr.Request
+        self, paths: list[Path], name: str, fit: bool, request: gr.Request, left_out: int = 0
     ) -> Iterator[tuple]:
         """Read a pose; a wrong one leaves the chosen pose as it was.
 
         Args:
-            paths: a file, or OpenPose JSON of each frame.
+            paths: a file, or OpenPose JSON or a picture of each frame.
             name: what to call it.
             fit: whether own poses are fitted to the frame.
             request: the visitor's.
+            left_out: how many more files were brought along, which is said.
         """
         session = self.sessions.of(request)
         mine = self._its_turn(session)
         clip, remark = None, ""
         wanted = session.reading is mine  # not cancelled or overtaken while it waited
         try:
-            if wanted and not is_film(paths[0]):
+            moving = is_film(paths[0]) or len(paths) > 1 and paths[0].suffix.lower() != ".json"
+            if wanted and not moving:
                 yield *_only(note("Finding the pose …")), gr.skip()
                 clip = poses.read_pose(*paths)
             elif wanted:
-                for step in poses.read_film(paths[0], self.spec.frames, self.spec.fps):
+                reading = (
+                    poses.read_shots(paths, self.spec.frames)
+                    if len(paths) > 1
+                    else poses.read_film(paths[0], self.spec.frames, self.spec.fps)
+                )
+                for step in reading:
                     if session.reading is not mine:
                         break
                     if isinstance(step, PoseClip):
                         clip = step
                         break
-                    remark = note(step.message) + meter(step.fraction, "Reading the video")
+                    remark = note(step.message) + meter(step.fraction, "Reading the frames")
                     yield *_only(remark), gr.Button(visible=True, interactive=True)
         except (PoseError, FileNotFoundError) as error:
             remark = note(told(error), "error")
         except Exception as error:  # a broken file must not leave the bar standing
             remark = note(f"{name} could not be read: {told(error)}", "error")
         hidden = gr.Button(visible=False)
+        if clip is not None and left_out:
+            clip = clip.with_notes(f"the last file is taken, and {left_out} more are not")
         if clip is not None and session.reading is mine:
             yield *self.use(session, self._own(name, clip), fit), hidden
         elif session.reading is mine:
@@ -692,13 +704,17 @@ class AnimateTab:
         previews: tuple = (None, None)
         for item in work:
             if hasattr(item, "fraction"):
-                if item.preview is not None:
-                    previews = (item.preview, item.preview_guarded)
+                new = (item.preview, item.preview_guarded)
+                previews = tuple(
+                    before if now is None else now
+                    for before, now in zip(previews, new, strict=True)
+                )
                 eta = "" if item.seconds_left is None else f"{duration(item.seconds_left)} left"
                 state = stage.running(base, item.message, item.fraction, eta, *previews)
                 yield state, "", *_buttons(busy=True), *_no_files()
                 continue
             folder = self.scratch.new()
+            item = results.measured(item, self.engines.reader)
             unguarded, guarded, settings = results.save_pair(item, folder, self.spec.fps)
             files = (unguarded, guarded, *results.save_extras(item, folder, self.spec.fps),
                      settings)  # fmt: skip
@@ -713,6 +729,7 @@ class AnimateTab:
             ]
             state = stage.done(base, unguarded, guarded, guard_note(chosen))
             state["note_open"] = results.short(item.settings)
+            state["figures_open"], state["figures_held"] = results.figures(item.settings)
             session.ended = note(remarks, "warn")
             yield state, session.ended, *_buttons(busy=False), *downloads
             return True
@@ -781,6 +798,8 @@ class AnimateTab:
     def _own(self, name: str, clip: PoseClip) -> Choice:
         """Describe a pose that a visitor brought."""
         frames = "1 frame" if len(clip) == 1 else f"{len(clip)} frames"
+        if len(clip) > self.spec.frames:
+            frames += f", of which {self.spec.frames} are taken, evenly"
         notes = (f"{text[:1].upper()}{text[1:]}." for text in clip.notes)
         remark = "\n".join([f"Using {name}: {frames}.", *notes])
         return Choice(name, clip, remark=note(remark, "good"))

@@ -130,8 +130,8 @@ class Api:
             attack: one of `adapters.attacks.base.ATTACKS`, or of `UNTRAINED`, on which steps,
                 learning rate and method have no effect.
             steps: optimiser steps on each arm, of all stages together, at most 200, and no more
-                than take 20 minutes here.
-            learning_rate: the attacker's; None: the method's usual one.
+                than take 30 minutes here.
+            learning_rate: the attacker's; None: the usual one of attack and method.
             seed: of data order and sampling; in abliteration of the choice of prompts.
             method: what is trained, ``lora`` or ``full`` (all weights). Fully trained models cannot
                 answer in /chat.

@@ -113,7 +113,9 @@ def launch_options() -> dict[str, Any]:
         "footer_links": ["api", "settings"],
         "show_error": False,  # gr.Error is told all the same; others may hold paths
         "ssr_mode": False,
-        "state_session_capacity": 300,  # sessions whose state stays in memory; Gradio's own: 10,000
+        # Sessions whose state stays in memory, closed ones among them: 0.4 MB each. Gradio's own is
+        # 10,000; of those beyond, an open page would lose its conversation.
+        "state_session_capacity": 1000,
     }
 
 

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from adapters import registry
-from adapters.attacks.base import METHODS, REINFORCED, UNTRAINED, Settings, attack_settings
+from adapters.attacks.base import (
+    REINFORCED,
+    UNTRAINED,
+    Settings,
+    attack_settings,
+    usual_rate,
+)
 from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome
 from evaluation.runs import Run, RunInfo
 from ui.blocks import PRIVATE, QUIET, heading, markup, picker
@@ -38,7 +44,7 @@ LEARNING_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 MAX_STEPS = 200
 """Longest attack that a visitor can start; a workshop's queue must move."""
 
-MAX_SECONDS = 20 * 60
+MAX_SECONDS = 30 * 60
 """Longest attack that a visitor can start, by the estimate of this machine: steps differ in cost,
 and others wait behind it. What trains nothing has no steps to lower and is not held to it."""
 
@@ -172,9 +178,9 @@ PRESETS = (
 def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
     """Return a preset with the title and the settings that the evidence allows.
 
-    A title that says how an attack ends is shown only where the table says so, and where the arm
-    beside it was broken, without which withstanding shows nothing. The rate and the steps are then
-    those that were measured.
+    The rate and the steps are those that were measured. A title that says how an attack ends is
+    shown only where the table says so, and where the arm beside it was broken, without which
+    withstanding shows nothing.
 
     Args:
         preset: one of `PRESETS`.
@@ -182,20 +188,20 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
     """
     arm, untrained = preset.arm or preset.target, preset.attack in UNTRAINED
     method = "none" if untrained else "lora"
-    for cell in chosen(found, arm, preset.attack, method) if preset.states else ():
+    for cell in chosen(found, arm, preset.attack, method):
         row, beside = cell.verdict, cell.undefended
         rate, steps = row["learning_rate"], row["settings"]["steps"]
+        if not untrained:
+            if rate not in LEARNING_RATES or steps > MAX_STEPS:
+                continue  # the form cannot be filled in so
+            preset = replace(preset, rate=rate, steps=steps)
         tested = beside is None or beside["broken_seam"]
-        if not tested or outcome(row) not in preset.outcomes:
+        if not preset.states or not tested or outcome(row) not in preset.outcomes:
             continue
         if preset.hollow and not hollow(cell):
             continue
         prefix = row["settings"].get("mounted", {}).get("prefix", "")
-        title = preset.states.format(prefix=prefix)
-        if untrained:
-            return replace(preset, title=title)
-        if rate in LEARNING_RATES and steps <= MAX_STEPS:
-            return replace(preset, title=title, rate=rate, steps=steps)
+        return replace(preset, title=preset.states.format(prefix=prefix))
     return preset
 
 
@@ -217,12 +223,15 @@ was pressed is hidden now, and stays where somebody (or the tour) has gone on me
 
 _TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
 
-_FORGET_LINK = """(refused) => {
+_LINK_RUN = """(refused) => {
+  const run = document.querySelector('#hf-run .hf-runhead')?.dataset.run;
   const page = new URL(location);
-  page.searchParams.delete('run');
-  if (!refused) history.replaceState(history.state, '', page);
+  if (refused || !run) return;
+  page.searchParams.set('run', run);
+  history.replaceState(history.state, '', page);
 }"""
-"""Given why an attack was not begun. One that was is what a reload is to show, not the link's."""
+"""Given why an attack was not begun, or a run not opened. One that was is what a reload shows:
+Gradio reloads the page by itself where the connection drops for a moment."""
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -351,7 +360,8 @@ def run_html(
     elif recorded:
         badge += '<span class="hf-badge plain">Recorded</span>'
     parts = [
-        f'<div class="hf-runhead"><h3 tabindex="-1">{html.escape(run_title(config))}</h3>'
+        f'<div class="hf-runhead" data-run="{html.escape(info["id"])}">'
+        f'<h3 tabindex="-1">{html.escape(run_title(config))}</h3>'
         f"{badge}<small>{html.escape(facts)} · "
         f'<a href="?run={html.escape(info["id"])}" target="_blank" rel="noopener">'
         "link to this run</a></small></div>"
@@ -670,6 +680,11 @@ def about_html(attack: str) -> str:
     return f"<p>{html.escape(ATTACKS[attack].about)}</p>"
 
 
+def _first_rate(attack: str, method: str) -> Any:
+    """Return the rate that is offered when an attack, or what is trained, is chosen."""
+    return gr.skip() if attack in UNTRAINED else usual_rate(attack, method)
+
+
 def _filled(preset: Preset) -> tuple[Any, ...]:
     """Return what a preset fills in: defence, attack, learning rate, steps, data and method."""
     target = preset.target or gr.skip()
@@ -702,6 +717,20 @@ def _not_playing(visible: bool) -> tuple[gr.Button, gr.Timer, None]:
 
 def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
     return playing is not None and playing[0] == run_id
+
+
+class Steps(gr.Slider):
+    """A slider that takes what stands in its number box while somebody types there.
+
+    Gradio refuses a number below the least one with an error for every digit; here it is refused
+    with words, where it is used.
+    """
+
+    is_template = True  # to Gradio's page it is a slider like any other
+
+    def preprocess(self, payload: float | None) -> float:
+        """Return the number, 0 for an empty box."""
+        return payload or 0
 
 
 class AttackTab:
@@ -776,7 +805,7 @@ class AttackTab:
                 info="All weights want a lower rate, and Chat cannot answer with such a model.",
                 elem_id="hf-method",
             )  # fmt: skip
-            self.steps = gr.Slider(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
+            self.steps = Steps(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
         self.seed = gr.Number(
             0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="hf-seed"
         )
@@ -835,7 +864,8 @@ class AttackTab:
                 partial(_filled, preset), None,
                 [self.target, self.attack, self.rate, self.steps, self.data, self.method], **QUIET,
             )  # fmt: skip
-        self.method.input(METHODS.get, self.method, self.rate, **QUIET)
+        for event in (self.method.input, self.attack.input):
+            event(_first_rate, [self.attack, self.method], self.rate, **QUIET)
         for event in (
             self.steps.change, self.rate.change, self.target.change, self.attack.change,
             self.data.change, self.file.change, self.method.change, self.seed.change, tab.select,
@@ -844,7 +874,7 @@ class AttackTab:
         self.start.click(
             self.begin, [*settings, self.browser], [self.browser, self.shown, self.message], **QUIET
         ).then(self.refresh, again, view, **QUIET).then(
-            None, self.message, None, js=_FORGET_LINK, **PRIVATE
+            None, self.message, None, js=_LINK_RUN, **PRIVATE
         )
         self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
             self.refresh, again, view, **QUIET
@@ -852,7 +882,9 @@ class AttackTab:
         opened = [self.shown, self.message, self.gone]
         self.list.select(self.open, None, opened, **QUIET).then(
             self.refresh, again, view, **QUIET
-        ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE)
+        ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE).then(
+            None, self.gone, None, js=_LINK_RUN, **PRIVATE
+        )
         self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
@@ -882,7 +914,9 @@ class AttackTab:
 
         runs.select(opened, None, [self.shown, message, tabs, self.message], **QUIET).success(
             self.refresh, self._again, self._view, **QUIET
-        ).then(None, message, None, js=_SHOW_RUN, **PRIVATE)
+        ).then(None, message, None, js=_SHOW_RUN, **PRIVATE).then(
+            None, message, None, js=_LINK_RUN, **PRIVATE
+        )
 
     def arrive(
         self, browser: dict[str, str], request: gr.Request
@@ -957,7 +991,7 @@ class AttackTab:
         if stopped and self.engines.store.get(run_id).info["status"] != "running":
             return ""  # it had not begun; its badge says that it is stopped
         if stopped:
-            return note("Stopping after the step that is under way.")
+            return note("Stopping …")
         if run is not None and run.owned_by(token):
             return note("It has ended already.")
         return note("Only the browser that started a run can stop it.", "warn")
@@ -1095,6 +1129,8 @@ class AttackTab:
             return attack_settings(target, attack, seeded)
         if data == "upload" and not file:
             raise ValueError("Upload a JSONL file first, or choose the built-in data.")
+        if not 1 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps is {steps:g}; wanted 1 to {MAX_STEPS}")
         # Nothing else that a browser sends is taken for a path.
         own = "unseen" if data == "unseen" else "builtin"
         return attack_settings(

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from pipelines.profiles import Profile
 if TYPE_CHECKING:
     from adapters.attacks.runner import AttackRunner
     from evaluation.judge import Judge
+    from evaluation.reader import Reader
     from pipelines.animation import AnimationEngine
     from pipelines.llm import ChatEngine
 
@@ -36,6 +38,9 @@ KEPT_MODELS = 2
 
 KEPT_ADAPTERS = 60
 """How many attacks keep the attacker's LoRAs on disk, some 33 MB each here."""
+
+LONGEST_ATTACK = 60 * 60.0
+"""Seconds after which an attack is stopped: twice the longest estimate that may be started."""
 
 _log = logging.getLogger(__name__)
 
@@ -227,6 +232,19 @@ class Engines:
         self._add_guards(engine, guards)
         return engine
 
+    @cached_property
+    def reader(self) -> Reader | None:
+        """What finds the joints of the embedded profile's dolls; None of another profile.
+
+        Raises:
+            MissingWeights: it is not there.
+        """
+        if self.profile.name != "embedded":
+            return None
+        from evaluation.reader import Reader
+
+        return Reader.load()
+
     @property
     def runner(self) -> AttackRunner:
         """The attack queue; raises `NotReady`."""
@@ -413,4 +431,5 @@ class Engines:
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner
 
-        return AttackRunner(self.profile, self.store, (KEPT_MODELS, KEPT_ADAPTERS))
+        kept = KEPT_MODELS, KEPT_ADAPTERS
+        return AttackRunner(self.profile, self.store, kept, LONGEST_ATTACK)

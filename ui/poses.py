@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -158,6 +158,40 @@ def read_film(path: Path, frames: int, fps: float) -> Iterator[Reading | PoseCli
             return
         done = _DECODING + (1 - _DECODING) * step / len(shots)
         yield Reading(done, f"Finding the pose: frame {step} of {len(shots)}")
+
+
+def read_shots(paths: Sequence[Path], frames: int) -> Iterator[Reading | PoseClip]:
+    """Find one person's pose in the pictures of a clip, a picture at a time.
+
+    Args:
+        paths: a picture each, in their order.
+        frames: of the clip that is wanted; at most as many pictures are read, evenly taken.
+
+    Yields:
+        As `read_film`.
+
+    Raises:
+        PoseError: one cannot be read, they differ in size, or many show nobody.
+        MissingWeights: the pose models have not been fetched.
+    """
+    from pipelines.extract import extract_steps, load_picture
+
+    wanted = np.linspace(0, len(paths) - 1, min(len(paths), frames)).round().astype(int)
+    shots = []
+    for path in (paths[i] for i in wanted):
+        yield Reading(_DECODING * len(shots) / len(wanted), f"Opening {path.name}")
+        try:
+            shots.append(load_picture(path))
+        except PoseError as error:
+            raise PoseError(f"{path.name}: {error}") from error
+    for step in extract_steps(shots):
+        if isinstance(step, PoseClip):
+            if len(shots) < len(paths):
+                step = step.with_notes(f"{len(shots)} of {len(paths)} pictures are taken, evenly")
+            yield _remarked(step)
+            return
+        done = _DECODING + (1 - _DECODING) * step / len(shots)
+        yield Reading(done, f"Finding the pose: picture {step} of {len(shots)}")
 
 
 def placed(clip: PoseClip, size: int, fit: bool) -> PoseClip:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError, load_openpose_json
 
 if TYPE_CHECKING:
+    from evaluation.reader import Reader
     from pipelines.animation import PairResult
 
 MAX_PROMPT = 300
@@ -37,6 +38,7 @@ MAX_STRENGTH = 1.5
 
 _TITLES = (("Unguarded", (255, 149, 104)), ("Guarded", (98, 205, 185)))  # colours of the stage
 _STRIP = 0.11  # height of the strip that titles stand on, of the clip's width
+_EXACT = 99.95  # dB; `evaluation.avatar_sd.fidelity` tells no more than 100
 _GAP = 8  # pixels between the two clips
 
 
@@ -153,6 +155,36 @@ def side_by_side(result: PairResult) -> NDArray[np.uint8]:
 def short(settings: dict[str, Any]) -> str:
     """Return what a result is remade from, in a few words."""
     return f"seed {settings['seed']}, {settings['steps']} steps"
+
+
+def measured(result: PairResult, reader: Reader | None) -> PairResult:
+    """Return a pair whose settings tell how far it obeys, as ``measured``.
+
+    Args:
+        result: what the engine made.
+        reader: finds the joints; None, of a profile that draws others than its dolls: as it is.
+    """
+    if reader is None:
+        return result
+    from evaluation.obedience import obedience  # torch, as above
+
+    pose = load_openpose_json(json.dumps(result.settings["pose"]))
+    return replace(result, settings=result.settings | {"measured": obedience(result, pose, reader)})
+
+
+def figures(settings: dict[str, Any]) -> tuple[str, str]:
+    """Return what stands under the unguarded and the guarded clip; nothing if not measured."""
+    found = settings.get("measured", {})
+
+    def pose(name: str) -> str:
+        share = found.get(name)
+        return "" if share is None else f"Pose followed: {share:.0%}"
+
+    held = [pose("pose_guarded")]
+    if (decibels := found.get("psnr_guarded")) is not None:
+        same = decibels >= _EXACT
+        held.append("the same picture" if same else f"{decibels:.0f} dB from the unguarded clip")
+    return pose("pose"), " · ".join(filter(None, held))
 
 
 def read_settings(path: Path) -> Settings:

@@ -45,6 +45,11 @@ METHODS = {"lora": 3e-4, "full": 3e-5}
 defence's frozen one. ``full``: all weights of base and defence in one, each of which AdamW moves by
 about the learning rate a step, so that it must be lower."""
 
+REINFORCED_RATE = 1e-3
+"""The usual learning rate of a reinforced attack by LoRA: at 3e-4 the undefended arm itself ended
+at 60 %, 100 % and 0 % harm (GRPO, 15 steps, seeds 0 to 2), at this one near 100 % with every
+seed."""
+
 BASE_ARM = "base"
 """Name of the arm without any adapter: the model as published."""
 
@@ -64,7 +69,7 @@ class AttackConfig:
         attack: what the attacker does; one of `ATTACKS`.
         steps: optimiser steps on each arm, of all stages together.
         method: what is trained; a key of `METHODS`.
-        learning_rate: of AdamW, constant; None becomes the method's of `METHODS`.
+        learning_rate: of AdamW, constant; None becomes `usual_rate`.
         batch_size: pairs a step; in reinforcement, requests a step.
         rank: of the attacker's LoRA, which is put on every linear layer but the head; of no effect
             where all weights are trained.
@@ -110,7 +115,7 @@ class AttackConfig:
                 f"method is {self.method!r}; choose one of: {', '.join(METHODS)}"
             )
         if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", METHODS[self.method])
+            object.__setattr__(self, "learning_rate", usual_rate(self.attack, self.method))
         _in_range("steps", self.steps, 1, 1000)
         _in_range("batch_size", self.batch_size, 1, 64)
         _in_range("rank", self.rank, 1, 128)
@@ -218,6 +223,16 @@ class UntrainedConfig:
 
 Settings = AttackConfig | UntrainedConfig
 """Settings of any attack."""
+
+
+def usual_rate(attack: str, method: str) -> float:
+    """Return the learning rate that an attack is tried at first.
+
+    Args:
+        attack: one of `ATTACKS`.
+        method: a key of `METHODS`.
+    """
+    return REINFORCED_RATE if attack in REINFORCED and method == "lora" else METHODS[method]
 
 
 def attack_settings(target: str, attack: str, seed: int, **training: Any) -> Settings:

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -271,6 +272,10 @@ class _Stop:
         return self.asked
 
 
+class _Stopped(Exception):
+    """A stop was asked for in the middle of a step."""
+
+
 class _Recorder(TrainerCallback):
     """Runs one arm's trainers: takes turns, logs, probes, saves, stops."""
 
@@ -312,11 +317,18 @@ class _Recorder(TrainerCallback):
         )
         skill_items = SKILL_ITEMS if config.attack == "grpo_skill" else 0
         self._probe = Probe(self._tokenizer, self._judge, skill_items=skill_items)
-        self._model.register_forward_pre_hook(lambda *_: self._lockstep.lay_down(self.arm))
+        self._model.register_forward_pre_hook(lambda *_: self._begin_pass())
         self._model.register_forward_hook(
             lambda *_: self._lockstep.take_up(self.arm), always_call=True
         )
         self._trainer = self._make(self._stages[0])
+
+    def _begin_pass(self) -> None:
+        # In float32 a step of reinforcement takes half a minute. What it has not finished has
+        # changed no weights.
+        if self._stop() and self.step < self._config.steps:
+            raise _Stopped
+        self._lockstep.lay_down(self.arm)
 
     def _make(self, stage: Stage) -> Trainer:
         self._stage, self._offset = stage, self.step
@@ -357,7 +369,10 @@ class _Recorder(TrainerCallback):
             if number:
                 self._trainer = self._make(stage)
             # Under autocast PEFT's own casts only go there and back; in fp32 they are needed.
-            with disable_input_dtype_casting(self._model, self._trainer.args.bf16):
+            with (
+                suppress(_Stopped),
+                disable_input_dtype_casting(self._model, self._trainer.args.bf16),
+            ):
                 self._trainer.train()
         if self.step > self._saved_at:
             self._save()

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import importlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -115,7 +116,11 @@ class AttackRunner:
     """
 
     def __init__(
-        self, profile: Profile, store: RunStore, keep: tuple[int, int] | None = None
+        self,
+        profile: Profile,
+        store: RunStore,
+        keep: tuple[int, int] | None = None,
+        longest: float = math.inf,
     ) -> None:
         """Start with an empty queue; nothing is loaded before the first attack.
 
@@ -124,7 +129,10 @@ class AttackRunner:
             store: where the runs are recorded.
             keep: how many of the newest runs keep the attacked models on disk, whole ones and
                 LoRAs, see `RunStore.keep_weights`; None: all.
+            longest: seconds after which an attack is stopped, so that others get their turn: an
+                estimate may be wrong, and who started it may be gone.
         """
+        self._longest = longest
         self._keep = keep
         self._profile = profile
         self._store = store
@@ -196,7 +204,7 @@ class AttackRunner:
         return run.id
 
     def stop(self, run_id: str, owner: str) -> bool:
-        """Ask an attack to stop; a running one does within one step.
+        """Ask an attack to stop; a running one does before its next forward pass.
 
         Args:
             run_id: which attack.
@@ -304,9 +312,13 @@ class AttackRunner:
             job.run.log(event="start", arms=list(job.adapters))
             attack = attack_function(job.config.attack)
             complete = attack(
-                self._profile, job.config, job.adapters, job.pairs, job.run, job.stop.is_set
-            )
+                self._profile, job.config, job.adapters, job.pairs, job.run,
+                lambda: job.stop.is_set() or self._overdue(job),
+            )  # fmt: skip
             status = "done" if complete else "stopped"
+            if not complete and not job.stop.is_set():
+                minutes = round(self._longest / 60)
+                words = f"Ended after {minutes} min, so that others get their turn"
             took = time.monotonic() - job.begun
         except Exception as error:
             _log.exception("attack %s failed", job.run.id)
@@ -319,6 +331,9 @@ class AttackRunner:
         if self._keep is not None:
             self._store.keep_weights(*self._keep)
         self._learn(job, took)
+
+    def _overdue(self, job: _Job) -> bool:
+        return time.monotonic() - job.begun > self._longest
 
     def _learn(self, job: _Job, took: float | None) -> None:
         """Take the costs of the next estimate from what this attack took.

@@ -213,6 +213,23 @@ def test_stop_ends_a_reinforced_attack_within_a_step(setting, store, judge):
     assert max(event["step"] for event in steps_of(run)) == 2
 
 
+def test_a_stop_waits_for_no_step_to_end(setting, store, judge):
+    """Asked for while the first replies are sampled, it ends the attack before their step."""
+    config = dataclasses.replace(QUICK, attack="grpo", steps=50, probe_every=50)
+    run = store.create("attack", config.record(), "tiny", {})
+    profile, adapters = setting
+    asked = []
+
+    def stop():
+        probes = [event["arm"] for event in run.events() if event["event"] == "probe"]
+        if set(probes) == set(adapters):
+            asked.append(True)
+        return len(asked) > 5  # some tokens later
+
+    assert not run_rl(profile, config, adapters, load_data(config), run, stop, judge)
+    assert not steps_of(run) and set(run.adapters()) == set()
+
+
 def test_a_long_request_and_no_request_are_refused(setting, store, judge):
     long = [{"prompt": [{"role": "user", "content": "x" * 400}]}]
     with pytest.raises(DataError, match="the limit is 256"):

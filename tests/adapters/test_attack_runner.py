@@ -106,6 +106,14 @@ def test_a_visitor_has_one_attack_in_the_queue(runner):
     assert runner.start(CONFIG, "other", ("session 1", "address 1"))
 
 
+def test_an_attack_that_takes_far_too_long_makes_room_for_others(runner, store):
+    runner._longest = 0.2
+    first = runner.start(AttackConfig(), "ada")
+    assert runner.wait(first, 60)
+    info = store.get(first).info
+    assert info["status"] == "stopped" and "others get their turn" in info["error"]
+
+
 def test_nobody_starts_what_nobody_can_stop(runner, store):
     with pytest.raises(ValueError, match="owner is empty"):
         runner.start(CONFIG, "")

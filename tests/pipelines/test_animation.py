@@ -32,6 +32,7 @@ from pipelines.animation import (
 )
 from pipelines.fetch import MissingWeights
 from pipelines.pose import PoseClip, draw_clip, load_openpose_json
+from pipelines.profiles import get_profile
 from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened
 from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_avatar_sd, tiny_profile, tiny_unet
@@ -90,16 +91,23 @@ def test_pair_streams_progress_and_ends_in_a_result(engine):
     items = list(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, seed=7))
     *progress, result = items
     assert all(isinstance(item, Progress) for item in progress)
-    # The first before any work, and one behind each of the two arms' parts but the last.
+    # The first before any work, one behind each arm's step, and each of their parts but the last.
     parts = 2 * math.ceil(FRAMES / _DECODE_CHUNK)
-    assert len(progress) == 1 + engine.spec.steps + parts - 1
+    assert len(progress) == 1 + 2 * engine.spec.steps + parts - 1
     assert {item.message for item in progress[-parts:]} == {"decoding the frames"}
     fractions = [item.fraction for item in progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] < 1
     assert all(item.seconds_left > 0 for item in progress[1:])
-    assert progress[1].preview.shape == progress[1].preview_guarded.shape == (SIZE, SIZE, 3)
+    assert progress[1].preview.shape == progress[2].preview_guarded.shape == (SIZE, SIZE, 3)
+    assert progress[1].preview_guarded is None and progress[2].preview is None
     for frames in (result.unguarded, result.guarded, result.pose_frames):
         assert frames.shape == (FRAMES, SIZE, SIZE, 3) and frames.dtype == np.uint8
+
+
+def test_words_that_the_model_was_not_taught_are_told():
+    engine = AnimationEngine(get_profile("embedded"))
+    said = "A person in a Red t-shirt, close-up, with a plain jacket"
+    assert engine._unknown_words(said) == ["plain", "jacket"]
 
 
 def test_a_solver_of_first_order_is_ddim(engine):
@@ -300,9 +308,9 @@ def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
         return [item.message for item in made][1:]
 
     # Both arms of step 1, the first arm of step 2.
-    assert said(50) == ["step 1 of 50"]
+    assert said(50) == ["step 1 of 50"] * 2 + ["step 2 of 50"]
     # Both arms of the only step, and the decoding of the first.
-    assert said(1) == ["decoding the frames"] * 2
+    assert said(1) == ["step 1 of 1"] + ["decoding the frames"] * 2
     dropped = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
     next(dropped), next(dropped)
     dropped.close()

@@ -585,3 +585,35 @@ def test_a_film_of_the_webcam_is_read_as_the_browser_made_it(tab, tmp_path):
     film = write_gif(draw_clip(library()["walk"], 128, 16), tmp_path / "sample.gif", 8)
     *_, last = tab.take_film(str(film), True, VISITOR)
     assert "Using your film: 16 frames." in last[2]
+
+
+def test_pictures_of_a_clip_are_its_frames_in_their_order(tab, tmp_path):
+    files = []
+    for number, frame in enumerate(draw_clip(library()["walk"], 128, 20), 1):
+        files.append(tmp_path / f"walk{number}.png")
+        Image.fromarray(frame).save(files[-1])
+    *told, last = tab.take_files([str(file) for file in reversed(files)], True, VISITOR)
+    assert "walk1.png" in told[0][2] and "picture 16 of 16" in told[-1][2]
+    assert "Using walk1.png and 19 more: 16 frames." in last[2]
+    assert "16 of 20 pictures are taken, evenly" in last[2]
+    found = tab.sessions.of(VISITOR).chosen.clip
+    asked = library()["walk"].to_square(128).resample(20)
+    for frame, of in ((0, 0), (-1, -1)):
+        off = np.linalg.norm(found.keypoints[frame] - asked.keypoints[of], axis=-1)
+        assert np.median(off[found.seen[frame]]) < 2
+
+
+def test_files_of_several_kinds_are_no_clip_and_that_is_said(tab, tmp_path, walk):
+    pose = tmp_path / "pose.json"
+    pose.write_text(dump_openpose_json(library()["wave"]))
+    picture = tmp_path / "a.png"
+    Image.fromarray(draw_clip(library()["walk"], 128, 1)[0]).save(picture)
+    remark = take(tab, picture, walk, pose)[2]
+    assert "Using pose.json: 16 frames." in remark
+    assert "The last file is taken, and 2 more are not." in remark
+
+
+def test_a_longer_clip_is_said_to_be_thinned_out(tab, tmp_path):
+    pose = tmp_path / "long.json"
+    pose.write_text(dump_openpose_json(library()["wave"].resample(240)))
+    assert "240 frames, of which 16 are taken, evenly" in take(tab, pose)[2]

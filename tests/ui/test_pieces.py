@@ -516,7 +516,7 @@ def test_who_waits_is_told_for_how_long():
 
 def test_an_attack_that_takes_too_long_is_refused_with_what_to_lower():
     slow = SimpleNamespace(estimate=lambda config: 52 * 60.0)
-    with pytest.raises(ValueError, match="^200 steps take about 52 min here .* 20 min.* lower"):
+    with pytest.raises(ValueError, match="^200 steps take about 52 min here .* 30 min.* lower"):
         attack.refuse_long(slow, attack_settings("sdd", "grpo", 0, steps=200))
     attack.refuse_long(slow, attack_settings("sdd", "abliteration", 0))  # nothing to lower
     quick = SimpleNamespace(estimate=lambda config: float(attack.MAX_SECONDS))

@@ -1,7 +1,9 @@
 // Keys that work on every tab: Esc stops what runs, Ctrl+Enter (Cmd+Enter) starts it. An Esc that
-// closes a list of choices, or ends the input of a character, stops nothing.
+// closes a dialog or a list of choices, or ends the input of a character, stops nothing.
+const dialog = () => [...document.querySelectorAll('dialog[open], [aria-modal=true]')]
+  .some((one) => one.checkVisibility());
 document.addEventListener('keydown', (event) => {
-  if (document.querySelector('dialog[open]')) return;
+  if (event.defaultPrevented || dialog()) return;
   const press = (kind) => {
     for (const button of document.querySelectorAll('button.hf-key-' + kind)) {
       if (button.offsetParent !== null && !button.disabled) { button.click(); return true; }

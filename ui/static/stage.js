@@ -1,6 +1,7 @@
 // The stage: keeps two clips and a drawn skeleton in step. Gradio hands in element, props, watch.
 const LIMBS = __LIMBS__, COLOURS = __COLOURS__;
 const find = (what) => element.querySelector(what);
+const text = (what, words) => { find(what).textContent = words || ''; };
 const clips = { open: find('[data-clip=open]'), held: find('[data-clip=held]') };
 const range = find('input[type=range]'), out = find('output'), play = find('[data-do=play]');
 const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -59,6 +60,7 @@ for (const clip of Object.values(clips)) {
     run();
     if (!playing) seek(Math.max(0, frame));
   });
+  clip.addEventListener('error', () => update());
 }
 const tick = (now) => {
   if (!element.isConnected) return;
@@ -75,7 +77,6 @@ const tick = (now) => {
   }
   show(Math.floor(clock * fps + 0.01) % pose.length);
 };
-const text = (what, words) => { find(what).textContent = words || ''; };
 const update = () => {
   const value = props.value || {};
   const changed = JSON.stringify(value.pose) !== JSON.stringify(pose);
@@ -91,10 +92,13 @@ const update = () => {
     const file = value[side], image = find(`[data-preview=${side}]`), clip = clips[side];
     const preview = value['preview_' + side];
     text(`[data-note=${side}]`, value['note_' + side]);
-    text(`[data-hint=${side}]`, (file || preview) ? '' : value['hint_' + side]);
+    text(`[data-figures=${side}]`, value['figures_' + side]);
+    const failed = Boolean(file && clip.error && clip.dataset.path === file.url);
+    const hint = failed ? 'The clip could not be loaded. Generate it again.' : value['hint_' + side];
+    text(`[data-hint=${side}]`, (file && !failed) || preview ? '' : hint);
     image.hidden = !(busy && preview);
     if (!image.hidden) image.src = preview;
-    clip.hidden = !file || busy;
+    clip.hidden = !file || busy || failed;
     if (file && clip.dataset.path !== file.url) { clip.dataset.path = file.url; clip.src = file.url; clip.load(); }
     if (!file) { clip.removeAttribute('src'); delete clip.dataset.path; }
   }
