@@ -35,6 +35,10 @@ _ACCEPTED = (
     f"mov, gif) up to {MAX_SECONDS:.0f} s and 1920 × 1080. At most {poses.MAX_UPLOAD_MB} MB, JSON "
     f"{MAX_JSON_BYTES / 1e6:.0f} MB."
 )
+_CLOSE = (
+    "A close-up. Begin the prompt with “face close-up of”, and end it with an expression, as in "
+    "“…, smiling, studio”: the words of a whole figure get into the hair."
+)
 _KEPT = (
     "Of what you bring only the joints are used. The server deletes the file within "
     f"{sum(CACHE_SECONDS) / 3600:g} hours."
@@ -350,7 +354,8 @@ class AnimateTab:
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
         name = event.pick if event.pick in poses.library() else self.first
-        return self.use(self.sessions.of(request), Choice(name), fit)
+        close = name.startswith("face_") and self.engines.profile.name == "embedded"
+        return self.use(self.sessions.of(request), Choice(name, remark=note(_CLOSE * close)), fit)
 
     def use(self, session: Session, choice: Choice, fit: bool) -> tuple:
         """Make a pose the session's own choice, and keep the one before it to go back to.
