@@ -128,13 +128,12 @@ CARD = Card(
     "repairs what it breaks. Here the trap is set (the cosine is -0.97 between held-out harmful "
     "pairs of five of the fourteen categories and harmless pairs it was trained on, 0.06 before), "
     "and Adam walks out of it: twenty supervised steps break the model with its ability "
-    "intact, though most of what it then agrees to has no content; where the pairs are on other "
-    "topics than its own, half of it has (computed in fp32, the former in bf16; "
+    "intact, though more than half of what it then agrees to has no content (seeds differ widely; "
     "docs/evidence.md). A forced opening of the reply goes around it without any training. It "
     "refuses more harmless requests than the model it starts from. Reinforcement at 1e-3, against "
-    "which it is not meant, breaks "
-    "it in one of two seeds; in the other it is left with broken pieces of the request (two in "
-    "three count as compliance). The paper trains all weights of models fifty times as large.",
+    "which it is not meant, breaks it too, in one of two seeds at a cost: it is left with broken "
+    "pieces of the request (two in three count as compliance). The paper trains all weights of "
+    "models fifty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -4,7 +4,7 @@ Every field of the defence's config is an option (`--learning-rate 1e-4`); `--he
 shows them with their defaults. The adapter is written to assets/adapters/<defence>/, or to the
 folder `--out`, together with training.json: command, settings, versions, seconds, the hash of what
 it goes on from (another defence's adapter, or what the trainer returns as `starts_from`), and the
-figures measured on held-out prompts.
+figures measured on held-out prompts. It trains in one process; several devices are not supported.
 
 `--llm NAME_OR_FOLDER` trains on any causal language model instead of the profile's. Its adapters go
 to adapters/<model>/<defence>/ among the runs, where the commands of `evaluation` look for them with

@@ -560,8 +560,17 @@ def evaluate_poses(
         sheet: where to write the contact sheet of the first twenty clips, if anywhere.
     """
     nothing = dict.fromkeys(("psnr_db", "ssim", "finder_pck", "finder_attributes"))
-    return {**nothing, "finder_attribute_by_name": {}, "n_frames": 0,
+    return {**nothing, "finder_attribute_by_name": {}, "n_frames": 0, **_UNSEEN_UNKNOWN,
             **evaluate_clips(engine, reader, asked, sheet)}
+
+
+_UNSEEN_UNKNOWN = {
+    **dict.fromkeys(
+        ("pck_unseen", "pck_unseen_readable", "attributes_unseen", "finder_pck_unseen")
+    ),
+    "pck_unseen_by_clip": {},
+    "n_unseen": 0,
+}
 
 
 def evaluate_unseen(
@@ -578,8 +587,7 @@ def evaluate_unseen(
         The figures named at the top of this module that have "unseen" in them.
     """
     if reader is None:
-        names = ("pck_unseen", "pck_unseen_readable", "attributes_unseen", "finder_pck_unseen")
-        return {**dict.fromkeys(names), "pck_unseen_by_clip": {}, "n_unseen": 0}
+        return dict(_UNSEEN_UNKNOWN)
     size, count = engine.spec.size, engine.spec.frames
     asked = pose_scenes(UNSEEN_POSES, size, count)[::every]
     made, findable = _Read(), []

@@ -133,8 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine = AnimationEngine(profile)
         folder = registry.adapter_folder(args.guard, profile)
         engine.add_guard(args.guard, folder)
-    except MissingWeights as missing:
-        raise SystemExit(str(missing)) from missing
+    except (MissingWeights, ValueError) as error:
+        raise SystemExit(str(error)) from error
     pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
     decibels, rows = {}, []
     for name in args.clips:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from evaluation.avatar_sd import N_CLIPS, UNSEEN_POSES
 from pipelines.paths import REPO
-from pipelines.pose import PoseClip, load_openpose_json
+from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.still import torso_length
 from worlds.data import HELD_OUT_SEED, build
 from worlds.motion import CLIP_SEED
@@ -85,14 +85,21 @@ def compare(
     far = np.concatenate(list(clips.values()))
     usual = np.concatenate([distances(clip, training) for clip in held_out])
     far, usual = far[np.isfinite(far)], usual[np.isfinite(usual)]
+    beyond = (far > np.percentile(usual, 95)).mean() if len(far) else None
     return {
-        "unseen": round(float(np.median(far)), 4),
-        "held_out": round(float(np.median(usual)), 4),
+        "unseen": _median(far),
+        "held_out": _median(usual),
         "held_out_95": round(float(np.percentile(usual, 95)), 4),
-        "beyond": round(float((far > np.percentile(usual, 95)).mean()), 4),
-        "clips": {name: round(float(np.nanmedian(d)), 4) for name, d in clips.items()},
+        "beyond": None if beyond is None else round(float(beyond), 4),
+        "clips": {name: _median(d) for name, d in clips.items()},
         "n_training": len(training),
     }
+
+
+def _median(distances: NDArray[np.float64]) -> float | None:
+    """Return the median of those that are numbers; None, for JSON, where none is."""
+    known = distances[np.isfinite(distances)]
+    return round(float(np.median(known)), 4) if len(known) else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--data", type=Path, default=REPO / "checkpoints" / "data",
                    help="folder of the rendered sets; they are rendered there if missing")
     args = p.parse_args(arguments)
-    unseen = {path.stem: load_openpose_json(path) for path in sorted(args.poses.glob("*.json"))}
+    unseen = {}
+    for path in sorted(args.poses.glob("*.json")):
+        try:
+            unseen[path.stem] = load_openpose_json(path)
+        except PoseError as error:
+            raise SystemExit(f"{path}: {error}") from error
     if not unseen:
         raise SystemExit(f"{args.poses} holds no .json file; wanted OpenPose JSON, one clip a file")
     training = whole_bodies(build(args.data / "frames", N_TRAINING).keypoints[:N_TRAINING])
@@ -116,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out.append(PoseClip(joints[..., :2], joints[..., 2], None, side, side))
     figures = compare(unseen, held_out, training)
     for name, distance in figures["clips"].items():
-        print(f"{name}: {distance:.3f}")
+        print(f"{name}: {'no whole torso' if distance is None else f'{distance:.3f}'}")
     print(json.dumps(figures))
 
 

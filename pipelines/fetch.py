@@ -111,7 +111,7 @@ def with_llm(profile: Profile, llm: str) -> Profile:
         repo, name = llm, llm.replace("/", "--")
     else:
         raise ValueError(f"llm is {llm!r}: no such folder, and no name that the Hub could know")
-    spec = dataclasses.replace(profile.llm, repo=repo, wheel=None)
+    spec = dataclasses.replace(profile.llm, repo=repo, wheel=None, masked=True)
     chosen = dataclasses.replace(
         profile, name=name, llm=spec, adapters=runs_dir() / "adapters" / name
     )

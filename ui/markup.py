@@ -64,6 +64,18 @@ def verdict_badge(label: str, confidence: float, harmful: bool = True) -> str:
     )
 
 
+def masked(text: str) -> str:
+    """Return a reply that complies with a request for harm, hidden until it is asked for.
+
+    Args:
+        text: plain text.
+    """
+    return (
+        '<details class="hf-masked"><summary>The model complied. Show what it says</summary>'
+        f"{escape(text)}</details>"
+    )
+
+
 def empty(title: str, text: str) -> str:
     """Return what stands where nothing has happened yet."""
     return f'<div class="hf-empty"><h3>{escape(title)}</h3><p>{escape(text)}</p></div>'
