@@ -26,7 +26,8 @@ from ui import poses
 from ui.attack import MAX_STEPS, refuse_long
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
 from ui.engines import Engines, NotReady, told
-from ui.results import MAX_PROMPT, save_pair
+from ui.results import MAX_PROMPT, measured, save_pair
+from ui.results import MAX_STEPS as MOST_STEPS
 from ui.session import Scratch
 
 POLL_SECONDS = 0.25
@@ -55,30 +56,57 @@ class Api:
         gr.api(self.runs, api_name="runs", concurrency_limit=None)
 
     def animate(
-        self, pose: Any, prompt: str, guards: dict[str, float] | None = None, seed: int = 0
+        self,
+        pose: Any,
+        prompt: str,
+        guards: dict[str, float] | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_interval: list[float] | None = None,
+        redraw: bool | None = None,
+        fit: bool = True,
     ) -> tuple[Any, Any, dict]:
-        """Make a clip without and with guards, from the same seed, small details redrawn.
+        """Make a clip without and with guards, from the same seed.
+
+        What a result's settings tell makes it again, with its pose's file and without ``fit``.
 
         Args:
             pose: an OpenPose JSON file, or the name of a clip of the library.
             prompt: describes the person.
             guards: name to strength, 0 to 1.5; none leaves the guarded clip out.
             seed: 0 to 2**32 - 1.
+            steps: denoising steps; None: the profile's, and likewise of the next three.
+            guidance_scale: classifier-free guidance, 1 for none.
+            guidance_interval: least and greatest noise time, 0 to 1, at which it is on.
+            redraw: whether small details are redrawn.
+            fit: whether the figure of an own pose is fitted to the frame.
 
         Returns:
-            The unguarded clip, the guarded clip (or nothing) and the settings.
+            The unguarded clip, the guarded clip (or nothing) and the settings, which hold the pose
+            and, as ``measured``, how far the clips follow it.
         """
         if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
             raise _error(f"prompt must be text of at most {MAX_PROMPT} characters")
         try:
             if not isinstance(guards, dict | None):
                 raise ValueError("guards must be an object of names and strengths")
-            clip = self._pose(pose)
+            if isinstance(steps, int) and steps > MOST_STEPS:
+                raise ValueError(f"steps is {steps}; it must be at most {MOST_STEPS}")
+            clip = self._pose(pose, bool(fit))
             chosen = dict(guards or {})
-            *_, result = self.engines.guarded_animation(chosen).pair(clip, prompt, chosen, seed)
+            interval = guidance_interval
+            if interval is not None and not (isinstance(interval, list) and len(interval) == 2):
+                raise ValueError("guidance_interval must be a list of two numbers")
+            work = self.engines.guarded_animation(chosen).pair(
+                clip, prompt, chosen, seed, steps=steps, guidance_scale=guidance_scale,
+                guidance_interval=interval, redraw=redraw is not False,
+            )  # fmt: skip
+            *_, result = work
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
             raise _error(told(error)) from error
         spec = self.engines.profile.animation
+        result = measured(result, self.engines.reader)
         unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
         return _file(unguarded), guarded and _file(guarded), result.settings
 
@@ -188,7 +216,7 @@ class Api:
         """Return all runs, newest first."""
         return [public(info) for info in self.engines.store.list()]
 
-    def _pose(self, pose: Any) -> PoseClip:
+    def _pose(self, pose: Any, fit: bool) -> PoseClip:
         if isinstance(pose, str):
             if pose not in poses.library():
                 known = ", ".join(poses.library())
@@ -199,7 +227,7 @@ class Api:
         if not isinstance(path, str) or not is_in_or_equal(path, get_upload_folder()):
             raise PoseError("pose must be an uploaded OpenPose JSON file or the name of a clip")
         clip = load_openpose_json(Path(path))
-        return poses.placed(clip, self.engines.profile.animation.size, fit=True)
+        return poses.placed(clip, self.engines.profile.animation.size, fit)
 
 
 def address(request: gr.Request) -> str:

@@ -74,6 +74,33 @@ def test_animate_takes_openpose_json_and_no_guard(client, tmp_path):
     assert settings["prompt"] == PROMPT
 
 
+def test_animate_makes_a_result_again_from_its_settings(client, tmp_path):
+    file = tmp_path / "pose.json"
+    file.write_text(dump_openpose_json(library()[a_clip()]))
+    first, _, settings = client.predict(
+        handle_file(file), PROMPT, {}, 5, 3, 2.0, [0.2, 1.0], api_name="/animate"
+    )
+    assert (settings["steps"], settings["guidance_scale"]) == (3, 2.0)
+    file.write_text(json.dumps(settings["pose"]))
+    again, _, same = client.predict(
+        handle_file(file), settings["prompt"], settings["guards"], settings["seed"],
+        settings["steps"], settings["guidance_scale"], settings["guidance_interval"],
+        settings["redraw"], False, api_name="/animate",
+    )  # fmt: skip
+    assert Path(first).read_bytes() == Path(again).read_bytes()
+    assert {**settings, "seconds": 0} == {**same, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [((0,), "steps is 0"), ((51,), "at most 50"), ((2, 99.0), "guidance_scale"),
+     ((2, 2.0, [1.0]), "list of two"), ((2, 2.0, [0.5, 0.1]), "low end first")],
+)  # fmt: skip
+def test_animate_names_a_setting_that_is_wrong(client, more, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(a_clip(), PROMPT, {}, 0, *more, api_name="/animate")
+
+
 @pytest.mark.parametrize(
     ("pose", "prompt", "guards", "words"),
     [

@@ -1039,7 +1039,7 @@ def test_what_a_large_model_complies_with_is_hidden_until_it_is_asked_for():
     hidden = re.search(r'<details class="hf-masked">.*?</details>', told)[0]
     assert "Sure &lt;b&gt;, first take" in hidden and "<details open" not in told
     assert "<details" not in chat.talk_html([turn | {"verdicts": {"base": ["refusal", 0.9]}}])
-    harmless = prompt_set("benign.jsonl", "test")[0]["prompt"]
+    harmless = prompt_set("benign", "test")[0]["prompt"]
     for open_to_all in (chat.begun(harmless, ["base"], masked=True), chat.begun(harm, ["base"])):
         shown_whole = {"replies": {"base": said}, "verdicts": {"base": ["compliance", 1.0]}}
         assert "<details" not in chat.talk_html([open_to_all | shown_whole])
