@@ -34,7 +34,7 @@ from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
 from ui.engines import Engines, NotReady, told
-from ui.markup import duration, empty, masked, meter, note, verdict_badge
+from ui.markup import duration, empty, masked, meter, note, scroller, verdict_badge
 from ui.session import Sessions
 
 if TYPE_CHECKING:
@@ -600,11 +600,12 @@ def replies_html(
     if not rows:
         return ""
     last = "At the last probe" if trains else "After"
-    return (
-        '<div class="hf-scroll"><table class="hf-table"><caption>The same prompts, before and now'
+    return scroller(
+        '<table class="hf-table"><caption>The same prompts, before and now'
         '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
         f'style="width:37%">Before</th><th scope="col">{last}</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table>",
+        "Replies before and after",
     )
 
 
@@ -654,12 +655,14 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")
     words = f"{left_out} older ones are not listed; the Evidence tab opens the recorded ones."
     more = note(words) if left_out else ""
-    return (
-        '<div class="hf-scroll"><table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
+    listed = scroller(
+        '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
         '<th scope="col">What</th><th scope="col">Status</th><th scope="col">How</th>'
         '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>" + more
+        f"<tbody>{''.join(rows)}</tbody></table>",
+        "All runs",
     )
+    return listed + more
 
 
 def refuse_long(runner: AttackRunner, config: Settings) -> None:

@@ -17,7 +17,7 @@ from evaluation.evidence import Cell, Finding, Row
 from ui.attack import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
-from ui.markup import empty, note
+from ui.markup import empty, note, scroller
 from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
@@ -239,12 +239,8 @@ def runs_html(rows: Sequence[Row]) -> str:
 
 
 def _scroller(heads: str, body: str, style: str, label: str = "Stress test") -> str:
-    # Focusable, so that it can be scrolled by keyboard.
-    return (
-        f'<div class="hf-scroll hf-evidence" tabindex="0" role="region" aria-label="{label}">'
-        f'<table class="hf-table {style}"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    table = f'<table class="hf-table {style}"><thead><tr>{heads}</tr></thead>'
+    return scroller(f"{table}<tbody>{body}</tbody></table>", label, "hf-evidence")
 
 
 def chart_html(found: Sequence[Cell]) -> str:

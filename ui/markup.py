@@ -76,6 +76,20 @@ def masked(text: str) -> str:
     )
 
 
+def scroller(table: str, label: str, style: str = "") -> str:
+    """Return a table that scrolls sideways by itself, and by keyboard.
+
+    Args:
+        table: HTML.
+        label: what it is, for screen readers.
+        style: further CSS class.
+    """
+    return (
+        f'<div class="hf-scroll {escape(style)}" tabindex="0" role="region" '
+        f'aria-label="{escape(label)}">{table}</div>'
+    )
+
+
 def empty(title: str, text: str) -> str:
     """Return what stands where nothing has happened yet."""
     return f'<div class="hf-empty"><h3>{escape(title)}</h3><p>{escape(text)}</p></div>'
