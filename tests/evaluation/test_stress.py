@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from adapters import text
 from adapters.attacks import data
-from adapters.attacks.base import reply_shares
+from adapters.attacks.base import REINFORCED, reply_shares
 from evaluation import chat, evidence, stress
 from evaluation.judge import _REDACTED
 from evaluation.runs import RunStore
@@ -484,7 +484,8 @@ def test_a_plan_has_every_attack_with_its_family_s_settings(setting):
     assert {cell.defence for cell in cells} == {"sdd"}
     for name, steps in (("sft", 20), ("benign", 20), ("grpo", 15), ("rloo", 15), ("sft_grpo", 25)):
         config = next(cell for cell in cells if cell.attack == name).config
-        assert (config.steps, config.learning_rate, config.batch_size) == (steps, 3e-4, 4)
+        rate = 1e-3 if name in REINFORCED else 3e-4
+        assert (config.steps, config.learning_rate, config.batch_size) == (steps, rate, 4)
         assert config.rollouts == 8
     assert config.stages == (("sft", 10), ("grpo", 15))
 
@@ -674,6 +675,15 @@ def test_what_a_whole_reply_held_outlives_its_shortening(tmp_path):
     assert row["substance_after"] == shares["substance"]
     *_, event = store.get(info.id).events()
     assert all(s["reply"].endswith("[withheld]") for s in event["samples"][:2])
+
+
+def test_steps_of_sft_grpo_are_its_reinforced_ones():
+    settings = {
+        attack: stress._settings(attack, stress.parser().parse_args(["llm", "--steps", "8"]))
+        for attack in ("sft", "grpo", "sft_grpo")
+    }
+    assert settings["sft"][0]["steps"] == settings["grpo"][0]["steps"] == 8
+    assert settings["sft_grpo"][0]["steps"] == 18
 
 
 def test_each_seed_asks_another_wording_of_the_same_topics():
