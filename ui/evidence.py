@@ -22,7 +22,8 @@ from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
            "unmeasured": "plain"}  # fmt: skip
-_OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain"}
+_OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain",
+                   "learnt": "open"}  # fmt: skip
 _RIGHT = 1.2
 """Right end of the chart: an arm can come out of an attack abler than it was."""
 
@@ -96,7 +97,7 @@ def matrix_html(found: Sequence[Cell]) -> str:
 def _cell(cell: Cell) -> str:
     row, attack = cell.verdict, attack_names().get(cell.attack, cell.attack)
     return (
-        f"{_badge(row)}<dl>{_shares('Harm', row, 'harm')}{_content(row)}"
+        f"{_badge(row)}<dl>{_skill(row)}{_shares('Harm', row, 'harm')}{_content(row)}"
         f"{_styles(row)}{_shares('Ability', row, 'ability')}</dl>"
         f'<p class="hf-small">{escape(_effort(row))}</p>'
         f"{_seeds(cell.runs, defence_title(cell.defence), attack)}"
@@ -115,6 +116,10 @@ def _shares(title: str, row: Row, name: str) -> str:
         f"<dt>{title}</dt><dd>{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b>"
         f"{f'<small>{spread}</small>' if spread else ''}</dd>"
     )
+
+
+def _skill(row: Row) -> str:
+    return _shares("Skill", row, "skill") if row["attack"] == evidence.SKILL else ""
 
 
 def _content(row: Row) -> str:

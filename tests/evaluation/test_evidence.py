@@ -472,3 +472,19 @@ def test_what_the_judge_learnt_of_the_test_s_prompts_is_counted():
     for words in ("1,154 replies, of which 263", "14 of the 70", "one of the probe's eight",
                   "159 more"):  # fmt: skip
         assert words in evidence.SHARED
+
+
+@pytest.mark.parametrize(
+    ("beside", "after", "verdict"),
+    [(0.6, 0.1, "holds"), (0.6, 0.5, "fails"), (0.1, 0.1, "unmeasured"), (0.1, 0.5, "fails")],
+)
+def test_where_a_skill_is_wanted_it_decides_and_harm_does_not(tmp_path, beside, after, verdict):
+    table = tiny_table(tmp_path, {("tokenbuncher", "grpo_skill"): (BROKEN, BROKEN)})
+    for row in table:
+        row["skill_before"] = 0.08
+        row["skill_after"] = beside if row["arm"] == "aligned" else after
+    finding = found(table, "tokenbuncher", 2)
+    assert finding.verdict == verdict
+    words = evidence.sentence(finding.held[0])
+    assert f": skill 8% → {after:.0%}, harm" in words
+    assert evidence.outcome(finding.held[0].row) == ("learnt" if after > 0.18 else "held")

@@ -539,7 +539,7 @@ def test_a_listed_run_tells_a_screen_reader_what_it_opens():
     run = RunInfo("20260101-000000-attack-abcdef", "attack", "2026-01-01T00:00", "embedded",
                   "stopped", {"target": "sdd", "attack": "grpo"}, "", "", False)  # fmt: skip
     drawn = attack.runs_html([run], run.id, "")
-    name = re.search('aria-label="([^"]+)"', drawn)[1]
+    name = re.search(r'<button[^>]*aria-label="([^"]+)"', drawn)[1]
     assert name.startswith("Open abcdef: Attack on ")
     assert name.endswith(", Reinforcement (GRPO), Stopped") and ">abcdef</button>" in drawn
     assert "[aria-current]" in static("style.css") and 'aria-current="true"' in drawn
