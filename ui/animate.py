@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from adapters import registry
 from pipelines.film import MAX_SECONDS, is_film
 from pipelines.paths import ASSETS
-from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError
+from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError, load_openpose_json
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
@@ -311,6 +311,7 @@ class AnimateTab:
         self.editor.edit(
             self.open_editor, pose, [self.editor, self.pose_note], queue=False, **QUIET
         )
+        self.editor.upload(self.edit_file, self.fit, self.editor, queue=False, **QUIET)
         self.editor.submit(self.take_edited, self.fit, shown, queue=False, **QUIET)
         self.load.upload(
             self.load_settings, [self.load, self.fit],
@@ -519,6 +520,14 @@ class AnimateTab:
         except PoseError as error:
             return gr.skip(), note(told(error), "error")
         return joints.state(clip, title, self.spec.frames, self.spec.fps), gr.skip()
+
+    def edit_file(self, event: gr.EventData, fit: bool) -> dict[str, Any]:
+        """Open the joint editor on an OpenPose JSON file that it was given; a wrong one is told."""
+        try:
+            clip = poses.placed(load_openpose_json(str(event.clip)), self.spec.size, fit)
+        except PoseError as error:
+            return joints.refusal(told(error))
+        return joints.state(clip, str(event.title)[:_LONGEST_NAME], self.spec.frames, self.spec.fps)
 
     def take_edited(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Use the pose that the joint editor sent, at the place in the frame that it has there."""

@@ -53,8 +53,10 @@ def component() -> gr.HTML:
     """Make the editor: a button, and the dialog that it opens.
 
     Its ``edit`` event asks for the pose to open; answer it with a `state` as its new value. Its
-    ``submit`` event brings the edited clip as ``event.clip``, for `read`. A plain `gr.HTML`, not a
-    subclass: Gradio writes a stub file beside every subclass.
+    ``upload`` event brings the text of a file as ``event.clip`` and its name as ``event.title``;
+    answer it likewise, or with a `refusal`. Its ``submit`` event brings the edited clip as
+    ``event.clip``, for `read`. A plain `gr.HTML`, not a subclass: Gradio writes a stub file beside
+    every subclass.
     """
     script = static("joints.js")
     for name, constant in (
@@ -111,6 +113,15 @@ def state(clip: PoseClip, title: str, frames: int, fps: int) -> dict[str, Any]:
         "weights": [_short(row) for row in weights(frames)],
         "opened": next(_opened),
     }
+
+
+def refusal(why: str) -> dict[str, Any]:
+    """Return the editor as it is, with what was wrong with a file that it was given.
+
+    Args:
+        why: in words; shown as text.
+    """
+    return {"refused": why, "opened": next(_opened)}
 
 
 def read(sent: Any) -> PoseClip:

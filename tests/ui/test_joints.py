@@ -14,7 +14,13 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from pipelines.pose import JOINTS, PoseClip, PoseError, dump_openpose_json
+from pipelines.pose import (
+    JOINTS,
+    PoseClip,
+    PoseError,
+    dump_openpose_json,
+    load_openpose_json,
+)
 from pipelines.profiles import get_profile
 from ui import joints, poses, theme
 from ui.animate import AnimateTab
@@ -192,11 +198,18 @@ def editor() -> Iterator[SimpleNamespace]:
         got.append(joints.read(event.clip))
         return str(len(got))
 
+    def loaded(event: gr.EventData) -> dict[str, Any]:
+        try:
+            return joints.state(load_openpose_json(event.clip), event.title, 16, 8)
+        except PoseError as error:
+            return joints.refusal(str(error))
+
     with gr.Blocks(analytics_enabled=False) as app:
         component = joints.component()
         count = markup(elem_id="count")
         title = gr.Textbox(NASTY, elem_id="title")
         component.submit(use, None, count, queue=False)
+        component.upload(loaded, None, component, queue=False)
         component.edit(lambda name: joints.state(base, name, 16, 8), title, component, queue=False)
     _, url, _ = app.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
@@ -352,6 +365,20 @@ def test_mirror_reset_and_download(page, editor):
     page.locator(".hf-joints-open").click()
     sync_api.expect(page.locator("dialog small")).to_have_text("another clip")
     sync_api.expect(undo).to_have_attribute("aria-disabled", "true")
+
+
+def test_a_json_file_is_opened_in_the_editor_and_a_wrong_one_is_told(page, editor, tmp_path):
+    other = replace(editor.base, keypoints=editor.base.keypoints * 0.5 + 100)
+    good, wrong = tmp_path / "other.json", tmp_path / "wrong.json"
+    good.write_text(dump_openpose_json(other))
+    wrong.write_text(json.dumps({"people": NASTY}))
+    status = page.locator(".hf-joints-status")
+    page.locator("dialog input[type=file]").set_input_files(wrong)
+    sync_api.expect(status).to_contain_text("is text; wanted a list")
+    page.locator("dialog input[type=file]").set_input_files(good)
+    sync_api.expect(page.locator("dialog header small")).to_have_text("other")
+    found = clip(page, editor)
+    np.testing.assert_allclose(found.keypoints, other.keypoints, atol=0.1)
 
 
 def test_a_press_beside_the_editor_closes_it_and_one_on_its_scrollbar_scrolls(editor):

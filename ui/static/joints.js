@@ -277,8 +277,17 @@ const save = () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
+const file = find('input[type=file]');
+file.addEventListener('change', async () => {
+  const [chosenFile] = file.files;
+  if (!chosenFile) return;
+  say('Reading …');
+  trigger('upload', { clip: await chosenFile.text(), title: chosenFile.name.replace(/\.json$/i, '') });
+  file.value = '';  // the same file can be chosen again
+});
 const ACTIONS = {
   undo, redo, mirror, reset, save,
+  open: () => file.click(),
   use: () => { trigger('submit', { clip: openpose() }); root.close(); },
   close: () => root.close(),
   play: () => { playing = !playing; run(); },
@@ -326,6 +335,7 @@ const load = (value) => {
 };
 const open = () => {
   const { opened, ...value } = props.value;
+  if (value.refused) { say(value.refused); return; }
   // The same clip again: what was begun on it is still there.
   if (JSON.stringify(value) !== JSON.stringify(clip)) load(value);
   if (!root.open) root.showModal();
