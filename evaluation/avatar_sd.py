@@ -29,12 +29,14 @@ attributes_unseen
 finder_pck_unseen         PCK of the reader itself on the same movements as the renderer draws them,
                           in the doll's own body: bodies and cameras of the set cannot be drawn
 pck_unseen_readable       pck_unseen of those joints alone that the reader finds when drawn so
+attributes_closeups,      attributes of face close-ups, generated as clips that stand still, in
+finder_closeups           their middle frame, and of the same close-ups rendered
 frechet, frechet_floor    Fréchet distance of generated from rendered clips in the reader's pooled
                           coarsest features (136 numbers), and of rendered from other rendered
                           clips; only the two together, of one run and one reader, mean anything,
                           and little with ``--quick``, whose halves are three clips
 n_frames, n_clips,        how many of each were measured
-n_unseen
+n_unseen, n_closeups
 steps, guidance_scale,    settings of the clips; redraw: whether their details were redrawn
 guidance_interval, redraw (`pipelines.refine`; not with ``--as-drawn``)
 seconds                   the whole run
@@ -87,6 +89,9 @@ N_FRAMES, N_CLIPS = 600, 64
 
 QUICK = 10
 """``--quick`` measures the first of so many parts of each set."""
+
+CLOSEUPS = 20
+"""Face close-ups that are measured; each takes as long as a clip. ``--quick``: a tenth."""
 
 QUICK_UNSEEN = 6
 """``--quick`` takes each of so many unseen clips: one computed, one with errors, one extracted."""
@@ -564,6 +569,39 @@ def evaluate_poses(
             **evaluate_clips(engine, reader, asked, sheet)}
 
 
+def evaluate_closeups(
+    engine: AnimationEngine, reader: Reader | None, frames: AvatarSet, count: int
+) -> dict[str, Any]:
+    """Measure face close-ups, led by 68 landmarks that stand still; number ``i`` is of seed ``i``.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures; None leaves out what only it can tell.
+        frames: rendered frames, a tenth of which are close-ups.
+        count: how many of these.
+    """
+    rows = [i for i, row in enumerate(frames.meta) if row["closeup"]][: count if reader else 0]
+    drawn, side = [], frames.images.shape[1]
+    for number, i in enumerate(rows):
+        landmarks, nobody = np.asarray(frames.landmarks[i], float)[None], np.zeros((1, 18))
+        pose = PoseClip(np.zeros((1, 18, 2)), nobody, landmarks, side, side)
+        *_, result = engine.pair(
+            pose.to_square(engine.spec.size), frames.meta[i]["caption"], {}, number
+        )
+        drawn.append(result.unguarded[len(result.unguarded) // 2])
+    figures: dict[str, Any] = dict.fromkeys(("attributes_closeups", "finder_closeups"))
+    if rows and reader is not None:
+        looks = [frames.meta[i]["look"] for i in rows]
+        shown = [applicable(frames.keypoints[i, :, 2], True) for i in rows]
+        rendered = resized(np.stack([frames.images[i] for i in rows]), engine.spec.size)
+        for name, pictures in zip(figures, (np.stack(drawn), rendered), strict=True):
+            figures[name] = _rounded(
+                _mean(attribute_accuracy(reader.read(pictures), looks, shown))
+            )
+        print(f"close-ups: attributes {figures['attributes_closeups']}", flush=True)
+    return figures | {"n_closeups": len(rows)}
+
+
 _UNSEEN_UNKNOWN = {
     **dict.fromkeys(
         ("pck_unseen", "pck_unseen_readable", "attributes_unseen", "finder_pck_unseen")
@@ -689,6 +727,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(str(problem)) from problem
     figures = evaluate(engine, reader, frames, clips, n_frames, n_clips, args.sheet)
     figures |= evaluate_unseen(engine, reader, QUICK_UNSEEN if args.quick else 1)
+    figures |= evaluate_closeups(engine, reader, frames, CLOSEUPS // (QUICK if args.quick else 1))
     _print_figures(figures, started)
 
 

@@ -305,6 +305,19 @@ def test_the_unseen_poses_are_measured_with_their_reader_s_limit(engine: Animati
     assert nothing == {**dict.fromkeys(found), "pck_unseen_by_clip": {}, "n_unseen": 0}
 
 
+def test_close_ups_are_measured_with_the_reader_s_own_limit(
+    engine: AnimationEngine, tmp_path: Path
+) -> None:
+    frames = build(tmp_path, 40, workers=1)
+    there = sum(row["closeup"] for row in frames.meta)
+    found = avatar_sd.evaluate_closeups(engine, Reader.load(), frames, 2)
+    assert found["n_closeups"] == min(2, there) > 0
+    # At this size hardly anything of the rendering is left, and a tiny model draws noise.
+    assert 0 <= found["attributes_closeups"] < found["finder_closeups"] <= 1
+    nothing = avatar_sd.evaluate_closeups(engine, None, frames, 2)
+    assert nothing == dict.fromkeys(found) | {"n_closeups": 0}
+
+
 def test_a_quick_run_takes_an_unseen_clip_of_every_source() -> None:
     quick = RECIPES[:: avatar_sd.QUICK_UNSEEN]
     assert [recipe.source for recipe in quick] == ["exact", "found", "extracted"]
