@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -47,6 +48,8 @@ class Api:
         """
         self.engines = engines
         self.scratch = scratch
+        # Gradio takes a cancelled call off its lane, but the thread goes on to the pair's end.
+        self._drawing = threading.Lock()
 
     def register(self) -> None:
         """Add the endpoints to the current `gr.Blocks`."""
@@ -102,7 +105,8 @@ class Api:
                 clip, prompt, chosen, seed, steps=steps, guidance_scale=guidance_scale,
                 guidance_interval=interval, redraw=redraw is not False,
             )  # fmt: skip
-            *_, result = work
+            with self._drawing:
+                *_, result = work
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
             raise _error(told(error)) from error
         spec = self.engines.profile.animation

@@ -973,7 +973,11 @@ class AttackTab:
         else:
             what = f"{config.steps} steps on both arms"
         how = "on this machine" if runner.measured(config) else "on this machine, a first guess"
-        return note(f"{what}: {duration(runner.estimate(config))} {how}.")
+        text = f"{what}: {duration(runner.estimate(config))} {how}."
+        others, seconds = runner.ahead()
+        if others:
+            text += f" Before it come {others} attack(s) of this server, {duration(seconds)}."
+        return note(text)
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""

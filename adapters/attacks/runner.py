@@ -180,10 +180,16 @@ class AttackRunner:
         visitor = frozenset((owner, *marks))
         with self._changed:
             # One that is being stopped does not count: it ends within a step.
-            if any(visitor & job.visitor and not job.stop.is_set() for job in self._jobs):
+            theirs = [visitor & job.visitor for job in self._jobs if not job.stop.is_set()]
+            if any(owner in common for common in theirs):
                 raise ValueError(
                     "you already have an attack that is running or waiting; stop it, or wait until "
                     "it has ended"
+                )
+            if any(theirs):
+                raise ValueError(
+                    "you, or somebody with your network address, already have an attack that is "
+                    "running or waiting; wait until it has ended"
                 )
             if len(self._jobs) > MAX_WAITING:
                 raise ValueError(
@@ -237,13 +243,20 @@ class AttackRunner:
         with self._changed:
             jobs = list(self._jobs)
         before = list(takewhile(lambda job: job.run.id != run_id, jobs))
-        if len(before) == len(jobs):
-            return 0.0
+        return 0.0 if len(before) == len(jobs) else self._seconds_of(before)
+
+    def _seconds_of(self, jobs: Sequence[_Job]) -> float:
         now = time.monotonic()
         return sum(
             max(0.0, self.estimate(job.config) - (now - job.begun if job.begun else 0.0))
-            for job in before
+            for job in jobs
         )
+
+    def ahead(self) -> tuple[int, float]:
+        """Return how many attacks a new one would wait for, and about how many seconds."""
+        with self._changed:
+            jobs = list(self._jobs)
+        return len(jobs), self._seconds_of(jobs)
 
     def measured(self, config: Settings) -> bool:
         """Tell whether `estimate` rests on such an attack on this machine, and is no guess."""

@@ -96,7 +96,7 @@ def test_a_visitor_has_one_attack_in_the_queue(runner):
         ("other", ("session 1", "address 2")),
         ("other", ("session 2", "address 1")),
     ):
-        with pytest.raises(ValueError, match="you already have an attack"):
+        with pytest.raises(ValueError, match="already have an attack"):
             runner.start(CONFIG, owner, marks)
     # One that is being stopped is not in the way of the next one.
     assert runner.stop(first, "ada")
@@ -104,6 +104,14 @@ def test_a_visitor_has_one_attack_in_the_queue(runner):
     assert runner.stop(second, "script")
     assert runner.wait(second, PATIENCE)
     assert runner.start(CONFIG, "other", ("session 1", "address 1"))
+
+
+def test_who_comes_next_is_told_what_is_ahead(runner):
+    assert runner.ahead() == (0, 0)
+    first = runner.start(AttackConfig(), "ada")
+    count, seconds = runner.ahead()
+    assert count == 1 and 0 < seconds <= runner.estimate(AttackConfig())
+    runner.stop(first, "ada")
 
 
 def test_an_attack_that_takes_far_too_long_makes_room_for_others(runner, store):

@@ -389,7 +389,7 @@ def test_a_script_has_one_attack_at_a_time_also_in_a_second_session(served, clie
     job = client.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack")
     wait_until(lambda: any('"start"' in line for line in job.outputs()))
     for other in (client, script(served)):
-        with pytest.raises(AppError, match="you already have an attack"):
+        with pytest.raises(AppError, match="already have an attack"):
             other.submit("sdd", "sft", 5, 1e-3, 0, api_name="/attack").result()
     job.cancel()
     wait_until(lambda: all(info.status != "running" for info in served.store.list()))
@@ -404,7 +404,7 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
         assert message == "" and browser["token"] and browser["run"] == run_id
         assert "Only the browser" in tab.stop_now(run_id, kept)
         again, _, message = tab.begin(*settings, browser)
-        assert "you already have an attack" in message
+        assert "already have an attack" in message
         assert "Stopping" in tab.stop_now(run_id, browser)
         assert served.engines.runner.wait(run_id, WAIT)
         assert served.store.get(run_id).info["status"] == "stopped"
