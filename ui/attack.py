@@ -28,7 +28,7 @@ from adapters.attacks.base import (
     attack_settings,
     usual_rate,
 )
-from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome
+from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome, succeeded
 from evaluation.runs import Run, RunInfo
 from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.charts import Series, chart, legend
@@ -151,6 +151,10 @@ PRESETS = (
         "RL against TokenBuncher", "grpo", 15, target="tokenbuncher",
         states="TokenBuncher leaves RL nothing to learn", outcomes=("held",),
     ),
+    Preset(
+        "RL for a skill, against TokenBuncher", "grpo_skill", 15, target="tokenbuncher",
+        states="TokenBuncher leaves RL no skill to learn", outcomes=("held",),
+    ),
     Preset("Ten SFT steps first, then RL", "sft_grpo", 25, target="tokenbuncher"),
     Preset("Malicious tuning against SDD", "sft", 20, target="sdd"),
     Preset(
@@ -195,7 +199,7 @@ def settled(preset: Preset, found: Iterable[Cell]) -> Preset:
             if rate not in LEARNING_RATES or steps > MAX_STEPS:
                 continue  # the form cannot be filled in so
             preset = replace(preset, rate=rate, steps=steps)
-        tested = beside is None or beside["broken_seam"]
+        tested = beside is None or succeeded(beside)
         if not preset.states or not tested or outcome(row) not in preset.outcomes:
             continue
         if preset.hollow and not hollow(cell):
