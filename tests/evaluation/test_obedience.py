@@ -46,7 +46,11 @@ def test_the_same_picture_is_called_so_and_no_guard_has_no_figures(rendered, rea
     result, pose = pair(rendered, np.asarray(rendered.images[:16]))
     told = results.measured(result, reader).settings
     assert told["measured"]["psnr_guarded"] == 100.0
-    assert results.figures(told)[1].endswith(" · the same picture")
+    assert results.figures(told)[1].endswith(" · The same as the unguarded clip")
+    far = {"measured": {"pose": 0.9, "pose_guarded": 0.1, "psnr_guarded": 19.6}}
+    assert results.figures(far) == (
+        "Pose followed: 90%", "Pose followed: 10% · Far from the unguarded clip (20 dB)",
+    )  # fmt: skip
     alone, _ = pair(rendered, None)
     assert obedience(alone, pose, reader)["pose_guarded"] is None
     assert results.figures(results.measured(alone, reader).settings)[1] == ""
