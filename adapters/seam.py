@@ -130,11 +130,11 @@ CARD = Card(
     "and Adam walks out of it: twenty supervised steps break the model with its ability "
     "intact, though more than half of what it then agrees to has no content (seeds differ widely). "
     "At three times that rate all of it has, and a quarter of the ability is gone, where the "
-    "undefended model loses a sixteenth (one seed; docs/evidence.md). A forced opening of the reply goes around it without any training. It "
-    "refuses more harmless requests than the model it starts from. Reinforcement at 1e-3, against "
-    "which it is not meant, breaks it too, in one of two seeds at a cost: it is left with broken "
-    "pieces of the request (two in three count as compliance). The paper trains all weights of "
-    "models fifty times as large.",
+    "undefended model loses a sixteenth (one seed; docs/evidence.md). A forced opening of the "
+    "reply goes around it without any training. It refuses more harmless requests than the model "
+    "it starts from. Reinforcement at 1e-3, against which it is not meant, breaks it too, in one "
+    "of two seeds at a cost: it is left with broken pieces of the request (two in three count as "
+    "compliance). The paper trains all weights of models fifty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )
