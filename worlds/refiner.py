@@ -1,9 +1,9 @@
 """Train what redraws the details of finished pictures (`pipelines.refine`).
 
 It learns from pictures that Avatar-SD drew of rendered scenes, single ones and those of clips, and
-is to make the renderings of them. Loss, on crops that lie on heads, on hands and what they hold,
-and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss`) with the figure
-weighted four times and its head, its hands, a held ball or book, or a patterned top, ten times the
+is to make the renderings of them. Loss, on crops that lie on heads, on hands that hold a ball or a
+book, and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss`) with the figure
+weighted four times and its head, a patterned top, or what such a hand holds, ten times the
 background.
 
 Some of what it sees is to stay as it is: people down on a knee as PoseGuard dissolved them, where
@@ -83,18 +83,16 @@ BLOCKS = (16, 32, 64)
 """Sides in pixels of the blocks that a picture is averaged over."""
 ON_HEAD, ON_FIGURE = 0.35, 0.5
 """Shares of the crops that are centred on the head and on some other place of the figure."""
-ON_HELD, ON_HAND = 0.35, 0.2
-"""Shares of the crops that are centred on what the hand holds, where that is a small thing, and of
-the others on a hand; the rest is as above."""
+ON_HAND = 0.35
+"""Share of the crops that are centred on the hand where it holds a small thing; the others, as
+above, share the rest."""
 FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT, PATTERN_WEIGHT = 3.0, 6.0, 6.0, 6.0
-"""What a pixel of the figure, and one of its head, of a hand and what it holds, or of a patterned
-top besides, weighs more than the background's 1. Hands are hardly a fiftieth of a figure, and dots
-the smallest part of a garment: where their place is uncertain, the absolute error is least without
-them."""
+"""What a pixel of the figure, and one of its head, of what its hand holds or of a patterned top
+besides, weighs more than the background's 1. Dots are the smallest part of a garment: where their
+place is uncertain, the absolute error is least without them."""
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
 _ELBOW, _WRIST = 3, 4  # of the right arm, which holds
-_ARMS = ((_ELBOW, _WRIST), (6, 7))  # elbow and wrist
 _NECK, _HIPS = 1, [8, 11]
 _HELD_OUT = 64  # pictures that the training is measured on
 _TOGETHER = 8  # pictures that are drawn at a time
@@ -260,7 +258,7 @@ def head_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float]:
     return middle, 1.2 * float(np.linalg.norm(middle - data.keypoints[i, 1, :2]))
 
 
-def held_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None:
+def hand_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None:
     """Return where the right hand in picture ``i`` holds a small thing, as `head_of` does.
 
     None where it holds none of `IN_HAND` or cannot be seen.
@@ -269,23 +267,8 @@ def held_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None
     if data.meta[i]["look"]["prop"] not in IN_HAND or not joints[[_ELBOW, _WRIST], 2].all():
         return None
     elbow, wrist = joints[[_ELBOW, _WRIST], :2]
-    return wrist + 0.5 * (wrist - elbow), 0.5 * _torso(joints)
-
-
-def hands_of(data: AvatarSet, i: int) -> list[tuple[NDArray[np.float64], float]]:
-    """Return where each hand in picture ``i`` is whose forearm can be seen, as `head_of` does."""
-    joints = np.asarray(data.keypoints[i], float)
-    seen = [arm for arm in _ARMS if joints[list(arm), 2].all()]
-    # The middle of a hand lies a third of the forearm beyond the wrist (`worlds.body`).
-    return [
-        (joints[wrist, :2] + 0.35 * (joints[wrist, :2] - joints[elbow, :2]), 0.25 * _torso(joints))
-        for elbow, wrist in seen
-    ]
-
-
-def _torso(joints: NDArray[np.float64]) -> float:
-    """Return the length from neck to hips in pixels of joints [18, 3]."""
-    return float(np.linalg.norm(joints[_NECK, :2] - joints[_HIPS, :2].mean(0)))
+    torso = np.linalg.norm(joints[_NECK, :2] - joints[_HIPS, :2].mean(0))
+    return wrist + 0.5 * (wrist - elbow), 0.5 * float(torso)
 
 
 def pattern_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | None:
@@ -307,13 +290,10 @@ def window_on(
 
     It begins where a cell of the folded picture does.
     """
-    side, chance = data.images.shape[1], rng.random()
-    held, hands = held_of(data, i), hands_of(data, i)
+    side, chance, hand = data.images.shape[1], rng.random(), hand_of(data, i)
     rows, columns = np.nonzero(data.mask(i))
-    if held is not None and rng.random() < ON_HELD:
-        x, y = held[0] + rng.normal(0, 15, 2)
-    elif hands and rng.random() < ON_HAND:
-        x, y = hands[rng.integers(len(hands))][0] + rng.normal(0, 15, 2)
+    if hand is not None and rng.random() < ON_HAND:
+        x, y = hand[0] + rng.normal(0, 15, 2)
     elif chance < ON_HEAD:
         x, y = head_of(data, i)[0] + rng.normal(0, 15, 2)
     elif chance < ON_HEAD + ON_FIGURE and len(rows):
@@ -369,10 +349,11 @@ def crops(
         picture, stays = np.array(source.pictures[k][window]), source.stays
         if rng.random() < BLOCKY_SHARE:
             picture, stays = blocky(picture, rng), True
-        weighed = [(head_of(data, i), HEAD_WEIGHT), (pattern_of(data, i), PATTERN_WEIGHT)]
-        weighed += [(hand, HAND_WEIGHT) for hand in [held_of(data, i), *hands_of(data, i)]]
-        more = np.zeros((height, width))
-        for place, extra in weighed:
+        more = HEAD_WEIGHT * _within(window, *head_of(data, i))
+        for place, extra in (
+            (hand_of(data, i), HAND_WEIGHT),
+            (pattern_of(data, i), PATTERN_WEIGHT),
+        ):
             if place is not None:
                 more = np.maximum(more, extra * _within(window, *place))
         weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + more)
