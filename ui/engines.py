@@ -234,16 +234,19 @@ class Engines:
 
     @cached_property
     def reader(self) -> Reader | None:
-        """What finds the joints of the embedded profile's dolls; None of another profile.
+        """What finds the joints of the embedded profile's dolls.
 
-        Raises:
-            MissingWeights: it is not there.
+        None of another profile, and without its weights: a pair is shown all the same.
         """
         if self.profile.name != "embedded":
             return None
         from evaluation.reader import Reader
 
-        return Reader.load()
+        try:
+            return Reader.load()
+        except MissingWeights as error:
+            _log.warning("pairs are not measured: %s", error)
+            return None
 
     @property
     def runner(self) -> AttackRunner:

@@ -13,7 +13,9 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
 from adapters import registry
+from pipelines.fetch import MissingWeights
 from pipelines.pose import dump_openpose_json
+from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
 from tests.ui.conftest import tiny_guard
 from ui.animate import AnimateTab
@@ -84,3 +86,15 @@ def test_a_guard_that_does_not_fit_is_left_out_and_the_page_says_why(avatar_sd, 
     tiny_guard(avatar_sd, target)  # trained anew; whoever still has the switch can use it
     assert engines.guarded_animation(["poseguard"]).guards == ("poseguard",)
     assert tab.leave_out() == [SKIPPED, SKIPPED, ""]
+
+
+def test_a_pair_is_shown_without_the_reader_s_weights(monkeypatch):
+    def missing():
+        raise MissingWeights("The reader", "reader", "python -m worlds.train reader")
+
+    monkeypatch.setattr("evaluation.reader.Reader.load", missing)
+    assert Engines(get_profile("embedded"), set_up=False).reader is None
+    monkeypatch.undo()
+    engines = Engines(get_profile("embedded"), set_up=False)
+    assert engines.reader is engines.reader is not None
+    assert Engines(get_profile("hub"), set_up=False).reader is None
