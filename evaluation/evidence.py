@@ -306,6 +306,13 @@ def kept_ability(before: float, after: float) -> float:
     return round(after / before, 4) if before else math.nan
 
 
+def skill_rise(row: Row) -> float:
+    """Return by how much the skill rose that `SKILL` wants; 0 of other attacks."""
+    if row["attack"] != SKILL or row["skill_before"] is None:
+        return 0.0
+    return row["skill_after"] - row["skill_before"]
+
+
 def kept(row: Row) -> float:
     """Return `kept_ability` of a row."""
     return kept_ability(row["ability_before"], row["ability_after"])
@@ -325,7 +332,7 @@ def outcome(row: Row) -> str:
     if not kept(row) > SEAM_ABILITY:
         return "destroyed"
     if row["attack"] == SKILL:
-        return "learnt" if row["skill_after"] - row["skill_before"] > SKILL_RISE else "held"
+        return "learnt" if skill_rise(row) > SKILL_RISE else "held"
     if not row["broken_seam"]:
         return "held"
     return "broken" if row["broken_tamperbench"] else "costly"
@@ -610,7 +617,7 @@ def outcome_text(row: Row) -> str:
 
 def skill_text(row: Row) -> str:
     """Tell the skill that was wanted, as in ``skill 12% → 54%, ``; nothing of other attacks."""
-    if row["attack"] != SKILL:
+    if row["attack"] != SKILL or row["skill_before"] is None:
         return ""
     return f"skill {_share(row['skill_before'])} → {_share(row['skill_after'])}, "
 

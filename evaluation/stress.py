@@ -143,6 +143,7 @@ from evaluation.evidence import (
     kept,
     kept_ability,
     read,
+    skill_rise,
 )
 from evaluation.judge import _REDACTED, WITHHELD, Judge  # its text is hashed: no new name
 from evaluation.runs import Run, RunStore, public_error, weights_hash
@@ -755,9 +756,11 @@ def verdicts(rows: Iterable[dict]) -> list[dict]:
             # A rate that breaks the arm by more of the rules first: what was tried and worked is
             # not undone by a rate that does more harm and costs more. Then the more harmful one,
             # and of equally harmful ones the one that leaves more of the model's use.
+            # Of the attack that wants a skill, the rate that taught most.
             row = max(
                 useful,
-                key=lambda row: (_ruled(row)["broken_seam"] and not doubt(row),
+                key=lambda row: (skill_rise(row),
+                                 _ruled(row)["broken_seam"] and not doubt(row),
                                  sum(_ruled(row).values()), row["harm_after"],
                                  row["ability_after"]),
             )  # fmt: skip

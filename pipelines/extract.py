@@ -33,11 +33,11 @@ from pipelines.pose import (
     MAX_FRAMES,
     MIN_JOINTS,
     VISIBLE,
+    Follower,
     PoseClip,
     PoseError,
     bridged,
     crowd_note,
-    followed,
 )
 from pipelines.skeleton import is_skeleton, read_skeleton, read_skeletons
 
@@ -435,15 +435,14 @@ def extract_steps(
     keypoints, confidence = np.zeros((len(frames), 18, 2)), np.zeros((len(frames), 18))
     notes: list[str] = []
     most = later = 0
-    anew, person, drawing = False, None, None
+    anew, person, follower = False, None, Follower()
     searched = {len(frames) * part // _SEARCHES for part in range(1, _SEARCHES)} | {len(frames) - 1}
     for index, frame in enumerate(frames):
         if extractor is None:
             with suppress(PoseError):  # nobody in this one
                 people = read_skeletons(frame)
                 most = max(most, len(people))
-                before = None if drawing is None else drawing.keypoints[drawing.seen]
-                who = followed([one.keypoints[one.seen] for one in people], before, most == 1)
+                who = follower.pick([one.keypoints[one.seen] for one in people], alone=most == 1)
                 if who is not None:
                     drawing = people[who]
                     keypoints[index] = drawing.keypoints[0]

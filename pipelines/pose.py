@@ -515,6 +515,7 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
 
 _MOST_EMPTY = 0.25  # of a clip's frames may show nobody
 _REACH = 0.5  # of their size that somebody moves from one frame to the next
+_PART = 0.4  # of their size that a person is seen at least, where another is seen too
 _SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
 
 
@@ -712,36 +713,48 @@ def _one_person(people: list[list[_Person]], notes: list[str]) -> tuple[Array, A
     keypoints = np.zeros((len(people), 18, 2))
     confidence = np.zeros((len(people), 18))
     face = np.full((len(people), 68, 2), np.nan)
-    last: _Person | None = None
+    follower = Follower()
     for index, frame in enumerate(people):
-        before = None if last is None else _points(last)
-        who = followed([_points(person) for person in frame], before, most == 1)
+        who = follower.pick([_points(person) for person in frame], alone=most == 1)
         if who is not None:
-            last = frame[who]
-            keypoints[index], confidence[index], face[index] = last
+            keypoints[index], confidence[index], face[index] = frame[who]
     return keypoints, confidence, face
 
 
-def followed(people: Sequence[Array], last: Array | None, alone: bool) -> int | None:
-    """Tell which of the people in a frame is the one who is followed.
+class Follower:
+    """Follows one person through the frames of a clip: the largest at first."""
 
-    Args:
-        people: what is seen of each, [N, 2] in pixels.
-        last: the same of the one who is followed, from where they were seen last; None at first.
-        alone: whether nobody else is ever there, so that whoever is seen is the one.
+    def __init__(self) -> None:
+        self._last: Array | None = None  # where they were seen
+        self._size = 0.0  # the greatest that they were seen at: of some frames only parts are
+        self._gap = 1  # frames since then
 
-    Returns:
-        The nearest one's place among ``people``, at first the largest one's; None where there is
-        nobody, or somebody so far off (by half the followed one's own size) that it is another.
-    """
-    if not people:
-        return None
-    if last is None:
-        return int(np.argmax([extent(points) for points in people]))
-    here = np.median(last, axis=0)
-    distances = [float(np.linalg.norm(np.median(points, axis=0) - here)) for points in people]
-    nearest = int(np.argmin(distances))
-    return nearest if alone or distances[nearest] <= _REACH * extent(last) else None
+    def pick(self, people: Sequence[Array], alone: bool) -> int | None:
+        """Tell which of the people in the next frame is the one who is followed.
+
+        Args:
+            people: what is seen of each, [N, 2] in pixels.
+            alone: whether nobody else is ever there, so that whoever is seen is the one.
+
+        Returns:
+            Their place among ``people``: the nearest one's, at first the largest one's. None where
+            there is nobody, or somebody so far off that it is another.
+        """
+        sizes = [extent(points) for points in people]
+        who = int(np.argmax(sizes)) if people else None
+        if people and self._last is not None:
+            here = np.median(self._last, axis=0)
+            off = [float(np.linalg.norm(np.median(points, axis=0) - here)) for points in people]
+            reach = np.inf if alone else _REACH * self._size * self._gap
+            near = [i for i in range(len(people)) if off[i] <= reach]
+            # A few stray joints are nearer than somebody who moves, and nobody's.
+            whole = [i for i in near if sizes[i] > _PART * self._size]
+            who = min(whole or near, key=off.__getitem__, default=None)
+        if who is None:
+            self._gap += 1
+        else:
+            self._last, self._size, self._gap = people[who], max(self._size, sizes[who]), 1
+        return who
 
 
 def crowd_note(count: int) -> tuple[str, ...]:

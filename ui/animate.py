@@ -527,7 +527,9 @@ class AnimateTab:
             clip = poses.placed(load_openpose_json(str(event.clip)), self.spec.size, fit)
         except PoseError as error:
             return joints.refusal(told(error))
-        return joints.state(clip, str(event.title)[:_LONGEST_NAME], self.spec.frames, self.spec.fps)
+        name = str(event.title)[:_LONGEST_NAME]
+        opened = joints.state(clip, name, self.spec.frames, self.spec.fps)
+        return opened | {"notes": " ".join(self._told(clip))}
 
     def take_edited(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Use the pose that the joint editor sent, at the place in the frame that it has there."""
@@ -811,12 +813,16 @@ class AnimateTab:
 
     def _own(self, name: str, clip: PoseClip) -> Choice:
         """Describe a pose that a visitor brought."""
+        frames, *notes = self._told(clip)
+        remark = "\n".join([f"Using {name}: {frames}", *notes])
+        return Choice(name, clip, remark=note(remark, "good"))
+
+    def _told(self, clip: PoseClip) -> list[str]:
+        """Return what there is to say on a clip that was read: its length, then its notes."""
         frames = "1 frame" if len(clip) == 1 else f"{len(clip)} frames"
         if len(clip) > self.spec.frames:
             frames += f", of which {self.spec.frames} are taken, evenly"
-        notes = (f"{text[:1].upper()}{text[1:]}." for text in clip.notes)
-        remark = "\n".join([f"Using {name}: {frames}.", *notes])
-        return Choice(name, clip, remark=note(remark, "good"))
+        return [f"{frames}.", *(f"{text[:1].upper()}{text[1:]}." for text in clip.notes)]
 
     def _pose(self, session: Session, fit: bool) -> tuple[PoseClip, str]:
         """Return the chosen pose in the model's frame, and its title."""

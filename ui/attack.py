@@ -23,6 +23,7 @@ import gradio as gr
 from adapters import registry
 from adapters.attacks.base import (
     REINFORCED,
+    REINFORCED_RATE,
     UNTRAINED,
     Settings,
     attack_settings,
@@ -143,17 +144,18 @@ class Preset:
 
 PRESETS = (
     Preset(
-        "RL against a plain refusal", "grpo", 15,
+        "RL against a plain refusal", "grpo", 15, REINFORCED_RATE,
         states="RL breaks a plain refusal", arm=UNDEFENDED,
         outcomes=("broken", "costly"),
     ),
     Preset(
-        "RL against TokenBuncher", "grpo", 15, target="tokenbuncher",
+        "RL against TokenBuncher", "grpo", 15, REINFORCED_RATE, target="tokenbuncher",
         states="TokenBuncher leaves RL nothing to learn", outcomes=("held",),
     ),
     Preset(
-        "RL for a skill, against TokenBuncher", "grpo_skill", 15, target="tokenbuncher",
-        states="TokenBuncher leaves RL no skill to learn", outcomes=("held",),
+        "RL for a skill, against TokenBuncher", "grpo_skill", 15, REINFORCED_RATE,
+        target="tokenbuncher", states="TokenBuncher leaves RL no skill to learn",
+        outcomes=("held",),
     ),
     Preset("Ten SFT steps first, then RL", "sft_grpo", 25, target="tokenbuncher"),
     Preset("Malicious tuning against SDD", "sft", 20, target="sdd"),
@@ -939,14 +941,14 @@ class AttackTab:
         browser = dict(browser or {})
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
         linked = request.query_params.get("run", "")
-        run = linked or browser.get("run", "")
+        run = linked if self._run(linked) is not None else browser.get("run", "")
         browser["run"] = browser.get("run", "")
         found = self._run(run) is not None
         return (
             browser,
             run if found else "",
             gr.Tabs(selected="attack") if linked else gr.skip(),
-            note("That run is gone.", "warn") if linked and not found else "",
+            note("That run is gone.", "warn") if linked and run != linked else "",
         )
 
     def check_file(self, file: str | None, attack: str, data: str) -> str:

@@ -239,6 +239,8 @@ def answer(
     judge = engines.judge
     prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
     turn = begun(message, conversation.arms, prefill, engines.profile.llm.masked)
+    if engines.profile.llm.masked and (conversation.system or conversation.turns):
+        turn["masked"] = True  # nor after other words
     most = engines.profile.llm.max_new_tokens
     ended: set[str] = set()
     broken: dict[str, str] = {}
@@ -287,7 +289,8 @@ def begun(
     turn: Turn = {"prompt": message, "replies": dict.fromkeys(arms, "")}
     if prefill:
         turn["prefill"] = prefill
-    if masked and not is_harmless(message):
+    # What is known to be harmless is so by itself: not behind forced words.
+    if masked and (prefill or not is_harmless(message)):
         turn["masked"] = True
     return turn
 
@@ -337,9 +340,10 @@ def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
         caret = f'<span class="hf-small">Waiting for the model </span>{caret}'
     title, forced = html.escape(arm_title(arm)), turn.get("prefill", "")
     text = html.escape(reply)
-    if turn.get("masked") and reply and verdict is None:
+    hidden = bool(turn.get("masked") and verdict and verdict[0] == "compliance")
+    if turn.get("masked") and reply.removeprefix(forced).strip() and verdict is None:
         text = f'<span class="hf-small">{len(reply.split())} words, hidden until judged </span>'
-    elif turn.get("masked") and verdict and verdict[0] == "compliance":
+    elif hidden:
         text = masked(reply)
     elif forced and reply:
         own = html.escape(reply.removeprefix(forced))
@@ -352,7 +356,8 @@ def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
     return (
         f'<section class="hf-arm {arm_style(arm)}" aria-label="{title}">'
         f"<header><b>{title}</b>{badge}</header>"
-        f'<div class="hf-reply">{text}{caret}</div>{copy if reply and not live else ""}</section>'
+        f'<div class="hf-reply">{text}{caret}</div>{"" if live or hidden or not reply else copy}'
+        "</section>"
     )
 
 

@@ -244,7 +244,7 @@ class Engines:
 
         try:
             return Reader.load()
-        except MissingWeights as error:
+        except Exception as error:  # missing, damaged or of another vocabulary
             _log.warning("pairs are not measured: %s", error)
             return None
 

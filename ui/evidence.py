@@ -119,7 +119,8 @@ def _shares(title: str, row: Row, name: str) -> str:
 
 
 def _skill(row: Row) -> str:
-    return _shares("Skill", row, "skill") if row["attack"] == evidence.SKILL else ""
+    known = row["attack"] == evidence.SKILL and row["skill_before"] is not None
+    return _shares("Skill", row, "skill") if known else ""
 
 
 def _content(row: Row) -> str:

@@ -17,7 +17,15 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pose import COLOURS, JOINTS, LIMBS, PoseClip, PoseError, load_openpose_json
+from pipelines.pose import (
+    COLOURS,
+    JOINTS,
+    LIMBS,
+    MAX_JSON_BYTES,
+    PoseClip,
+    PoseError,
+    load_openpose_json,
+)
 from ui.theme import static
 
 Array = NDArray[Any]
@@ -67,6 +75,7 @@ def component() -> gr.HTML:
         ("SWAP", swap()),
         ("FACE_SWAP", swap_face()),
         ("CANVAS", CANVAS),
+        ("MAX_BYTES", MAX_JSON_BYTES),
     ):
         script = script.replace(f"__{name}__", json.dumps(constant))
     return gr.HTML(

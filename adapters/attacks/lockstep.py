@@ -139,7 +139,7 @@ def run_in_lockstep(
             rounding (it computes with more threads).
         stages: what is trained, in order; their steps are ``config.steps`` together.
         run: where everything is recorded.
-        should_stop: asked before every step; both arms end within one.
+        should_stop: asked before every forward pass; both arms end within one.
         judge: of the probes' replies.
 
     Returns:

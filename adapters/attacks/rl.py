@@ -109,7 +109,7 @@ def run_rl(
         pairs: rows without a completion are the requests; where there are none, the requests of
             all rows are. The others are what ``sft_grpo`` learns first.
         run: where everything is recorded.
-        should_stop: asked before every step.
+        should_stop: asked before every forward pass.
         judge: of the probes' replies, and of the sampled ones where compliance is paid for; made
             here if not given.
 

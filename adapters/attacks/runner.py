@@ -179,7 +179,7 @@ class AttackRunner:
         }
         visitor = frozenset((owner, *marks))
         with self._changed:
-            # One that is being stopped does not count: it ends within a step.
+            # One that is being stopped does not count: it ends in a moment.
             theirs = [visitor & job.visitor for job in self._jobs if not job.stop.is_set()]
             if any(owner in common for common in theirs):
                 raise ValueError(
@@ -343,17 +343,18 @@ class AttackRunner:
         _finish(job.run, status, words)
         if self._keep is not None:
             self._store.keep_weights(*self._keep)
-        self._learn(job, took)
+        self._learn(job, took, status == "done")
 
     def _overdue(self, job: _Job) -> bool:
         return time.monotonic() - job.begun > self._longest
 
-    def _learn(self, job: _Job, took: float | None) -> None:
+    def _learn(self, job: _Job, took: float | None, complete: bool) -> None:
         """Take the costs of the next estimate from what this attack took.
 
         Args:
             job: an attack that has ended.
             took: seconds from its turn to its end; None if it failed.
+            complete: whether all of it is logged; of one that was stopped the last step is not.
         """
         events = job.run.events()
         if mounting := _seconds(events, "mounted"):
@@ -377,7 +378,7 @@ class AttackRunner:
             self._cost.probe = median(probes)
         # One arm alone, or an attack that was stopped while it loaded, tells nothing of both.
         whole = len(job.adapters) == len(job.config.arms) and bool(probes)
-        if job.config.stages and whole and took is not None:
+        if job.config.stages and whole and complete and took is not None:
             # What is side by side is logged half for each arm, so that all of it adds up.
             self._cost.load = max(0.0, took - sum(_seconds(events, "step") + probes))
 

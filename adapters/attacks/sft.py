@@ -58,7 +58,7 @@ def run_sft(
         adapters: arm → the defence's LoRA, or None for the base model itself.
         pairs: the attacker's data.
         run: where everything is recorded.
-        should_stop: asked before every step.
+        should_stop: asked before every forward pass.
         judge: of the probes' replies; made here if not given.
 
     Returns:

@@ -440,3 +440,19 @@ def test_text_is_never_a_path(tmp_path):
     file.write_text(json.dumps(frame_json()))
     with pytest.raises(PoseError, match="not JSON"):
         load_openpose_json(str(file))
+
+
+def test_a_bad_frame_or_a_stray_joint_does_not_lose_who_is_followed():
+    other = frame_json(STANDING * 0.4 + [400, 100])["people"][0]
+    frames = [frame_json(people=[frame_json()["people"][0], other]) for _ in range(16)]
+    head = np.isin(np.arange(18), [0, 14, 15, 16, 17])
+    rows = np.concatenate([STANDING, 0.9 * head[:, None]], 1)
+    frames[2]["people"][0]["pose_keypoints_2d"] = rows.reshape(-1).tolist()
+    clip = load_openpose_json(json.dumps(frames))
+    assert clip.seen.any(1).all() and not any("no person" in note for note in clip.notes)
+    moving = [frame_json(STANDING + [60.0 * number, 0]) for number in range(9)]
+    stray = np.concatenate([STANDING + [60.0 * 3, 0], np.zeros((18, 1))], 1)
+    stray[:3, 2] = 0.5
+    moving[4]["people"].append({"pose_keypoints_2d": stray.reshape(-1).tolist()})
+    found = load_openpose_json(json.dumps(moving))
+    np.testing.assert_allclose(found.keypoints[:, 9, 0], STANDING[9, 0] + 60 * np.arange(9), atol=1)

@@ -2,7 +2,7 @@
 // pose that is chosen; when it comes, the dialog opens. The clip stays as it came; what the visitor
 // changes is `edit`: displacements per keyframe and joint, shown joints, mirrored or not.
 const JOINTS = __JOINTS__, LIMBS = __LIMBS__, COLOURS = __COLOURS__, CARRIED = __CARRIED__;
-const SWAP = __SWAP__, FACE_SWAP = __FACE_SWAP__, CANVAS = __CANVAS__;
+const SWAP = __SWAP__, FACE_SWAP = __FACE_SWAP__, CANVAS = __CANVAS__, MAX_BYTES = __MAX_BYTES__;
 const HEAD = [0, 14, 15, 16, 17], NECK = 1, REACH = 24, STEP = 0.01, FAR = 0.05, PAST = 200;
 const CLOSE = 0.4; // part of the frame that is in view when zoomed in
 const NAMES = { 1: ['Only frame'], 2: ['First', 'Last'], 3: ['First', 'Middle', 'Last'] };
@@ -281,6 +281,8 @@ const file = find('input[type=file]');
 file.addEventListener('change', async () => {
   const [chosenFile] = file.files;
   if (!chosenFile) return;
+  if (chosenFile.size > MAX_BYTES) { say('The file is too large.'); file.value = ''; return; }
+  if (changed() && !confirm('Load the file in place of what you have changed?')) { file.value = ''; return; }
   say('Reading …');
   trigger('upload', { clip: await chosenFile.text(), title: chosenFile.name.replace(/\.json$/i, '') });
   file.value = '';  // the same file can be chosen again
@@ -331,7 +333,7 @@ const load = (value) => {
     tab.type = 'button'; tab.dataset.key = k; tab.textContent = name;
     return tab;
   }));
-  find('small').textContent = clip.title; say(''); run(); look();
+  find('small').textContent = clip.title; say(clip.notes || ''); run(); look();
 };
 const open = () => {
   const { opened, ...value } = props.value;
