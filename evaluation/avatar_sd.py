@@ -185,12 +185,20 @@ def fidelity(pictures: Frames, copies: Frames) -> tuple[float, float]:
 
     A copy that is exact to the last bit counts as 100 dB, so that a mean exists.
     """
-    decibels, similarity = [], []
-    for one, other in zip(pictures, copies, strict=True):
-        exact = np.array_equal(one, other)
-        decibels.append(100.0 if exact else peak_signal_noise_ratio(one, other, data_range=255))
-        similarity.append(structural_similarity(one, other, channel_axis=2, data_range=255))
-    return float(np.mean(decibels)), float(np.mean(similarity))
+    similarity = [
+        structural_similarity(one, other, channel_axis=2, data_range=255)
+        for one, other in zip(pictures, copies, strict=True)
+    ]
+    return mean_psnr(pictures, copies), float(np.mean(similarity))
+
+
+def mean_psnr(pictures: Frames, copies: Frames) -> float:
+    """Mean PSNR in dB alone, as `fidelity` tells it; SSIM takes sixty times as long."""
+    decibels = [
+        100.0 if np.array_equal(one, other) else peak_signal_noise_ratio(one, other, data_range=255)
+        for one, other in zip(pictures, copies, strict=True)
+    ]
+    return float(np.mean(decibels))
 
 
 def generate(engine: AnimationEngine, scene: Scene, seed: int) -> PairResult:

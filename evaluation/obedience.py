@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.avatar_sd import fidelity
+from evaluation.avatar_sd import mean_psnr
 from evaluation.reader import Reader, pck
 from pipelines.animation import PairResult
 from pipelines.pose import PoseClip
@@ -47,7 +47,5 @@ def obedience(result: PairResult, pose: PoseClip, reader: Reader) -> dict[str, A
     return {
         "pose": followed(result.unguarded),
         "pose_guarded": None if guarded is None else followed(guarded),
-        "psnr_guarded": (
-            None if guarded is None else round(fidelity(result.unguarded, guarded)[0], 1)
-        ),
+        "psnr_guarded": None if guarded is None else round(mean_psnr(result.unguarded, guarded), 1),
     }

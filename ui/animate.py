@@ -356,7 +356,8 @@ class AnimateTab:
         """Take a clip of the library and show its skeleton."""
         name = event.pick if event.pick in poses.library() else self.first
         close = name.startswith("face_") and self.engines.profile.name == "embedded"
-        return self.use(self.sessions.of(request), Choice(name, remark=note(_CLOSE * close)), fit)
+        choice = Choice(name, remark=note(_CLOSE if close else ""))
+        return self.use(self.sessions.of(request), choice, fit)
 
     def use(self, session: Session, choice: Choice, fit: bool) -> tuple:
         """Make a pose the session's own choice, and keep the one before it to go back to.
