@@ -62,7 +62,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
-from pipelines.refine import Box, Refiner, check_refiner, figure_box
+from pipelines.refine import Box, Refiner, check_refiner
 from pipelines.sharpen import sharpened
 from pipelines.still import background_share, settle, still_background, torso_length
 
@@ -408,7 +408,7 @@ class AnimationEngine:
             pictures = self._embed_pictures(pose_frames, guidance)
             if redraw:
                 details, _ = self._encode_text(self._refiner.reads(prompt), 1.0)
-                box = figure_box(pose_frames, self._refiner.multiple)
+                box = self._refiner.box(pose_frames, prompt)
         notes = [*pose.notes, *notes]
         noise = self._noise(seed)
         arms = []

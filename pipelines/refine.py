@@ -64,12 +64,18 @@ class Refiner:
         held: things that it reads of when a prompt has somebody hold one of them and nothing else.
             Whatever else is held is taken out.
         words: what it reads, in small letters; all other words are taken out of prompts.
+        everywhere: words that ask for something of the whole frame and not of the figure alone.
     """
 
     def __init__(
-        self, net: UNet2DConditionModel, held: Sequence[str] = (), words: Sequence[str] = ()
+        self,
+        net: UNet2DConditionModel,
+        held: Sequence[str] = (),
+        words: Sequence[str] = (),
+        everywhere: Sequence[str] = (),
     ) -> None:
         self.net = net
+        self.everywhere = tuple(everywhere)
         self.held, self.words = tuple(held), tuple(words)
         self._read = frozenset(words)
         # Lists of what may be read, not of what may not: nobody can list all names of a pistol.
@@ -97,8 +103,8 @@ class Refiner:
         """Write weights in float16, in files of at most ``max_shard_size`` bytes, and settings."""
         half = copy.deepcopy(self.net).half()
         half.save_pretrained(folder, max_shard_size=max_shard_size)
-        settings = json.dumps({"held": self.held, "words": self.words}) + "\n"
-        (Path(folder) / SETTINGS).write_text(settings, encoding="utf-8")
+        settings = {"held": self.held, "words": self.words, "everywhere": self.everywhere}
+        (Path(folder) / SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
     def reads(self, prompt: str) -> str:
         """Return a prompt as the refiner reads it, without what it is not told of."""
@@ -108,6 +114,22 @@ class Refiner:
 
         left = " ".join(WORD.sub(read, self._others.sub("", prompt)).split())
         return re.sub(r"(\s*,)+", ",", _DANGLING.sub("", left)).strip(" ,")
+
+    def box(self, skeletons: NDArray[np.uint8], prompt: str) -> Box | None:
+        """Return where it redraws a clip: about the figure, or all of it if the prompt asks so.
+
+        Args:
+            skeletons: RGB uint8 [F, H, W, 3], black but for the skeleton.
+            prompt: of the clip; only what `reads` leaves of it counts.
+
+        Returns:
+            Rows and columns; None where there is nobody to redraw.
+        """
+        figure = figure_box(skeletons, self.multiple)
+        asked = self.reads(prompt).lower()
+        if figure is None or not any(words in asked for words in self.everywhere):
+            return figure
+        return slice(0, skeletons.shape[1]), slice(0, skeletons.shape[2])
 
     @torch.no_grad()
     def __call__(
@@ -123,8 +145,8 @@ class Refiner:
             video: [1, 3, F, H, W] in -1..1; not changed.
             skeletons: RGB uint8 [F, H, W, 3], black but for the skeleton.
             text: states of the text encoder [1, tokens, width] of what `reads` returns.
-            box: `figure_box` of the whole clip, the same for all its frames, lest its edge moves;
-                None leaves the frames as they are.
+            box: that of the whole clip, the same for all its frames, lest its edge moves; None
+                leaves the frames as they are.
         """
         if box is None:
             return video

@@ -4,7 +4,7 @@ It learns from pictures that Avatar-SD drew of rendered scenes, single ones and 
 is to make the renderings of them. Loss, on crops that lie on heads, on hands that hold a ball or a
 book, and on figures: the autoencoder's (`worlds.autoencoder.reconstruction_loss`) with the figure
 weighted four times and its head, a patterned top, or what such a hand holds, ten times the
-background.
+background, unless a drawing style is asked for that changes the background as well.
 
 Some of what it sees is to stay as it is: people down on a knee as PoseGuard dissolved them, where
 that guard is there, and pictures that are averaged over large blocks. Else it would paint a face
@@ -35,7 +35,7 @@ from pipelines.animation import AnimationEngine, sampler
 from pipelines.device import plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
-from pipelines.refine import FOLD, WORD, Refiner, correction, figure_box, new_net
+from pipelines.refine import FOLD, WORD, Refiner, correction, new_net
 from worlds.autoencoder import (
     load_autoencoder,
     psnr,
@@ -73,7 +73,12 @@ SEARCHED = 6
 too: a hundred balls are too few to learn where a ball is."""
 GUARD = "poseguard"
 """Guard whose pictures are to stay as they are."""
-SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 192, 5))
+EVERYWHERE = ("pixel art",)
+"""Drawing styles that are of the whole frame, which is redrawn for them: the picture model leaves
+the background of pixel art smooth."""
+EVERYWHERE_MORE = 3.0
+"""How much more often than by their details pictures in such a style are taken: one in twelve."""
+SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 256, 4))
 """Height, width and number of the crops of a step; several, for figures come in all sizes."""
 SIZE_SHARES = (0.4, 0.2, 0.15, 0.15, 0.1)
 STILL_SHARE, GUARDED_SHARE = 0.54, 0.06
@@ -86,10 +91,13 @@ ON_HEAD, ON_FIGURE = 0.35, 0.5
 ON_HAND = 0.35
 """Share of the crops that are centred on the hand where it holds a small thing; the others, as
 above, share the rest."""
-FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT, PATTERN_WEIGHT = 3.0, 6.0, 6.0, 6.0
+ON_GROUND = 0.5
+"""Share of the crops in a style of `EVERYWHERE` that lie anywhere."""
+FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT, PATTERN_WEIGHT, GROUND_WEIGHT = 3.0, 6.0, 6.0, 6.0, 3.0
 """What a pixel of the figure, and one of its head, of what its hand holds or of a patterned top
-besides, weighs more than the background's 1. Dots are the smallest part of a garment: where their
-place is uncertain, the absolute error is least without them."""
+besides, weighs more than the background's 1; and what the background itself does in a style of
+`EVERYWHERE`. Dots are the smallest part of a garment: where their place is uncertain, the absolute
+error is least without them."""
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
 _ELBOW, _WRIST = 3, 4  # of the right arm, which holds
@@ -120,7 +128,8 @@ class Drawn:
     def of(cls, pictures: NDArray[np.uint8], data: AvatarSet, rows: Sequence[int]) -> Drawn:
         """Return drawings of some scenes of a set, those with details taken more often."""
         rows = np.asarray(rows)
-        shares = detail_shares(data)[rows]
+        everywhere = np.array([_everywhere(data, i) for i in rows])
+        shares = detail_shares(data)[rows] * np.where(everywhere, EVERYWHERE_MORE, 1)
         return cls(pictures, data, rows, shares / shares.sum())
 
 
@@ -283,6 +292,10 @@ def pattern_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float] | N
     return (neck + hips) / 2, 0.7 * float(np.linalg.norm(neck - hips))
 
 
+def _everywhere(data: AvatarSet, i: int) -> bool:
+    return data.meta[i]["look"]["style"] in EVERYWHERE
+
+
 def window_on(
     data: AvatarSet, i: int, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[slice, slice]:
@@ -292,7 +305,9 @@ def window_on(
     """
     side, chance, hand = data.images.shape[1], rng.random(), hand_of(data, i)
     rows, columns = np.nonzero(data.mask(i))
-    if hand is not None and rng.random() < ON_HAND:
+    if _everywhere(data, i) and rng.random() < ON_GROUND:
+        x, y = rng.random(2) * side
+    elif hand is not None and rng.random() < ON_HAND:
         x, y = hand[0] + rng.normal(0, 15, 2)
     elif chance < ON_HEAD:
         x, y = head_of(data, i)[0] + rng.normal(0, 15, 2)
@@ -356,7 +371,8 @@ def crops(
         ):
             if place is not None:
                 more = np.maximum(more, extra * _within(window, *place))
-        weight = 1 + data.mask(i)[window] * (FIGURE_WEIGHT + more)
+        ground = GROUND_WEIGHT * _everywhere(data, i)
+        weight = 1 + np.where(data.mask(i)[window], FIGURE_WEIGHT + more, ground)
         wanted = picture if stays else data.images[i][window]
         caption = data.meta[i]["caption"]
         columns.append((picture, wanted, data.condition(i)[window], weight, caption))
@@ -376,9 +392,10 @@ def refined(refiner: Refiner, shown: Drawn, read: Callable[..., torch.Tensor]) -
     for picture, i in zip(shown.pictures, shown.rows, strict=True):
         video = to_tensor(picture[None]).transpose(0, 1)[None]
         skeleton = shown.data.condition(int(i))[None]
-        text = read([shown.data.meta[int(i)]["caption"]])
+        caption = shown.data.meta[int(i)]["caption"]
+        box = refiner.box(skeleton, caption)
         with torch.no_grad():
-            made = refiner(video, skeleton, text, figure_box(skeleton, refiner.multiple))
+            made = refiner(video, skeleton, read([caption]), box)
         out.append(to_images(made[0].transpose(0, 1)))
     return np.concatenate(out)
 
@@ -395,7 +412,8 @@ def train(args: argparse.Namespace, work: Path) -> None:
     encoder = CLIPTextModel.from_pretrained(base / "text_encoder").float().requires_grad_(False)
     net = Refiner.load(export).net if args.from_export else new_net(TEXT_WIDTH)
     harmless = [prop for prop in PROPS if prop not in ("none", *UNSAFE)]
-    refiner = Refiner(net, harmless, words_of([source.data for source in taught]))
+    words = words_of([source.data for source in taught])
+    refiner = Refiner(net, harmless, words, EVERYWHERE)
     plain_attention(refiner.net)
     loop = TrainingLoop(
         refiner.net,

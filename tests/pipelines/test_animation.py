@@ -423,6 +423,22 @@ def test_the_refiner_hears_the_prompt_without_what_it_is_not_told_of(folder, tmp
     assert read == ["ball"]
 
 
+def test_a_style_of_the_whole_frame_is_redrawn_to_its_corners(folder, tmp_path):
+    torch.manual_seed(3)
+    net = new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.3)
+    Refiner(net, words=["red", "night"], everywhere=["night"]).save(tmp_path)
+    engine = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
+    small = PoseClip(SIZE / 2 + clip().keypoints / 40, np.ones((FRAMES, 18)), None, SIZE, SIZE)
+    for prompt, corners in (("red", False), ("red, night", True)):
+        made, plain = (
+            result_of(engine.pair(small, prompt, {}, 7, redraw=redraw)).unguarded
+            for redraw in (True, False)
+        )
+        assert not np.array_equal(made, plain)
+        assert np.array_equal(made[:, :4, :4], plain[:, :4, :4]) is not corners
+
+
 def test_a_refiner_that_is_missing_or_does_not_fit_is_told_of_at_once(folder, tmp_path):
     with pytest.raises(MissingWeights, match="python -m worlds.train refiner"):
         AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)))

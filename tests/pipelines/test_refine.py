@@ -21,12 +21,14 @@ WORDS = (
 )  # fmt: skip
 
 
-def waking(held: tuple[str, ...] = (), words: tuple[str, ...] = WORDS) -> Refiner:
+def waking(
+    held: tuple[str, ...] = (), words: tuple[str, ...] = WORDS, everywhere: tuple[str, ...] = ()
+) -> Refiner:
     """A refiner of three levels that corrects at random."""
     torch.manual_seed(0)
     net = new_net(WIDTH, channels=(8, 8, 8), groups=4).requires_grad_(False)
     torch.nn.init.normal_(net.conv_out.weight, std=0.3)
-    return Refiner(net, held, words)
+    return Refiner(net, held, words, everywhere)
 
 
 def sticks(frames: int = 2, size: int = 128) -> np.ndarray:
@@ -70,6 +72,20 @@ def test_the_box_takes_in_all_frames_and_ends_at_the_frame():
     full[0, [0, 63], [0, 63]] = 1
     assert figure_box(full, 16) == (slice(0, 64), slice(0, 64))
     assert figure_box(np.zeros((2, 64, 64, 3), np.uint8), 16) is None
+
+
+def test_a_style_of_the_whole_frame_is_redrawn_everywhere():
+    refiner = waking(words=("a", "cap", "pixel", "art"), everywhere=("pixel art",))
+    figure = figure_box(sticks(), 16)
+    whole = (slice(0, 128), slice(0, 128))
+    assert refiner.box(sticks(), "a cap, Pixel Art") == whole
+    assert refiner.box(sticks(), "a cap, art of pixels") == figure
+    assert refiner.box(sticks(), "holding pixel art") == figure, "what is not read does not count"
+    assert waking(words=("pixel", "art")).box(sticks(), "pixel art") == figure
+    assert refiner.box(np.zeros_like(sticks()), "pixel art") is None
+    video = torch.zeros(1, 3, 2, 128, 128)
+    changed = refiner(video, sticks(), torch.randn(1, 4, WIDTH), whole)[0].abs().amax((0, 1))
+    assert (changed > 0).all()
 
 
 def test_a_clip_without_a_skeleton_stays_as_it_is():
@@ -138,13 +154,14 @@ def test_of_no_lists_it_reads_nothing():
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path):
-    refiner = waking(("ball", "book"), ("a", "ball"))
+    refiner = waking(("ball", "book"), ("a", "ball"), ("pixel art",))
     refiner.save(tmp_path)
     again = Refiner.load(tmp_path)
     assert (again.held, again.words) == (("ball", "book"), ("a", "ball"))
+    assert again.everywhere == ("pixel art",)
     assert again.net.dtype == torch.float32
     assert json.loads((tmp_path / "refiner.json").read_text()) == {
-        "held": ["ball", "book"], "words": ["a", "ball"]
+        "held": ["ball", "book"], "words": ["a", "ball"], "everywhere": ["pixel art"]
     }  # fmt: skip
     video, text = torch.rand(1, 3, 2, 128, 128), torch.randn(1, 4, WIDTH)
     made = [redrawn(each, video, sticks(), text) for each in (refiner, again)]

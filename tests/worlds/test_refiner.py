@@ -110,6 +110,31 @@ def test_windows_lie_in_the_frame_on_whole_cells_and_mostly_on_the_figure(data: 
     assert np.mean(hits) > 0.85
 
 
+def test_a_style_of_the_whole_frame_is_taught_everywhere_and_more_often(
+    data: AvatarSet, monkeypatch
+):
+    monkeypatch.setattr(refiner, "EVERYWHERE", ())
+    before = Drawn.of(np.asarray(data.images), data, range(12)).shares
+    style = data.meta[3]["look"]["style"]
+    alike = np.array([row["look"]["style"] == style for row in data.meta])
+    monkeypatch.setattr(refiner, "EVERYWHERE", (style,))
+    shares = Drawn.of(np.asarray(data.images), data, range(12)).shares
+    odds = shares[alike].sum() / (1 - shares[alike].sum())
+    was = before[alike].sum() / (1 - before[alike].sum())
+    assert odds == pytest.approx(refiner.EVERYWHERE_MORE * was)
+
+    monkeypatch.setattr(refiner, "ON_GROUND", 1.0)
+    rng = np.random.default_rng(0)
+    starts = [window_on(data, 3, (64, 64), rng)[1].start for _ in range(60)]
+    assert min(starts) == 0 and max(starts) == 192, "from edge to edge"
+
+    monkeypatch.setattr(refiner, "BLOCKY_SHARE", 0.0)
+    monkeypatch.setattr(refiner, "GROUND_WEIGHT", 0.5)
+    only = Drawn(255 - data.images[3:4], data, np.array([3]), np.ones(1))
+    *_, weights, _ = crops([only, only], rng)
+    assert weights.min() == 1.5
+
+
 def test_a_blocky_picture_keeps_its_colours_and_no_detail():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (128, 96, 3), np.uint8)
@@ -121,6 +146,7 @@ def test_a_blocky_picture_keeps_its_colours_and_no_detail():
 
 
 def test_crops_are_asked_to_become_the_rendering(data: AvatarSet, monkeypatch):
+    monkeypatch.setattr(refiner, "EVERYWHERE", ())
     monkeypatch.setattr(refiner, "BLOCKY_SHARE", 0.0)
     shown, wanted, skeletons, weights, captions = crops(
         [drawn(data), drawn(data)], np.random.default_rng(1)
