@@ -1,7 +1,10 @@
 """Answer a file of prompts with one arm, attacked or not, and judge the replies.
 
 ``python -m evaluation.chat --arm sdd --prompts prompts.txt`` prints one JSON object a line, in the
-order of the file: arm, attack, run, prompt, reply, verdict, confidence.
+order of the file: arm, attack, run, prompt, reply, verdict, confidence; how many replies of each
+verdict there were is told on stderr at the end. In place of a file a published set may be named
+(`evaluation.prompt_sets`), which is fetched from the Hub under its own licence; ``--first N`` asks
+the first N prompts only.
 
 ``--attack prefill`` and ``--attack abliteration`` need no training. With any other attack the
 weights of its newest finished run answer, be they a LoRA or all of the model's. Its steps and its
@@ -24,6 +27,7 @@ import hashlib
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +38,8 @@ from adapters.attacks.data import sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import speaker
 from evaluation.evidence import UNDEFENDED
-from evaluation.judge import Judge
+from evaluation.judge import LABELS, Judge
+from evaluation.prompt_sets import SETS, load_prompts
 from evaluation.runs import Run, RunStore, weights_hash
 from pipelines.fetch import LLM_HELP, MissingWeights, llm_folder, with_llm
 from pipelines.llm import conversation_ids
@@ -227,8 +232,9 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m evaluation.chat", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--arm", required=True, help="base, aligned or a defence")
-    p.add_argument("--prompts", type=Path, required=True, metavar="FILE",
-                   help="UTF-8 text, one prompt a line")
+    p.add_argument("--prompts", required=True, metavar="FILE_OR_SET",
+                   help=f"UTF-8 text, one prompt a line, or one of: {', '.join(SETS)}")
+    p.add_argument("--first", type=int, metavar="N", help="ask so many of them; default: all")
     p.add_argument("--attack", default="", metavar="NAME",
                    help=f"{', '.join(UNTRAINED)}, or a trained one, which is mounted first, in "
                         f"minutes, unless a finished run of it fits: {', '.join(ATTACKS)}")
@@ -253,7 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         profile = get_profile(args.profile)
         if args.llm:
             profile = with_llm(profile, args.llm)
-        prompts = read_prompts(args.prompts)
+        if args.first is not None and args.first < 1:
+            raise ValueError(f"first is {args.first}; it must be 1 or more")
+        # A file of that name comes first: it was there when somebody wrote the command.
+        named = args.prompts in SETS and not Path(args.prompts).exists()
+        prompts = load_prompts(args.prompts) if named else read_prompts(Path(args.prompts))
+        prompts = prompts[: args.first]
         weights = arm_folder(args.arm, profile)
         trained = "" if args.attack in UNTRAINED else args.attack
         run = None
@@ -287,10 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise ValueError(f"prompt {number}: {error}") from None
     except (ValueError, MissingWeights, AttackFailed) as error:
         sys.exit(str(error))
+    counts: Counter[str] = Counter()
     for start in range(0, len(prompts), BATCH):
         asked = prompts[start : start + BATCH]
         replies = speaks.answer(asked, args.max_new_tokens, args.temperature, args.seed)
         verdicts = judge.classify_all(asked, replies)
+        counts.update(verdict.label for verdict in verdicts)
         for prompt, reply, verdict in zip(asked, replies, verdicts, strict=True):
             row = {
                 "arm": args.arm,
@@ -302,6 +315,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "confidence": round(verdict.confidence, 3),
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)
+    shares = ", ".join(f"{label} {counts[label]}" for label in LABELS)
+    _tell(f"{len(prompts)} prompts: {shares}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import dataclasses
 import io
 import json
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from adapters import text
 from adapters.attacks import data
 from adapters.attacks.base import REINFORCED, reply_shares
 from evaluation import chat, evidence, stress
-from evaluation.judge import _REDACTED
+from evaluation.judge import _REDACTED, LABELS
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder
 from pipelines.paths import REPO
@@ -94,6 +96,26 @@ def test_a_file_of_prompts_is_answered_and_judged(setting, tmp_path, capsys):
         ["--arm", "sdd", "--prompts", str(file), "--max-new-tokens", "8", "--attack", "prefill"]
     )
     assert all(row["reply"].startswith("Sure, here is") for row in said(capsys))
+
+
+def test_a_published_set_is_asked_by_name_unless_a_file_is_called_so(
+    setting, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chat, "load_prompts", lambda name: [f"{name} {n}" for n in range(5)])
+    command = ["--arm", "sdd", "--prompts", "strongreject", "--max-new-tokens", "4"]
+    chat.main([*command, "--first", "2"])
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["prompt"] for row in rows] == ["strongreject 0", "strongreject 1"]
+    counts = Counter(row["verdict"] for row in rows)
+    shares = ", ".join(f"{label} {counts[label]}" for label in LABELS)
+    assert err.strip().endswith(f"2 prompts: {shares}")
+    Path("strongreject").write_text("a file's own")
+    chat.main(command)
+    assert [row["prompt"] for row in said(capsys)] == ["a file's own"]
+    with pytest.raises(SystemExit, match="first is 0; it must be 1 or more"):
+        chat.main([*command, "--first", "0"])
 
 
 def test_the_weights_of_a_run_answer(attacked, tmp_path, capsys):
