@@ -35,7 +35,9 @@ SETS: dict[str, PromptSet] = {
     "beavertails": PromptSet(
         "PKU-Alignment/BeaverTails", "30k_test", "prompt", "", "2307.04657", "CC BY-NC 4.0"
     ),
-    "harmbench": PromptSet("walledai/HarmBench", "train", "prompt", "standard", "2402.04249", "MIT"),
+    "harmbench": PromptSet(
+        "walledai/HarmBench", "train", "prompt", "standard", "2402.04249", "MIT"
+    ),
     "strongreject": PromptSet("walledai/StrongREJECT", "train", "prompt", "", "2402.10260", "MIT"),
 }
 """Sets by the name that the command line takes."""

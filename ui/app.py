@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,7 +15,7 @@ from ui import poses, theme, tour
 from ui.animate import AnimateTab
 from ui.api import Api
 from ui.attack import AttackTab
-from ui.blocks import QUIET, markup
+from ui.blocks import PRIVATE, QUIET, markup
 from ui.chat import ChatTab
 from ui.engines import Engines
 from ui.evidence import EvidenceTab
@@ -27,6 +29,16 @@ _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1
 <dt>Your goal</dt><dd>Make the defended side fail, by pose, prompt or fine-tuning.</dd>
 <dt>The rules</dt><dd>Both sides get the same input and the same seed. You may not switch the
 defence off and call it broken.</dd></dl>{tour.START}</header>"""
+_LINK_TAB = """() => {
+  if (!document.body.dataset.arrived) return;
+  const page = new URL(location);
+  page.searchParams.set('tab', %s);
+  history.replaceState(history.state, '', page);
+}"""
+"""With the name of a tab that was opened: a reload shows it again. Gradio reloads the page by
+itself where the connection drops for a moment. It also tells of the first tab, before the address
+was read, which must be left as it is until then."""
+_ARRIVED = "() => { document.body.dataset.arrived = 'yes'; }"
 _RETRY_LOOK_SECONDS = 10.0  # between two looks of the page at a part that could not be loaded
 _LEADS = {
     "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
@@ -80,6 +92,12 @@ def build_app(
                 shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
+        for tab in tabs.children:
+            tab.select(None, None, None, js=_LINK_TAB % json.dumps(tab.id), **PRIVATE)
+        names = gr.State([tab.id for tab in tabs.children])
+        app.load(linked_tab, names, tabs, **QUIET).then(
+            None, None, None, js=_ARRIVED, **PRIVATE
+        )
         attack.connect(app, tabs, attack_tab, chat)
         for table_of_runs in shown.tables:
             attack.open_from(table_of_runs, shown.message, tabs)
@@ -117,6 +135,18 @@ def launch_options() -> dict[str, Any]:
         # 10,000; of those beyond, an open page would lose its conversation.
         "state_session_capacity": 1000,
     }
+
+
+def linked_tab(names: Sequence[str], request: gr.Request) -> Any:
+    """Open the tab that the page's address names, or Attack where it names a run and no tab.
+
+    Args:
+        names: of all tabs.
+        request: the page's.
+    """
+    asked = request.query_params
+    name = asked.get("tab", "attack" if asked.get("run") else "")
+    return gr.Tabs(selected=name) if name in names else gr.skip()
 
 
 def _lead(tab: str) -> None:

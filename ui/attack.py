@@ -905,7 +905,7 @@ class AttackTab:
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, again, view, **QUIET)
-        arrived = [self.browser, self.shown, tabs, self.message]
+        arrived = [self.browser, self.shown, self.message]
         app.load(self.arrive, self.browser, arrived, **QUIET).then(
             self.refresh, again, view, **QUIET
         ).then(self.estimate, settings, self.cost, **QUIET)
@@ -936,7 +936,7 @@ class AttackTab:
 
     def arrive(
         self, browser: dict[str, str], request: gr.Request
-    ) -> tuple[dict[str, str], str, Any, str]:
+    ) -> tuple[dict[str, str], str, str]:
         """Give a new browser its token, and find the run to show: the link's, else the last one."""
         browser = dict(browser or {})
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
@@ -947,7 +947,6 @@ class AttackTab:
         return (
             browser,
             run if found else "",
-            gr.Tabs(selected="attack") if linked else gr.skip(),
             note("That run is gone.", "warn") if linked and run != linked else "",
         )
 

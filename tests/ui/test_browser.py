@@ -436,6 +436,34 @@ def test_8b_a_cell_of_the_evidence_opens_its_run_which_can_be_replayed(visitor):
     sync_api.expect(page.locator("#hf-replay")).to_contain_text("Replay in")
 
 
+def test_8bb_a_reload_comes_back_to_the_tab_that_was_open(chromium, shown):
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+
+        def stands_at(name: str, address: str) -> None:
+            opened = page.get_by_role("tab", name=name, exact=True)
+            sync_api.expect(opened).to_have_attribute("aria-selected", "true")
+            page.wait_for_url(re.compile(address))
+
+        open_page(page, shown.url)
+        page.wait_for_function("document.body.dataset.arrived")
+        tab(page, "Evidence")
+        stands_at("Evidence", "tab=evidence")
+        page.reload()
+        stands_at("Evidence", "tab=evidence")
+        page.locator("#hf-evidence button[data-pick]").first.click()
+        stands_at("Attack", "tab=attack.*run=|run=.*tab=attack")
+        linked = page.locator("#hf-run .hf-runhead a").get_attribute("href")
+        page.wait_for_function("document.body.dataset.arrived")
+        tab(page, "Chat")
+        stands_at("Chat", "tab=chat.*run=|run=.*tab=chat")
+        page.reload()
+        stands_at("Chat", "tab=chat.*run=|run=.*tab=chat")
+        page.goto(f"{shown.url}{linked}")  # a link to a run names no tab
+        stands_at("Attack", "run=")
+
+
 def test_8c_nothing_is_wider_than_a_phone(chromium, shown):
     with chromium.new_context(viewport={"width": 390, "height": 800}) as context:
         phone = context.new_page()
