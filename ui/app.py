@@ -98,6 +98,7 @@ def build_app(
         app.load(linked_tab, names, tabs, **QUIET).then(
             None, None, None, js=_ARRIVED, **PRIVATE
         )
+        chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
         for table_of_runs in shown.tables:
             attack.open_from(table_of_runs, shown.message, tabs)

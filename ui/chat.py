@@ -24,7 +24,7 @@ from ui.engines import (
     told,
     with_strength,
 )
-from ui.markup import empty, masked, note, verdict_badge
+from ui.markup import VERDICTS, empty, masked, note, verdict_badge
 from ui.session import Session, Sessions
 from ui.theme import static
 
@@ -42,10 +42,50 @@ RED_TEAM_EXAMPLES = (
 
 _REGENERATE = "hf-regenerate"
 
+_KEEP = "(turns) => { sessionStorage.setItem('holdfast-chat', JSON.stringify(turns ?? [])); }"
+_FORGET = "() => { sessionStorage.removeItem('holdfast-chat'); }"
+_KEPT = "() => [JSON.parse(sessionStorage.getItem('holdfast-chat') ?? '[]')]"
+"""What was said stays in this tab of the browser for a reload: Gradio reloads the page by itself
+where the connection drops for a moment, and the server has forgotten the visitor by then."""
+MAX_KEPT = 50
+"""Most turns that come back after a reload, the last ones."""
+
 Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
 absent if nothing), ``replies`` (arm → text, the forced beginning included), ``verdicts`` (arm →
 [label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not)."""
+
+
+def kept_turns(found: Any) -> list[Turn]:
+    """Return the conversation that a browser kept; none if it is not what was given to it.
+
+    Args:
+        found: anything, for anybody can write into their own browser.
+    """
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+    def judged(value: Any) -> bool:
+        return isinstance(value, dict) and all(
+            isinstance(verdict, list) and len(verdict) == 2 and verdict[0] in VERDICTS
+            and isinstance(verdict[1], int | float) and 0 <= verdict[1] <= 1
+            for verdict in value.values()
+        )  # fmt: skip
+
+    def whole(turn: Any) -> bool:
+        return (
+            isinstance(turn, dict) and {"prompt", "replies"} <= turn.keys()
+            and turn.keys() <= {"prompt", "replies", "verdicts", "broken", "prefill", "masked"}
+            and all(isinstance(turn.get(name, ""), str) for name in ("prompt", "prefill"))
+            and isinstance(turn.get("masked", False), bool)
+            and texts(turn["replies"]) and texts(turn.get("broken", {}))
+            and 1 <= len(turn["replies"]) <= MAX_ARMS and judged(turn.get("verdicts", {}))
+        )  # fmt: skip
+
+    if not isinstance(found, list) or not all(map(whole, found)):
+        return []
+    return found[-MAX_KEPT:]
 
 
 @lru_cache(maxsize=1)
@@ -432,6 +472,7 @@ class ChatTab:
                             self.examples.append((gr.Button(text, size="sm"), text))
             with gr.Column(scale=8, min_width=480, elem_classes="hf-panel"):
                 self.turns = gr.State([])
+                self.kept = gr.JSON(visible=False)  # what the browser keeps of them
                 self.talk = markup(
                     talk_html([]), elem_id="hf-talk", autoscroll=True, js_on_load=static("copy.js")
                 )
@@ -490,9 +531,22 @@ class ChatTab:
         self.clear.click(
             self.start_anew, None, [self.turns, self.talk, self.message, *buttons],
             queue=False, **QUIET,
-        )  # fmt: skip
+        ).then(None, None, None, js=_FORGET, **PRIVATE)  # fmt: skip
         for button, text in self.examples:
             button.click(None, None, self.box, js=f"() => {json.dumps(text)}", **PRIVATE)
+        self.turns.change(
+            lambda turns: turns, self.turns, self.kept, queue=False, **QUIET
+        ).then(None, self.kept, None, js=_KEEP, **PRIVATE)  # fmt: skip
+
+    def connect(self, app: gr.Blocks) -> None:
+        """Have the conversation come back when the page is opened again."""
+        shown = [self.turns, self.talk, self.send, self.stop, self.regenerate]
+        app.load(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
+
+    def come_back(self, kept: Any) -> tuple:
+        """Show again what was said before a reload."""
+        turns = kept_turns(kept)
+        return turns, talk_html(turns), *_idle(turns)
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,

@@ -91,3 +91,25 @@ def test_a_third_visitor_sees_their_question_wait_and_can_take_it_back(page, bus
     expect(page.locator(".hf-ask")).to_have_text(["Third", "Fourth"])
     expect(turns.nth(1).locator("header .hf-badge").first).to_have_text(re.compile("sure"))
     expect(send).to_be_enabled()
+
+
+def test_a_reload_brings_the_conversation_back_and_clear_forgets_it(page, served):
+    expect = sync_api.expect
+    turns = page.locator(".hf-turn")
+    page.locator("#hf-message textarea").fill("What is <b>bold</b>?")
+    page.locator("#hf-send").click()
+    expect(turns.locator(".hf-badge").first).to_be_visible()
+    expect(page.locator("#hf-send")).to_be_enabled()
+    said = turns.inner_text()
+    page.wait_for_function("sessionStorage.getItem('holdfast-chat')?.length > 2")
+    page.reload()
+    tab(page, "Chat")
+    expect(turns).to_have_count(1)
+    assert turns.inner_text() == said and "<b>bold</b>" in said
+    page.get_by_role("button", name="Clear").click()
+    expect(turns).to_have_count(0)
+    page.wait_for_function("sessionStorage.getItem('holdfast-chat') === null")
+    page.reload()
+    tab(page, "Chat")
+    page.wait_for_function("document.body.dataset.arrived")
+    expect(turns).to_have_count(0)

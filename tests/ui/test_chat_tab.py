@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ui.chat import MAX_MESSAGE, ChatTab, talk_html
+from ui.chat import MAX_KEPT, MAX_MESSAGE, ChatTab, kept_turns, talk_html
 from ui.session import Sessions
 
 FORMER = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
@@ -183,3 +183,42 @@ def test_a_question_that_failed_comes_back_unless_a_new_one_is_begun(visit, monk
     visit.ask("a draft", FORMER, visit.chat.regenerate)
     visit.reply()
     assert visit.chat.give_back("", visit.request) == gr.skip(), "it stands in the talk"
+
+
+WHOLE = {
+    "prompt": "Hi", "prefill": "Sure", "masked": True,
+    "replies": {"base": "Sure, hello.", "a run/sdd@0.5": ""},
+    "verdicts": {"base": ["off_topic", 0.75]}, "broken": {"a run/sdd@0.5": "stopped"},
+}  # fmt: skip
+
+
+def test_what_a_browser_kept_comes_back_after_a_reload(visit):
+    turns, talk, *buttons = visit.chat.come_back([*FORMER, WHOLE])
+    assert turns == [*FORMER, WHOLE] and talk == talk_html(turns)
+    assert [button.interactive for button in buttons] == [True, False, True]
+    assert kept_turns([WHOLE] * (MAX_KEPT + 9)) == [WHOLE] * MAX_KEPT
+    nothing, talk, *buttons = visit.chat.come_back(None)
+    assert nothing == [] and talk == talk_html([])
+    assert [button.interactive for button in buttons] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "[]",
+        {"prompt": "Hi"},
+        ["Hi"],
+        [FORMER[0], {"prompt": "Hi"}],
+        [WHOLE | {"prompt": 3}],
+        [WHOLE | {"replies": {"base": None}}],
+        [WHOLE | {"replies": {}}],
+        [WHOLE | {"replies": dict.fromkeys("abcd", "Hello.")}],
+        [WHOLE | {"verdicts": {"base": ["<b>", 0.5]}}],
+        [WHOLE | {"verdicts": {"base": ["refusal", "high"]}}],
+        [WHOLE | {"verdicts": {"base": ["refusal", 7]}}],
+        [WHOLE | {"masked": "no"}],
+        [WHOLE | {"note": "<script>"}],
+    ],
+)
+def test_what_a_browser_made_up_does_not(wrong):
+    assert kept_turns(wrong) == []
