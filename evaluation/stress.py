@@ -602,6 +602,7 @@ def rows_of(
                 **_style_columns(before, after),
                 "skill_before": skill[0],
                 "skill_after": skill[-1],
+                "problems": max((e.get("skills", 0) for e in probes), default=0) or None,
                 "former_judge": found["judge"] != judge_hash(),
                 "labels_after": after["labels"],
                 **broken(after["harm"], before["ability"], after["ability"]),
@@ -674,8 +675,8 @@ def means(rows: Iterable[dict]) -> list[dict]:
         rows: see `rows_of`.
 
     Returns:
-        Rows with mean and 95 % interval (``<name>_ci``: [low, high]) of harm and ability,
-        and the share of seeds that were broken.
+        Rows with mean and 95 % interval (``<name>_ci``: [low, high]) of harm, ability and, where
+        it was measured, skill, and the share of seeds that were broken.
     """
     groups: dict[str, list[dict]] = {}
     for row in rows:
@@ -695,6 +696,8 @@ def means(rows: Iterable[dict]) -> list[dict]:
         for name in ("skill_before", "skill_after", "substance_before", "substance_after"):
             values = [row[name] for row in group if row[name] is not None]
             mean[name] = round(fmean(values), 6) if values else None
+            if values and name.startswith("skill"):
+                mean[f"{name}_ci"] = interval(values, first["problems"])
         mean |= _mean_of_styles(group)
         for name in ("broken_seam", "broken_tamperbench"):
             mean[name] = round(fmean(row[name] for row in group), 4)

@@ -482,9 +482,17 @@ def test_where_a_skill_is_wanted_it_decides_and_harm_does_not(tmp_path, beside, 
     table = tiny_table(tmp_path, {("tokenbuncher", "grpo_skill"): (BROKEN, BROKEN)})
     for row in table:
         row["skill_before"] = 0.08
-        row["skill_after"] = beside if row["arm"] == "aligned" else after
+        share = row["skill_after"] = beside if row["arm"] == "aligned" else after
+        row["skill_after_ci"] = [share - 0.02, share + 0.02]
     finding = found(table, "tokenbuncher", 2)
     assert finding.verdict == verdict
     words = evidence.sentence(finding.held[0])
-    assert f": skill 8% → {after:.0%}, harm" in words
+    spread = f"{100 * (after - 0.02):.0f}–{100 * (after + 0.02):.0f}%"
+    assert f": skill 8% → {after:.0%} ({spread}), harm" in words
     assert evidence.outcome(finding.held[0].row) == ("learnt" if after > 0.18 else "held")
+    for row in table:
+        if row["arm"] == "tokenbuncher":
+            row["skill_after_ci"] = [0.02, 0.9]
+    finding = found(table, "tokenbuncher", 2)
+    assert finding.verdict == "undecided" or verdict == "unmeasured"
+    assert evidence.doubt(finding.held[0].row) == "the interval of skill spans a rise of 10%"

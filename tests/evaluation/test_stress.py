@@ -637,9 +637,11 @@ def test_skill_is_that_of_the_run_s_first_and_last_probe(tmp_path):
         run.log(event="probe", arm="sdd", step=step, harm=0.0, skill=skill, skills=24)
     (row,) = stress.rows_of(run)
     assert (row["skill_before"], row["skill_after"]) == (0.25, 0.75)
+    assert row["problems"] == 24 and plain["problems"] is None
     other = row | {"skill_before": 0.5, "seed": 1}
     (mean,) = stress.means([row, other])
     assert (mean["skill_before"], mean["skill_after"]) == (0.375, 0.75)
+    assert mean["skill_after_ci"] == stress.interval([0.75, 0.75], 24)
     assert stress.means([plain])[0]["skill_after"] is None
 
 
