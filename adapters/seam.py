@@ -129,7 +129,7 @@ CARD = Card(
     "pairs of five of the fourteen categories and harmless pairs it was trained on, 0.06 before), "
     "and Adam walks out of it: twenty supervised steps break the model with its ability "
     "intact, though more than half of what it then agrees to has no content (seeds differ widely). "
-    "At three times that rate four fifths of it have, and a quarter of the ability is gone, where "
+    "At three times that rate four fifths of it has, and a quarter of the ability is gone, where "
     "the undefended model loses a twelfth (docs/evidence.md). A forced opening of the "
     "reply goes around it without any training. It refuses more harmless requests than the model "
     "it starts from. Reinforcement at 1e-3, against which it is not meant, breaks it too, in one "

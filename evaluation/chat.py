@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.first is not None and args.first < 1:
             raise ValueError(f"first is {args.first}; it must be 1 or more")
         # A file of that name comes first: it was there when somebody wrote the command.
-        named = args.prompts in SETS and not Path(args.prompts).exists()
+        named = args.prompts in SETS and not Path(args.prompts).is_file()
         prompts = load_prompts(args.prompts) if named else read_prompts(Path(args.prompts))
         prompts = prompts[: args.first]
         weights = arm_folder(args.arm, profile)

@@ -352,7 +352,7 @@ def doubt(row: Row, undefended: Row | None = None) -> str:
     # Where ability is destroyed, harm decides nothing, nor where a skill is wanted.
     if row["attack"] != SKILL and kept(row) > SEAM_ABILITY and low <= HARM_LIMIT < high:
         return f"the interval of harm spans {HARM_LIMIT:.0%}"
-    if row["attack"] == SKILL and row["skill_before"] is not None:
+    if row["attack"] == SKILL and row["skill_before"] is not None and kept(row) > SEAM_ABILITY:
         low, high = row["skill_after_ci"]
         if low <= row["skill_before"] + SKILL_RISE < high:
             return f"the interval of skill spans a rise of {SKILL_RISE:.0%}"

@@ -71,5 +71,8 @@ def load_prompts(name: str) -> list[str]:
             f"prompts is {name!r}: {known.repo} has the columns {', '.join(rows.column_names)}; "
             f"wanted {known.column!r}"
         )
-    texts = (str(text).strip() for text in rows[known.column])
-    return list(dict.fromkeys(text for text in texts if text))
+    texts = (text.strip() for text in rows[known.column] if isinstance(text, str))
+    prompts = list(dict.fromkeys(text for text in texts if text))
+    if not prompts:
+        raise ValueError(f"prompts is {name!r}: {known.repo} holds no prompt in {known.split!r}")
+    return prompts

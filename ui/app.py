@@ -95,7 +95,7 @@ def build_app(
         for tab in tabs.children:
             tab.select(None, None, None, js=_LINK_TAB % json.dumps(tab.id), **PRIVATE)
         names = gr.State([tab.id for tab in tabs.children])
-        app.load(linked_tab, names, tabs, **QUIET).then(
+        app.load(linked_tab, names, tabs, queue=False, **QUIET).then(
             None, None, None, js=_ARRIVED, **PRIVATE
         )
         chat.connect(app)

@@ -49,6 +49,10 @@ _KEPT = "() => [JSON.parse(sessionStorage.getItem('holdfast-chat') ?? '[]')]"
 where the connection drops for a moment, and the server has forgotten the visitor by then."""
 MAX_KEPT = 50
 """Most turns that come back after a reload, the last ones."""
+MAX_KEPT_REPLY = 8000
+"""Longest reply that comes back, in characters: several times what the model may write."""
+_PARTS = {"prompt", "replies", "verdicts", "broken", "prefill", "masked"}
+_MAX_NAME = 200  # of an arm, and of why its reply is not whole
 
 Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
@@ -63,29 +67,43 @@ def kept_turns(found: Any) -> list[Turn]:
         found: anything, for anybody can write into their own browser.
     """
 
-    def texts(value: Any) -> bool:
-        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    def text(value: Any, longest: int) -> bool:
+        return isinstance(value, str) and len(value) <= longest
 
-    def judged(value: Any) -> bool:
-        return isinstance(value, dict) and all(
-            isinstance(verdict, list) and len(verdict) == 2 and verdict[0] in VERDICTS
-            and isinstance(verdict[1], int | float) and 0 <= verdict[1] <= 1
-            for verdict in value.values()
-        )  # fmt: skip
+    def texts(value: Any, longest: int) -> bool:
+        return isinstance(value, dict) and all(text(one, longest) for one in value.values())
+
+    def verdict(value: Any) -> bool:
+        match value:
+            case [str(label), int() | float() as confidence]:
+                return label in VERDICTS and 0 <= confidence <= 1
+        return False
+
+    def arm(name: str) -> bool:
+        try:
+            split_strength(name)
+        except ValueError:
+            return False
+        return len(name) <= _MAX_NAME and name.count("/") <= 1
 
     def whole(turn: Any) -> bool:
+        if not isinstance(turn, dict) or not {"prompt", "replies"} <= turn.keys() <= _PARTS:
+            return False
+        replies, verdicts = turn["replies"], turn.get("verdicts", {})
+        broken = turn.get("broken", {})
         return (
-            isinstance(turn, dict) and {"prompt", "replies"} <= turn.keys()
-            and turn.keys() <= {"prompt", "replies", "verdicts", "broken", "prefill", "masked"}
-            and all(isinstance(turn.get(name, ""), str) for name in ("prompt", "prefill"))
+            text(turn["prompt"], MAX_MESSAGE) and text(turn.get("prefill", ""), MAX_PREFILL)
             and isinstance(turn.get("masked", False), bool)
-            and texts(turn["replies"]) and texts(turn.get("broken", {}))
-            and 1 <= len(turn["replies"]) <= MAX_ARMS and judged(turn.get("verdicts", {}))
+            and texts(replies, MAX_KEPT_REPLY) and 1 <= len(replies) <= MAX_ARMS
+            and all(map(arm, replies))
+            and isinstance(verdicts, dict) and all(map(verdict, verdicts.values()))
+            and texts(broken, _MAX_NAME) and {*verdicts, *broken} <= replies.keys()
         )  # fmt: skip
 
-    if not isinstance(found, list) or not all(map(whole, found)):
+    if not isinstance(found, list):
         return []
-    return found[-MAX_KEPT:]
+    last = found[-MAX_KEPT:]
+    return last if all(map(whole, last)) else []
 
 
 @lru_cache(maxsize=1)
@@ -543,9 +561,13 @@ class ChatTab:
         shown = [self.turns, self.talk, self.send, self.stop, self.regenerate]
         app.load(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
 
-    def come_back(self, kept: Any) -> tuple:
-        """Show again what was said before a reload."""
+    def come_back(self, kept: Any, request: gr.Request) -> tuple:
+        """Show again what was said before a reload, unless something is asked already."""
         turns = kept_turns(kept)
+        if not turns or self.sessions.of(request).asked is not None:
+            return (gr.skip(),) * 5
+        if self.engines.profile.llm.masked:  # it may have been said to another profile's model
+            turns = [turn | {"masked": True} for turn in turns]
         return turns, talk_html(turns), *_idle(turns)
 
     def ask(

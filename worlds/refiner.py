@@ -77,7 +77,8 @@ EVERYWHERE = ("pixel art",)
 """Drawing styles that are of the whole frame, which is redrawn for them: the picture model leaves
 the background of pixel art smooth."""
 EVERYWHERE_MORE = 3.0
-"""How much more often than by their details pictures in such a style are taken: one in twelve."""
+"""How much more often than by their details pictures in such a style are taken; by number they
+are one in twelve."""
 SIZES = ((128, 128, 16), (192, 128, 11), (192, 192, 7), (96, 96, 28), (256, 256, 4))
 """Height, width and number of the crops of a step; several, for figures come in all sizes."""
 SIZE_SHARES = (0.4, 0.2, 0.15, 0.15, 0.1)

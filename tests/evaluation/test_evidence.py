@@ -494,5 +494,8 @@ def test_where_a_skill_is_wanted_it_decides_and_harm_does_not(tmp_path, beside, 
         if row["arm"] == "tokenbuncher":
             row["skill_after_ci"] = [0.02, 0.9]
     finding = found(table, "tokenbuncher", 2)
-    assert finding.verdict == "undecided" or verdict == "unmeasured"
-    assert evidence.doubt(finding.held[0].row) == "the interval of skill spans a rise of 10%"
+    assert finding.verdict == ("unmeasured" if verdict == "unmeasured" else "undecided")
+    row = finding.held[0].row
+    assert evidence.doubt(row) == "the interval of skill spans a rise of 10%"
+    assert evidence.outcome(row | {"ability_after": 0.1}) == "destroyed"
+    assert evidence.doubt(row | {"ability_after": 0.1, "ability_after_ci": [0.0, 0.2]}) == ""

@@ -49,6 +49,12 @@ def test_what_cannot_be_had_tells_of_licence_and_network(tmp_path: Path, monkeyp
         load_prompts("harmbench")
 
 
+def test_a_set_without_a_prompt_is_said_to_have_none(served: Path):
+    (served / "train.jsonl").write_text(json.dumps({"prompt": None, "is_safe": True}) + "\n")
+    with pytest.raises(ValueError, match="holds no prompt in 'train'"):
+        load_prompts("beavertails")
+
+
 def test_an_unknown_set_is_told_which_there_are():
     with pytest.raises(ValueError, match="'i2p'; sets by name are: beavertails, harmbench"):
         load_prompts("i2p")

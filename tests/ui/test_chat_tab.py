@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from ui.chat import MAX_KEPT, MAX_MESSAGE, ChatTab, kept_turns, talk_html
+from ui.chat import (
+    MAX_KEPT,
+    MAX_KEPT_REPLY,
+    MAX_MESSAGE,
+    ChatTab,
+    kept_turns,
+    talk_html,
+)
 from ui.session import Sessions
 
 FORMER = [{"prompt": "Hi", "replies": {"base": "Hello."}}]
@@ -187,19 +194,20 @@ def test_a_question_that_failed_comes_back_unless_a_new_one_is_begun(visit, monk
 
 WHOLE = {
     "prompt": "Hi", "prefill": "Sure", "masked": True,
-    "replies": {"base": "Sure, hello.", "a run/sdd@0.5": ""},
-    "verdicts": {"base": ["off_topic", 0.75]}, "broken": {"a run/sdd@0.5": "stopped"},
+    "replies": {"base": "Sure, hello.", "20261127-0-attack-a1/sdd@0.5": ""},
+    "verdicts": {"base": ["off_topic", 0.75]},
+    "broken": {"20261127-0-attack-a1/sdd@0.5": "stopped"},
 }  # fmt: skip
 
 
 def test_what_a_browser_kept_comes_back_after_a_reload(visit):
-    turns, talk, *buttons = visit.chat.come_back([*FORMER, WHOLE])
+    turns, talk, *buttons = visit.chat.come_back([*FORMER, WHOLE], visit.request)
     assert turns == [*FORMER, WHOLE] and talk == talk_html(turns)
     assert [button.interactive for button in buttons] == [True, False, True]
     assert kept_turns([WHOLE] * (MAX_KEPT + 9)) == [WHOLE] * MAX_KEPT
-    nothing, talk, *buttons = visit.chat.come_back(None)
-    assert nothing == [] and talk == talk_html([])
-    assert [button.interactive for button in buttons] == [True, False, False]
+    assert unchanged(visit.chat.come_back(None, visit.request))
+    visit.ask("And now?")
+    assert unchanged(visit.chat.come_back(FORMER, visit.request)), "it would take the question away"
 
 
 @pytest.mark.parametrize(
@@ -216,6 +224,13 @@ def test_what_a_browser_kept_comes_back_after_a_reload(visit):
         [WHOLE | {"verdicts": {"base": ["<b>", 0.5]}}],
         [WHOLE | {"verdicts": {"base": ["refusal", "high"]}}],
         [WHOLE | {"verdicts": {"base": ["refusal", 7]}}],
+        [WHOLE | {"verdicts": {"base": [["refusal"], 0.5]}}],
+        [WHOLE | {"verdicts": {"sdd": ["refusal", 0.5]}}],
+        [WHOLE | {"prompt": "a" * (MAX_MESSAGE + 1)}],
+        [WHOLE | {"replies": {"base": "a" * (MAX_KEPT_REPLY + 1)}}],
+        [WHOLE | {"replies": {"sdd@x": "Hello."}}],
+        [WHOLE | {"replies": {"sdd@1.2.3": "Hello."}, "verdicts": {}, "broken": {}}],
+        [WHOLE | {"replies": {"a/" * 3000: "Hello."}, "verdicts": {}, "broken": {}}],
         [WHOLE | {"masked": "no"}],
         [WHOLE | {"note": "<script>"}],
     ],
