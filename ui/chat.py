@@ -51,13 +51,14 @@ MAX_KEPT = 50
 """Most turns that come back after a reload, the last ones."""
 MAX_KEPT_REPLY = 8000
 """Longest reply that comes back, in characters: several times what the model may write."""
-_PARTS = {"prompt", "replies", "verdicts", "broken", "prefill", "masked"}
+_PARTS = {"prompt", "replies", "verdicts", "broken", "prefill", "masked"}  # of a `Turn`
 _MAX_NAME = 200  # of an arm, and of why its reply is not whole
 
 Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
 absent if nothing), ``replies`` (arm → text, the forced beginning included), ``verdicts`` (arm →
-[label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not)."""
+[label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not),
+``masked`` (whether replies that comply are hidden until asked for; absent if not)."""
 
 
 def kept_turns(found: Any) -> list[Turn]:
