@@ -32,6 +32,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from adapters import registry
 from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
 from adapters.attacks.data import sources
@@ -227,6 +229,36 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
+def short_enough(
+    prompts: list[str], tokenizer: PreTrainedTokenizerBase, limit: int, *, leave_out: bool
+) -> list[str]:
+    """Return the prompts that the model can read.
+
+    Args:
+        prompts: all of them.
+        tokenizer: the model's.
+        limit: most tokens of a prompt.
+        leave_out: whether longer ones are left out, which is told on stderr: nobody can shorten
+            those of a published set.
+
+    Raises:
+        ValueError: one is too long, or all are.
+    """
+    kept = []
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            conversation_ids(tokenizer, [{"role": "user", "content": prompt}], limit=limit)
+        except ValueError as error:
+            if not leave_out:
+                raise ValueError(f"prompt {number}: {error}") from None
+            _tell(f"prompt {number} is left out: {error}")
+        else:
+            kept.append(prompt)
+    if not kept:
+        raise ValueError(f"all {len(prompts)} prompts are too long for the model")
+    return kept
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m evaluation.chat", description=__doc__,
@@ -288,14 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         attack = args.attack or (run.info["config"].get("attack") if run else None)
         judge = Judge()
         speaks = speaker(profile, weights, args.attack, args.seed)
-        for number, prompt in enumerate(prompts, 1):
-            try:
-                conversation_ids(
-                    speaks.tokenizer, [{"role": "user", "content": prompt}],
-                    limit=profile.llm.max_prompt_tokens,
-                )  # fmt: skip
-            except ValueError as error:
-                raise ValueError(f"prompt {number}: {error}") from None
+        prompts = short_enough(
+            prompts, speaks.tokenizer, profile.llm.max_prompt_tokens, leave_out=named
+        )
     except (ValueError, MissingWeights, AttackFailed) as error:
         sys.exit(str(error))
     counts: Counter[str] = Counter()

@@ -62,9 +62,10 @@ from pipelines.fetch import MissingWeights
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
-from pipelines.refine import Box, Refiner, check_refiner
+from pipelines.refine import Box, Refiner, check_refiner, share_of
 from pipelines.sharpen import sharpened
 from pipelines.still import background_share, settle, still_background, torso_length
+from pipelines.wording import taught
 
 Frames = NDArray[np.uint8]
 
@@ -88,7 +89,7 @@ TRAIN_COMMAND = (
 _PREVIEW_SECONDS = 0.7  # between previews; each costs one decoded frame an arm
 _DECODE_CHUNK = 2  # frames decoded at once: two fp32 cores do 1, 2, 4 about equally fast
 _DECODE_PASSES = 2  # decoding a clip takes about as long as two passes of it through the UNet
-_REDRAW_PASSES = 1  # and redrawing its details about as long as one
+_REDRAW_PASSES = 2  # and redrawing its details, were it everywhere, as long as so many
 _GUARD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -355,7 +356,7 @@ class AnimationEngine:
         _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
         size = self.spec.size
         request: dict[str, Any] = {
-            "prompt": prompt,
+            "prompt": self._read(prompt)[0],
             "negative_prompt": self.spec.hint,
             "height": size,
             "width": size,
@@ -397,19 +398,20 @@ class AnimationEngine:
         timesteps = solver_for(self.pipe.scheduler, self.spec, steps, self.device).timesteps
         guided = self._guided(timesteps, guidance, interval)
         # Work is counted in passes of a clip through the models: a guided step takes two.
-        finishing = _DECODE_PASSES + (_REDRAW_PASSES if redraw else 0)
+        pose_frames = draw_clip(pose, self.spec.size, self.spec.frames)
+        read, reworded = self._read(prompt)
+        box = self._refiner.box(pose_frames, read) if redraw else None
+        finishing = _DECODE_PASSES + _REDRAW_PASSES * share_of(box, self.spec.size)
         total = arm_count * (sum(1 + on for on in guided) + finishing)
         left = None if self._pass_seconds is None else self._pass_seconds * total
         yield Progress(0.0, "reading the prompt and the pose", left)
 
-        pose_frames = draw_clip(pose, self.spec.size, self.spec.frames)
         with self._lock, torch.inference_mode():
-            text, notes = self._encode_text(prompt, guidance)
+            text, notes = self._encode_text(read, guidance)
             pictures = self._embed_pictures(pose_frames, guidance)
             if redraw:
-                details, _ = self._encode_text(self._refiner.reads(prompt), 1.0)
-                box = self._refiner.box(pose_frames, prompt)
-        notes = [*pose.notes, *notes]
+                details, _ = self._encode_text(self._refiner.reads(read), 1.0)
+        notes = [*pose.notes, *reworded, *notes]
         noise = self._noise(seed)
         arms = []
         for arm_guards in ({}, active)[:arm_count]:
@@ -588,6 +590,14 @@ class AnimationEngine:
             yield
         finally:
             unet.disable_lora()
+
+    def _read(self, prompt: str) -> tuple[str, list[str]]:
+        """Return a prompt in words that the model was taught, and a note on those replaced."""
+        if not self.spec.whole_words:
+            return prompt, []
+        read, replaced = taught(prompt)
+        said = ", ".join(f"“{word}” as “{known}”" for word, known in replaced.items())
+        return read, [f"read {said}"] if said else []
 
     def _unknown_words(self, prompt: str) -> list[str]:
         """Return the words of a prompt that the tokenizer spells out, where it has all others."""

@@ -43,7 +43,8 @@ class AnimationSpec:
         sharpening: amount of unsharp masking of finished frames, 0 for none (see
             `pipelines.sharpen`).
         whole_words: whether the tokenizer has every word of the training's captions whole, so that
-            one which it spells out is unknown to the model.
+            one which it spells out is unknown to the model. Other words for the same are put into
+            the model's (see `pipelines.wording`).
         refiner: folder of what redraws the details of decoded frames, empty for none (see
             `pipelines.refine`).
     """

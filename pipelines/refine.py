@@ -246,6 +246,14 @@ def figure_box(skeletons: NDArray[np.uint8], multiple: int) -> Box | None:
     return bounds[0], bounds[1]
 
 
+def share_of(box: Box | None, side: int) -> float:
+    """Return which part of a square frame of some side in pixels a box is, 0..1."""
+    if box is None:
+        return 0.0
+    rows, columns = box
+    return (rows.stop - rows.start) * (columns.stop - columns.start) / side**2
+
+
 def _faded(rows: slice, columns: slice, frame: tuple[int, ...]) -> torch.Tensor:
     """Return weights [h, w] that fall towards those edges of a box that are not the frame's."""
     along = []

@@ -54,6 +54,15 @@ _DOWNLOADS = (
 )
 _CANCELLED = "Cancelled. The pose is as it was."
 _CHOSEN = object()  # what `Session.reading` is once a pose was chosen
+_KEEP = """(pair) => {
+  try { if (pair) sessionStorage.setItem('holdfast-pair', JSON.stringify(pair)); } catch {}
+}"""
+"""It may be too long for the browser, or not allowed; then nothing comes back."""
+_BACK = "(pair, fit) => [JSON.parse(sessionStorage.getItem('holdfast-pair') ?? 'null'), fit]"
+_AGAIN = (
+    "The page was loaded anew. Pose, prompt and settings are those of your last pair; "
+    "“Generate the pair” makes it again."
+)
 _LOST = "Your pose was lost with the connection; bring it again."
 
 
@@ -146,6 +155,7 @@ class AnimateTab:
                         elem_id="hf-animate-stop", elem_classes="hf-key-stop",
                     )  # fmt: skip
                 self.message = markup(elem_id="hf-animate-message")
+                self.kept = gr.JSON(visible=False)  # what the browser keeps of the last pair
                 with gr.Row(equal_height=True):
                     self.files = [
                         gr.DownloadButton(label, size="sm", visible=False, elem_id=elem)
@@ -313,15 +323,12 @@ class AnimateTab:
         )
         self.editor.upload(self.edit_file, self.fit, self.editor, queue=False, **QUIET)
         self.editor.submit(self.take_edited, self.fit, shown, queue=False, **QUIET)
-        self.load.upload(
-            self.load_settings, [self.load, self.fit],
-            [
-                *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
-                self.guided_until, self.redraw, *self.switches, *self.strengths,
-                *self.lacking.values(),
-            ],
-            **QUIET,
-        )  # fmt: skip
+        self.filled = [
+            *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
+            self.guided_until, self.redraw, *self.switches, *self.strengths,
+            *self.lacking.values(),
+        ]  # fmt: skip
+        self.load.upload(self.load_settings, [self.load, self.fit], self.filled, **QUIET)
         if self.refused:
             some = [self.guards.index(name) for name in self.refused]
             fields = [field[at] for field in (self.switches, self.strengths) for at in some]
@@ -347,6 +354,9 @@ class AnimateTab:
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
         made.failure(self.give_up, pose, outputs, queue=False, **QUIET)
+        made.success(self.keep, None, self.kept, queue=False, **QUIET).then(
+            None, self.kept, None, js=_KEEP, **PRIVATE
+        )
         self.stop.click(
             self.stop_now, pose, [self.stage, self.message, self.go, self.stop], queue=False,
             **QUIET,
@@ -573,6 +583,43 @@ class AnimateTab:
             *map(_why_not, reasons),
         ]
 
+    def connect(self, app: gr.Blocks) -> None:
+        """Have the settings of the last pair come back when the page is opened again."""
+        app.load(
+            self.come_back, [self.kept, self.fit], self.filled, js=_BACK, queue=False, **QUIET
+        )
+
+    def keep(self, request: gr.Request) -> Any:
+        """Return what the browser keeps of the session's last pair, if there was one."""
+        made = self.sessions.of(request).made
+        return gr.skip() if made is None else made
+
+    def come_back(self, kept: Any, fit: bool, request: gr.Request) -> tuple:
+        """Fill the form with the last pair's settings from before a reload.
+
+        Nothing happens where the browser kept none, or what was not given to it, or where a pose
+        was chosen already.
+        """
+        session = self.sessions.of(request)
+        nothing = (gr.skip(),) * len(self.filled)
+        if not isinstance(kept, dict) or session.chosen is not None:
+            return nothing
+        try:
+            found = results.checked_settings(kept.get("settings"), "The last pair")
+        except results.SettingsError:
+            return nothing
+        marked = kept.get("marked")
+        if marked in list(poses.library()):
+            choice = Choice(marked)
+        else:
+            remark = note("Using the pose of your last pair, framed as it was.", "good")
+            choice = Choice("pose of your last pair", found.pose, framed=True, remark=remark)
+        remarks, form = self._form(found)
+        mark, base, *rest = self.use(session, choice, fit)
+        said = note("\n".join([_AGAIN, *remarks]), "warn" if remarks else "")
+        rest[2] = said  # under the stage
+        return (mark, base, *rest, "", *form)
+
     def load_settings(self, file: str, fit: bool, request: gr.Request) -> tuple:
         """Fill the form with the settings of a result; a wrong file changes nothing."""
         path = Path(file)
@@ -581,14 +628,34 @@ class AnimateTab:
         except results.SettingsError as error:
             rest = [gr.skip()] * (6 + 2 * len(self.guards) + len(self.lacking))
             return *_only(gr.skip()), note(told(error), "error"), *rest
-        # Asked anew: since the page was made some may have been trained, or refused by the model.
-        here = [name for name in self.guards if not self.engines.missing_adapter(name)]
-        usable = {name: strength for name, strength in found.guards.items() if name in here}
-        remarks = [
+        remarks, form = self._form(found)
+        usable = {name: strength for name, strength in found.guards.items() if self._here(name)}
+        restored = (
             f"Restored from {path.name}: pose, prompt, seed {found.seed}, {found.steps} steps, "
             f"guidance {found.guidance_scale:g}, guards: {guard_note(usable) or 'none'}, "
             f"details {'redrawn' if found.redraw else 'as drawn'}."
-        ]
+        )
+        own = Choice(
+            f"pose of {path.name}", found.pose, framed=True,
+            remark=note(f"Using the pose of {path.name}, framed as it was.", "good"),
+        )  # fmt: skip
+        shown = self.use(self.sessions.of(request), own, fit)
+        kind = "warn" if remarks else "good"
+        return *shown, note("\n".join([restored, *remarks]), kind), *form
+
+    def _here(self, guard: str) -> bool:
+        """Tell whether a guard can be used; since the page was made it may have been trained."""
+        return guard in self.guards and not self.engines.missing_adapter(guard)
+
+    def _form(self, found: results.Settings) -> tuple[list[str], tuple]:
+        """Return what there is to warn of, and what the form shows, where settings are taken over.
+
+        Returns:
+            Remarks, and values of the fields from the prompt on (`filled`).
+        """
+        here = [name for name in self.guards if self._here(name)]
+        usable = {name: strength for name, strength in found.guards.items() if name in here}
+        remarks = []
         lost = sorted(set(found.guards) - set(usable))
         if lost:
             remarks.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
@@ -598,14 +665,7 @@ class AnimateTab:
         others = self._others(found, usable)
         if others:
             remarks.append(f"Made with {' and '.join(others)}, so the clips will differ.")
-        kind = "warn" if len(remarks) > 1 else "good"
-        own = Choice(
-            f"pose of {path.name}", found.pose, framed=True,
-            remark=note(f"Using the pose of {path.name}, framed as it was.", "good"),
-        )  # fmt: skip
-        shown = self.use(self.sessions.of(request), own, fit)
-        return (
-            *shown, note("\n".join(remarks), kind),
+        return remarks, (
             found.prompt, found.seed, found.steps, found.guidance_scale,
             found.guided_until, found.redraw and bool(self.spec.refiner),
             *[gr.Checkbox(name in usable, interactive=name in here) for name in self.guards],
@@ -679,6 +739,7 @@ class AnimateTab:
             if on
         }
         pose, title = self._pose(session, fit)
+        mark = _mark(session.chosen)
         base = self._idle((pose, title), guarded=bool(chosen))
         session.ended = None
         settings = {
@@ -699,7 +760,9 @@ class AnimateTab:
                 pose, prompt, chosen, int(seed),
                 should_stop=session.stop_animation.is_set, **settings,
             )  # fmt: skip
-            if (yield from self._follow(session, work, base, chosen, pose.notes)):
+            made = yield from self._follow(session, work, base, chosen, pose.notes)
+            if made is not None:
+                session.made = {"settings": made, "marked": mark}
                 return
         except (NotReady, ValueError) as error:
             message = note(told(error), "error")
@@ -716,8 +779,12 @@ class AnimateTab:
         base: dict[str, Any],
         chosen: dict[str, float],
         said: tuple[str, ...],
-    ) -> Generator[tuple, None, bool]:
-        """Turn an engine's progress and result into what the page shows; return if there is one."""
+    ) -> Generator[tuple, None, dict[str, Any] | None]:
+        """Turn an engine's progress and result into what the page shows.
+
+        Returns:
+            Settings of the result, None where there is none.
+        """
         previews: tuple = (None, None)
         for item in work:
             if hasattr(item, "fraction"):
@@ -749,8 +816,8 @@ class AnimateTab:
             state["figures_open"], state["figures_held"] = results.figures(item.settings)
             session.ended = note(remarks, "warn")
             yield state, session.ended, *_buttons(busy=False), *downloads
-            return True
-        return False
+            return item.settings
+        return None
 
     def give_up(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
@@ -841,8 +908,8 @@ class AnimateTab:
             name = former.name if former.clip is not None else poses.title(former.name)
             short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
             back = gr.Button(f"Back to {short}", visible=True)
-        mark = chosen.name if chosen.clip is None else ""
-        return mark, self._idle(self._pose(session, fit)), chosen.remark, back, "", *_no_files()
+        idle = self._idle(self._pose(session, fit))
+        return _mark(chosen), idle, chosen.remark, back, "", *_no_files()
 
     def _idle(self, pose: tuple[PoseClip, str], guarded: bool = True) -> dict[str, Any]:
         clip, title = pose
@@ -859,6 +926,11 @@ def _numbered(path: Path) -> list[str | int]:
 def _why_not(reason: str) -> str:
     """Return the note beside a guard that cannot be used; nothing without a reason."""
     return note(reason and f"{reason}, then restart the app", "warn")
+
+
+def _mark(chosen: Choice) -> str:
+    """Return which clip the library marks: none where the pose is the visitor's own."""
+    return chosen.name if chosen.clip is None else ""
 
 
 def _only(remark: Any, back: gr.Button | None = None) -> tuple:

@@ -98,6 +98,7 @@ def build_app(
         app.load(linked_tab, names, tabs, queue=False, **QUIET).then(
             None, None, None, js=_ARRIVED, **PRIVATE
         )
+        animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
         for table_of_runs in shown.tables:

@@ -208,13 +208,26 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(
             f"{path.name} is not JSON; wanted the settings.json of a result"
         ) from error
+    return checked_settings(parsed, path.name)
+
+
+def checked_settings(parsed: Any, name: str) -> Settings:
+    """Check what may be the settings of a result.
+
+    Args:
+        parsed: anything that JSON can hold.
+        name: what to call it.
+
+    Raises:
+        SettingsError: a field is missing or out of range.
+    """
     if not isinstance(parsed, dict):
-        raise SettingsError(f"{path.name} holds {_kind(parsed)}; wanted the settings of a result")
+        raise SettingsError(f"{name} holds {_kind(parsed)}; wanted the settings of a result")
     fields = ("prompt", "seed", "steps", "guidance_scale", "guards", "pose")
-    absent = [f'"{name}"' for name in fields if name not in parsed]
+    absent = [f'"{field}"' for field in fields if field not in parsed]
     if absent:
         raise SettingsError(
-            f"{path.name} has no field {', '.join(absent)}; wanted the settings.json of a result"
+            f"{name} has no field {', '.join(absent)}; wanted the settings.json of a result"
         )
     prompt = parsed["prompt"]
     if not isinstance(prompt, str) or not 0 < len(prompt.strip()) <= len(prompt) <= MAX_PROMPT:

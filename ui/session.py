@@ -13,7 +13,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -73,6 +73,7 @@ class Session:
     pressed: deque[threading.Event] = field(default_factory=deque)
     stop_animation: threading.Event = field(default_factory=threading.Event)
     ended: str | None = None
+    made: dict[str, Any] | None = None
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
     unsent: str = ""

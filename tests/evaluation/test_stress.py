@@ -118,6 +118,21 @@ def test_a_published_set_is_asked_by_name_unless_a_file_is_called_so(
         chat.main([*command, "--first", "0"])
 
 
+def test_of_a_published_set_what_is_too_long_is_left_out_and_told(
+    setting, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["--arm", "base", "--prompts", "harmbench", "--max-new-tokens", "4"]
+    monkeypatch.setattr(chat, "load_prompts", lambda name: ["x" * 200, "Hello"])
+    chat.main(command)
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["Hello"]
+    assert "prompt 1 is left out" in err and "limit is 120" in err and "1 prompts:" in err
+    monkeypatch.setattr(chat, "load_prompts", lambda name: ["x" * 200])
+    with pytest.raises(SystemExit, match="all 1 prompts are too long"):
+        chat.main(command)
+
+
 def test_the_weights_of_a_run_answer(attacked, tmp_path, capsys):
     file = tmp_path / "prompts.txt"
     file.write_text("Hello", encoding="utf-8")

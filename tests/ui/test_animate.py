@@ -238,6 +238,47 @@ def test_settings_fill_the_form(tab, tmp_path):
     assert tab.sessions.of(VISITOR).chosen.clip is not None
 
 
+def kept(**others: object) -> dict:
+    """What a browser kept of a pair."""
+    settings = {
+        "profile": "embedded", "prompt": "a knight", "seed": 11, "steps": 9, "guidance_scale": 1,
+        "guards": {}, "pose": json.loads(dump_openpose_json(library()["run"])),
+    }  # fmt: skip
+    return {"settings": settings | others, "marked": "run"}
+
+
+def test_the_last_pair_s_settings_come_back_after_a_reload(tab):
+    mark, stage, remark, back, message, *rest = tab.come_back(kept(), True, VISITOR)
+    assert mark == "run" and stage["title"] == "run" and not back.visible and remark == ""
+    assert "of your last pair" in message and "differ" not in message
+    assert rest[6:12] == ["a knight", 11, 9, 1, 0, False]
+    assert tab.sessions.of(VISITOR).chosen.clip is None  # the library's own, to be refitted by none
+
+
+def test_an_own_pose_comes_back_with_the_settings_framed_as_it_was(tab):
+    mark, stage, remark, _, message, *_ = tab.come_back(kept() | {"marked": ""}, True, VISITOR)
+    assert mark == "" and stage["title"] == "your pose" and "framed as it was" in remark
+    assert "of your last pair" in message
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None, 3, {}, {"settings": None}, kept(seed=-1), kept(pose={"people": 1}),
+        kept(prompt="x" * (MAX_PROMPT + 1)), kept(guards=["poseguard"]),
+    ],
+)  # fmt: skip
+def test_what_was_not_kept_by_the_page_brings_nothing_back(tab, found):
+    assert set(map(str, tab.come_back(found, True, VISITOR))) == {str(SKIPPED)}
+    assert tab.sessions.of(VISITOR).chosen is None
+
+
+def test_nothing_comes_back_over_a_pose_that_was_chosen_since(tab):
+    pick(tab, "walk")
+    assert set(map(str, tab.come_back(kept(), True, VISITOR))) == {str(SKIPPED)}
+    assert tab.sessions.of(VISITOR).chosen.name == "walk"
+
+
 def test_nobody_in_a_webcam_picture_is_said_and_clearing_it_does_nothing(tab):
     tab.announce(None, VISITOR)
     assert tab.take_webcam(None, True, VISITOR) == (SKIPPED,) * 11
@@ -322,6 +363,8 @@ def test_a_dropped_connection_leaves_the_marked_pose_chosen(tab, ready):
     tab.sessions.close(VISITOR)
     *_, last = generate(tab, "run")
     assert last[0]["state"] == "done" and last[0]["title"] == "run"
+    made = tab.keep(VISITOR)
+    assert made["marked"] == "run" and made["settings"]["seed"] == 7
     np.testing.assert_array_equal(ready.asked[0][0].keypoints, library()["run"].keypoints)
     tab.sessions.close(VISITOR)
     assert tab.open_editor(True, "run", VISITOR)[0]["title"] == "run"
