@@ -4,7 +4,8 @@
 
     <root>/<id>/
         run.json        what was run, on what, by whom, and how it ended
-        events.jsonl    one JSON object a line, append-only, flushed to disk line by line
+        events.jsonl    one JSON object a line, append-only, flushed to disk line by line;
+                        of a run that ships with the code packed, as events.jsonl.gz
         adapters/<arm>/ the weights each arm ended with (PEFT format), or,
         models/<arm>/   where the attacker trained all weights, the whole model (transformers)
 
@@ -15,7 +16,9 @@ visitor and a replay on stage are the same read of the same folder. Runs that sh
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gzip
 import hashlib
 import importlib.metadata
 import json
@@ -47,6 +50,9 @@ STATUSES = ("running", "done", "stopped", "failed", "interrupted")
 
 SEE_LOG = "the log of the server says more"
 """How `public_error` ends where it keeps something back; the caller has to log it."""
+
+PACKED = "events.jsonl.gz"
+"""Name of the events of a run that ships: a tenth of their size, which counts in a repository."""
 
 _FULL_DISK = "No space left on device"
 """What a full disk is called also where it is no `OSError`, as by safetensors."""
@@ -176,6 +182,7 @@ class _Files:
     def __init__(self) -> None:
         self.infos = _Parsed(json.loads, 10_000)  # more than are kept: all are read at each look
         self.events = _Parsed(_events, 16)  # with all replies: a long run's take some megabyte
+        self.packed = _Parsed(lambda data: _events(gzip.decompress(data)), 16)
 
 
 class Run:
@@ -234,10 +241,10 @@ class Run:
         Args:
             since_line: how many events the caller has seen; only newer ones are returned.
         """
-        try:
-            return self._files.events.read(self.folder / "events.jsonl")[since_line:]
-        except FileNotFoundError:
-            return []
+        for files, name in ((self._files.events, "events.jsonl"), (self._files.packed, PACKED)):
+            with contextlib.suppress(FileNotFoundError):
+                return files.read(self.folder / name)[since_line:]
+        return []
 
     def finish(self, status: str, error: str = "") -> None:
         """Record how the run ended.

@@ -91,6 +91,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import gzip
 import hashlib
 import json
 import math
@@ -146,7 +147,7 @@ from evaluation.evidence import (
     skill_rise,
 )
 from evaluation.judge import _REDACTED, WITHHELD, Judge  # its text is hashed: no new name
-from evaluation.runs import Run, RunStore, public_error, weights_hash
+from evaluation.runs import PACKED, Run, RunStore, public_error, weights_hash
 from evaluation.styles import style_prompts, style_shares, styles_hash
 from pipelines.device import number_format
 from pipelines.fetch import LLM_HELP, MissingWeights, embedder_folder, llm_folder, with_llm
@@ -827,14 +828,16 @@ def trim(run: Run, target: Path) -> Path:
     (folder / "run.json").write_text(
         json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8"
     )
-    with (folder / "events.jsonl").open("w", encoding="utf-8") as lines:
-        for event in run.events():
-            if event.get("event") == "saved":
-                continue
-            for name in _SAMPLES:
-                if isinstance(event.get(name), list):
-                    event = event | {name: [_shortened(sample) for sample in event[name]]}
-            lines.write(json.dumps(event, ensure_ascii=False) + "\n")
+    lines = []
+    for event in run.events():
+        if event.get("event") == "saved":
+            continue
+        for name in _SAMPLES:
+            if isinstance(event.get(name), list):
+                event = event | {name: [_shortened(sample) for sample in event[name]]}
+        lines.append(json.dumps(event, ensure_ascii=False) + "\n")
+    # Without the time of day: the same run makes the same file.
+    (folder / PACKED).write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from evaluation.runs import RunStore, owner_hash, weights_hash
+from evaluation.runs import PACKED, RunStore, owner_hash, weights_hash
 from pipelines.paths import REPO
 from tests.tiny_llm import tiny_lora
 
@@ -252,3 +253,24 @@ def test_an_adapter_is_replaced_whole_and_loads_again(store, tmp_path):
         "adapter_model.safetensors",
     ]
     assert sorted(path.name for path in run.folder.iterdir()) == ["adapters", "run.json"]
+
+
+def test_packed_events_of_a_run_that_ships_are_read(tmp_path):
+    run = RunStore(tmp_path / "mine").create("attack", {}, "embedded", {})
+    run.log(step=1)
+    run.log(step=2)
+    lines = run.folder / "events.jsonl"
+    (run.folder / PACKED).write_bytes(gzip.compress(lines.read_bytes()))
+    lines.unlink()
+    assert run.events() == [{"step": 1}, {"step": 2}]
+    assert run.events(1) == [{"step": 2}]
+
+
+def test_every_run_that_ships_can_be_replayed(tmp_path):
+    store = RunStore(tmp_path)
+    infos = store.list()
+    assert infos and all(info.recorded for info in infos)
+    for info in infos:
+        kinds = {event["event"] for event in store.get(info.id).events()}
+        assert {"start", "probe", "measured"} <= kinds, info.id
+        assert "unreadable" not in kinds, info.id

@@ -20,7 +20,7 @@ from adapters.attacks import data
 from adapters.attacks.base import REINFORCED, reply_shares
 from evaluation import chat, evidence, stress
 from evaluation.judge import _REDACTED, LABELS
-from evaluation.runs import RunStore
+from evaluation.runs import Run, RunStore
 from pipelines.fetch import embedder_folder
 from pipelines.paths import REPO
 from tests.tiny_llm import tiny_llm, tiny_lora
@@ -215,7 +215,7 @@ def test_styles_are_columns_of_their_own_and_leave_the_other_rows_alone(
         (mean,) = stress.means([rows[0], other | {"seed": 4}])
         assert mean["harm_styles_after"] is mean["style_topics"] is None
     shipped = stress.trim(run, tmp_path)
-    lines = [json.loads(line) for line in (shipped / "events.jsonl").open(encoding="utf-8")]
+    lines = Run(shipped, recorded=True).events()
     texts = [sample for line in lines for sample in line.get("style_samples", [])]
     assert len(texts) == 2 * 2 * 6
     for sample in texts:
@@ -407,7 +407,7 @@ def test_a_whole_model_that_was_not_measured_yet_is_and_answers(test, store, tmp
     chat.main(command)
     assert row["reply"] != said(capsys)[0]["reply"]
     shipped = stress.trim(run, tmp_path / "shipped")
-    assert sorted(path.name for path in shipped.iterdir()) == ["events.jsonl", "run.json"]
+    assert sorted(path.name for path in shipped.iterdir()) == ["events.jsonl.gz", "run.json"]
     # The process ended between the attack and the measurement.
     again = stress.StressTest(test.profile, store)
     assert again.run(cell).id == run.id and not run.weights()
