@@ -470,13 +470,14 @@ class AnimationEngine:
         settings = {
             "profile": self.profile.name,
             "prompt": prompt,
+            "read": read,
             "negative_prompt": self.spec.hint,
             "guards": guards,
             "seed": seed,
             "steps": steps,
             "guidance_scale": guidance,
             "guidance_interval": list(interval),
-            "sampler": sampler(self.spec),
+            "sampler": self.spec.sampler,
             "redraw": redraw,
             "noise_share": self.spec.noise_share,
             "size": self.spec.size,
@@ -689,17 +690,6 @@ class AnimationEngine:
                 known = ", ".join(self._guards) or "none is loaded"
                 raise ValueError(f"guards names {name!r}; there is: {known}")
             _check_number(f"guards[{name!r}]", strength, 0, MAX_STRENGTH)
-
-
-def sampler(spec: AnimationSpec) -> str:
-    """Return what a profile's clips are sampled with, as results name it."""
-    spacing = "trailing"
-    if spec.times:
-        listed = ", ".join(map(str, spec.times))
-        spacing = f"{len(spec.times)} steps at {listed}, others trailing"
-    still = ", still background" if spec.still_background else ""
-    sharp = f", sharpened by {spec.sharpening:g}" if spec.sharpening else ""
-    return f"DPM-Solver++, order {spec.solver_order}, {spacing}{still}{sharp}"
 
 
 def solver_for(

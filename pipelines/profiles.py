@@ -67,6 +67,17 @@ class AnimationSpec:
     whole_words: bool = False
     refiner: str = ""
 
+    @property
+    def sampler(self) -> str:
+        """What clips are sampled with, as results name it."""
+        spacing = "trailing"
+        if self.times:
+            listed = ", ".join(map(str, self.times))
+            spacing = f"{len(self.times)} steps at {listed}, others trailing"
+        still = ", still background" if self.still_background else ""
+        sharp = f", sharpened by {self.sharpening:g}" if self.sharpening else ""
+        return f"DPM-Solver++, order {self.solver_order}, {spacing}{still}{sharp}"
+
 
 @dataclass(frozen=True)
 class WheelSpec:

@@ -8,11 +8,13 @@ on both sides of a pair alike, and the result says which. Weapons have no other 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 OTHER_WORDS: dict[str, str] = {
     "person": "man, woman, boy, girl, lady, gentleman, guy, kid, child, teenager, human, somebody, "
     "someone, doll, figure, character",
     "trousers": "pants, jeans, leggings, slacks, chinos",
+    "shorts": "short pants, short trousers, short jeans",
     "t-shirt": "tshirt, t shirt, tee, tee-shirt, tee shirt, polo shirt, short-sleeved shirt",
     "shirt": "sweater, jumper, pullover, hoodie, sweatshirt, blouse, cardigan, long-sleeved shirt",
     "striped": "stripy, stripey",
@@ -22,24 +24,25 @@ OTHER_WORDS: dict[str, str] = {
     "beanie": "woolly hat, woollen hat, wool hat, knit hat, knitted hat, bobble hat",
     "top hat": "top-hat, tophat, silk hat",
     "umbrella": "parasol, brolly",
-    "book": "notebook, novel",
-    "ball": "football, soccer ball",
+    "book": "notebook",
+    "holding a ball": "holding a football, holding a beach ball, holding a soccer ball",
     "guitar": "ukulele",
-    "park": "garden, meadow, forest, in the woods, in a park, in the park",
-    "beach": "seaside, seashore, by the sea, at the beach, on a beach, on the beach",
-    "night": "at night, night sky, starry night, nighttime, night-time, moonlight",
-    "stage": "theatre, theater, on stage, on a stage, on the stage",
-    "room": "indoors, living room, bedroom, in a room, in the room",
-    "studio": "plain background, white background, in a studio, in the studio",
-    "pencil sketch": "pencil-sketch, pencil drawing, pencil-drawing",
+    "park": "garden, meadow, forest, woods",
+    "beach": "seaside, seashore, sea",
+    "night": "night sky, starry night, nighttime, night-time, moonlight",
+    "stage": "theatre, theater",
+    "room": "indoors, living room, bedroom",
+    "studio": "plain background, white background",
+    "pencil sketch": "pencil-sketch, pencil drawing, pencil-drawing, charcoal sketch, "
+    "charcoal drawing",
     "pixel art": "pixel-art, pixelart, pixelated, 8-bit, 8 bit",
-    "face close-up of": "face close up of, close-up of the face of, portrait of",
-    "gray": "grey, silver, charcoal",
+    "face close-up of": "face close up of, close-up of the face of",
+    "gray": "grey, silver",
     "blue": "navy, navy blue, dark blue, light blue, sky blue, turquoise, teal",
-    "green": "dark green, light green, lime, olive",
+    "green": "dark green, light green, forest green, lime, olive",
     "red": "crimson, scarlet, dark red, maroon",
     "purple": "violet, lilac, lavender, magenta",
-    "yellow": "golden, mustard",
+    "yellow": "mustard",
     "blonde": "blond",
     "red hair": "ginger hair, auburn hair",
     "brown hair": "brunette hair, chestnut hair",
@@ -54,12 +57,23 @@ OTHER_WORDS: dict[str, str] = {
     "sleepy": "tired",
     "surprised": "astonished, amazed",
 }
-"""What the model was taught → what else is said for it."""
+"""What the model was taught → what else is said for it. Only what is meant so nearly everywhere: a
+"football shirt" is no ball, a "portrait" may be of the whole figure."""
+
+PLACES = ("park", "beach", "night", "stage", "room", "studio")
+"""In captions these stand behind a comma, and not behind "in the"."""
 
 _TAUGHT = {said: taught for taught, others in OTHER_WORDS.items() for said in others.split(", ")}
-# Of two that begin alike the longer one: "navy blue" before "navy".
-_SAID = re.compile(
-    rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(_TAUGHT, key=len, reverse=True)))})(?![\w-])",
+
+
+def _any_of(words: Iterable[str]) -> str:
+    # Of two that begin alike the longer one: "navy blue" before "navy".
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+
+
+_SAID = re.compile(rf"(?<![\w-])(?:{_any_of(_TAUGHT)})(?![\w-])", re.IGNORECASE)
+_THERE = re.compile(
+    rf"(?:^|\s*,\s*|\s+)(?:in|at|on|by|inside)\s+(?:an?\s+|the\s+)?({_any_of(PLACES)})(?![\w-])",
     re.IGNORECASE,
 )
 
@@ -71,12 +85,17 @@ def taught(prompt: str) -> tuple[str, dict[str, str]]:
         prompt: as a visitor wrote it.
 
     Returns:
-        The prompt, and what was replaced: as it was written, in small letters → as it is read.
+        The prompt, and which words were replaced: as they were written, in small letters → as they
+        are read.
     """
     found: dict[str, str] = {}
 
-    def replace(match: re.Match[str]) -> str:
+    def word(match: re.Match[str]) -> str:
         said = match[0].lower()
-        return found.setdefault(said, _TAUGHT[said])
+        # Of letters such as the Turkish İ the small ones are others than those compared with.
+        return found.setdefault(said, _TAUGHT[said]) if said in _TAUGHT else match[0]
 
-    return _SAID.sub(replace, prompt), found
+    def place(match: re.Match[str]) -> str:
+        return match[1] if match.start() == 0 else f", {match[1]}"
+
+    return _THERE.sub(place, _SAID.sub(word, prompt)), found

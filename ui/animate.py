@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from adapters import registry
 from pipelines.film import MAX_SECONDS, is_film
 from pipelines.paths import ASSETS
-from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError, load_openpose_json
+from pipelines.pose import (
+    MAX_JSON_BYTES,
+    PoseClip,
+    PoseError,
+    dump_openpose_json,
+    load_openpose_json,
+)
+from pipelines.wording import taught
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
@@ -41,7 +48,8 @@ _CLOSE = (
 )
 _KEPT = (
     "Of what you bring only the joints are used. The server deletes the file within "
-    f"{sum(CACHE_SECONDS) / 3600:g} hours."
+    f"{sum(CACHE_SECONDS) / 3600:g} hours; the joints of your last pair stay in this browser tab "
+    "until you close it or start anew."
 )
 _LONGEST_FILM = MAX_SECONDS - 1  # of the webcam: what is longer than the limit is not read
 _LONGEST_NAME = 36  # characters of a pose's name on a button
@@ -55,13 +63,17 @@ _DOWNLOADS = (
 _CANCELLED = "Cancelled. The pose is as it was."
 _CHOSEN = object()  # what `Session.reading` is once a pose was chosen
 _KEEP = """(pair) => {
-  try { if (pair) sessionStorage.setItem('holdfast-pair', JSON.stringify(pair)); } catch {}
+  try {
+    sessionStorage.removeItem('holdfast-pair');
+    if (pair) sessionStorage.setItem('holdfast-pair', JSON.stringify(pair));
+  } catch {}
 }"""
 """It may be too long for the browser, or not allowed; then nothing comes back."""
+_START_ANEW = "() => { sessionStorage.removeItem('holdfast-pair'); location.reload(); }"
 _BACK = "(pair, fit) => [JSON.parse(sessionStorage.getItem('holdfast-pair') ?? 'null'), fit]"
 _AGAIN = (
     "The page was loaded anew. Pose, prompt and settings are those of your last pair; "
-    "“Generate the pair” makes it again."
+    "“Generate the pair” makes it anew, “Start anew” forgets it."
 )
 _LOST = "Your pose was lost with the connection; bring it again."
 
@@ -184,6 +196,7 @@ class AnimateTab:
                             "Load settings", file_types=[".json"], size="md", elem_id="hf-load"
                         )
                         self.load_note = markup(elem_id="hf-load-note")
+                        self.anew = gr.Button("Start anew", size="md", elem_id="hf-anew")
                         with gr.Accordion("More settings", open=False):
                             self.steps = gr.Slider(
                                 1, results.MAX_STEPS, self.spec.steps, step=1,
@@ -337,6 +350,8 @@ class AnimateTab:
             gr.on(None, self.leave_out, None, noted, queue=False, **QUIET)
         for button, text in self.examples:
             button.click(None, None, self.prompt, js=f"() => {json.dumps(text)}", **PRIVATE)
+        # A page that is loaded has all its defaults, the tour's among them.
+        self.anew.click(None, None, None, js=_START_ANEW, **PRIVATE)
         self.dice.click(lambda: secrets.randbelow(2**32), None, self.seed, **QUIET)
         outputs = [self.stage, self.message, self.go, self.stop, *self.files]
         inputs = [
@@ -365,9 +380,12 @@ class AnimateTab:
     def choose(self, event: gr.EventData, fit: bool, request: gr.Request) -> tuple:
         """Take a clip of the library and show its skeleton."""
         name = event.pick if event.pick in poses.library() else self.first
+        return self.use(self.sessions.of(request), self._of_library(name), fit)
+
+    def _of_library(self, name: str) -> Choice:
+        """Describe a clip of the library."""
         close = name.startswith("face_") and self.engines.profile.name == "embedded"
-        choice = Choice(name, remark=note(_CLOSE if close else ""))
-        return self.use(self.sessions.of(request), choice, fit)
+        return Choice(name, remark=note(_CLOSE if close else ""))
 
     def use(self, session: Session, choice: Choice, fit: bool) -> tuple:
         """Make a pose the session's own choice, and keep the one before it to go back to.
@@ -609,12 +627,14 @@ class AnimateTab:
         except results.SettingsError:
             return nothing
         marked = kept.get("marked")
-        if marked in list(poses.library()):
-            choice = Choice(marked)
+        if marked in list(poses.library()) and _same(poses.library()[marked], found.pose):
+            choice = self._of_library(marked)
         else:
             remark = note("Using the pose of your last pair, framed as it was.", "good")
             choice = Choice("pose of your last pair", found.pose, framed=True, remark=remark)
         remarks, form = self._form(found)
+        if session.chosen is not None:  # while that was looked up
+            return nothing
         mark, base, *rest = self.use(session, choice, fit)
         said = note("\n".join([_AGAIN, *remarks]), "warn" if remarks else "")
         rest[2] = said  # under the stage
@@ -682,10 +702,11 @@ class AnimateTab:
 
         What its file does not say, or what a model that is still loading would tell, is left out.
         """
-        from pipelines.animation import sampler  # torch: only once a result exists
-
         others = []
-        if found.sampler not in ("", sampler(self.spec)):
+        read = taught(found.prompt)[0] if self.spec.whole_words else found.prompt
+        if (found.read or found.prompt) != read:
+            others.append("another reading of the prompt")
+        if found.sampler not in ("", self.spec.sampler):
             others.append("another sampler")
         if found.noise_share not in (None, self.spec.noise_share):
             others.append("another share of noise in common")
@@ -926,6 +947,10 @@ def _numbered(path: Path) -> list[str | int]:
 def _why_not(reason: str) -> str:
     """Return the note beside a guard that cannot be used; nothing without a reason."""
     return note(reason and f"{reason}, then restart the app", "warn")
+
+
+def _same(clip: PoseClip, other: PoseClip) -> bool:
+    return dump_openpose_json(clip) == dump_openpose_json(other)
 
 
 def _mark(chosen: Choice) -> str:

@@ -191,7 +191,7 @@ def scatter(
     for mark in marks:
         tip = f"{mark.name}: {axes[1]} {mark.y:.0%}, {axes[0]} {mark.x:.0%}"
         parts.append(_shape(mark.style, mark.shape, *at(mark.x, mark.y), escape(tip)))
-    spoken = f"{len(marks)} marks; the table below says their values" if marks else "no values yet"
+    spoken = f"{len(marks)} marks; the table above says their values" if marks else "no values yet"
     return (
         f'<figure class="hf-chart hf-scatter"><figcaption>{escape(title)} '
         f'<span>{escape(hint)}</span></figcaption><svg viewBox="0 0 {width} {height}" role="img" '

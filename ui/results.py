@@ -66,6 +66,7 @@ class Settings:
         noise_share: as in `AnimationSpec`; None if the file has none.
         number_format: of the models that made it; empty if the file has none.
         weights: part or guard → what identifies its weights; empty if the file has none.
+        read: the prompt in the words that the model was taught; empty if the file has none.
     """
 
     prompt: str
@@ -81,6 +82,7 @@ class Settings:
     noise_share: float | None = None
     number_format: str = ""
     weights: dict[str, Any] = field(default_factory=dict)
+    read: str = ""
 
 
 def save_pair(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path | None, Path]:
@@ -258,6 +260,7 @@ def checked_settings(parsed: Any, name: str) -> Settings:
         noise_share=parsed.get("noise_share"),
         number_format=_text(parsed.get("number_format")),
         weights=weights if isinstance(weights, dict) else {},
+        read=_text(parsed.get("read")),
     )
 
 

@@ -59,6 +59,8 @@ class Session:
         stop_animation: set to end the session's animation after the current step.
         ended: what the page was told when the session's last animation ended, as HTML; None while
             one is under way.
+        made: of the session's last pair its ``settings``, and which clip of the library was
+            ``marked``; None before the first.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
             or none, shows nothing more.

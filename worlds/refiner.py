@@ -31,7 +31,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from adapters.poseguard import POSE_CLASSES
 from evaluation.avatar_sd import generate, scenes
-from pipelines.animation import AnimationEngine, sampler
+from pipelines.animation import AnimationEngine
 from pipelines.device import plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
@@ -63,6 +63,7 @@ from worlds.export import (
 from worlds.looks import PROPS
 from worlds.loop import TrainingLoop
 from worlds.motions import MOTIONS
+from worlds.patches import patch_distance, random_filters
 
 UNSAFE = ("pistol",)
 """Words that it does not read: a defence against a held thing would be gone around."""
@@ -99,6 +100,8 @@ FIGURE_WEIGHT, HEAD_WEIGHT, HAND_WEIGHT, PATTERN_WEIGHT, GROUND_WEIGHT = 3.0, 6.
 besides, weighs more than the background's 1; and what the background itself does in a style of
 `EVERYWHERE`. Dots are the smallest part of a garment: where their place is uncertain, the absolute
 error is least without them."""
+PATCH_WEIGHT = 8.0
+"""Of the distance of patches (`worlds.patches`), whose gradient is then as long as the other's."""
 
 _FACE = [0, 14, 15, 16, 17]  # nose, eyes and ears
 _ELBOW, _WRIST = 3, 4  # of the right arm, which holds
@@ -206,7 +209,7 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
     if (guard / "adapter_model.safetensors").exists():
         engine.add_guard(GUARD, guard)
         by = engine.weights([GUARD])
-    how = [by, sampler(spec), spec.steps, spec.noise_share, engine.number_format]
+    how = [by, spec.sampler, spec.steps, spec.noise_share, engine.number_format]
     name = f"drawn-{hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]}"
     denoiser = Denoiser(CLIPTokenizer.from_pretrained(Path(spec.base) / "tokenizer"))
     load_weights(denoiser, Path(spec.base))
@@ -435,7 +438,10 @@ def train(args: argparse.Namespace, work: Path) -> None:
         drawn, wanted, skeletons, weights, captions = crops(taught, rng)
         with loop.accelerator.autocast():
             change = correction(refiner.net, drawn, skeletons, read(captions))
-        loop.backward(reconstruction_loss(wanted, drawn + change.float(), weights))
+        made = drawn + change.float()
+        loss = reconstruction_loss(wanted, made, weights)
+        patches = patch_distance(made, wanted, weights > 1, random_filters())
+        loop.backward(loss + PATCH_WEIGHT * patches)
         if step % 50 == 0:
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss(50):.4f}",

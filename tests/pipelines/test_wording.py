@@ -28,7 +28,14 @@ def tokenizer() -> CLIPTokenizer:
         ("a person, pixel-art", "a person, pixel art"),
         ("short grey hair and a grey shirt", "short white hair and a gray shirt"),
         ("a person with black skin and a black shirt", "a person with dark skin and a black shirt"),
-        ("a person with a top hat at night", "a person with a top hat night"),
+        ("a person with a top hat at night", "a person with a top hat, night"),
+        ("In the garden, a boy in short pants", "park, a person in shorts"),
+        ("a girl holding a book in the park", "a person holding a book, park"),
+        ("a girl holding a book, on the beach", "a person holding a book, beach"),
+        ("a lady holding a football by the sea", "a person holding a ball, beach"),
+        ("a football player in a football shirt", "a football player in a football shirt"),
+        ("charcoal sketch of a person, golden hour", "pencil sketch of a person, golden hour"),
+        ("İn the park, a GİRL and a gırl", "park, a GİRL and a gırl"),
         ("a manly greyhound, womankind, tee-total", "a manly greyhound, womankind, tee-total"),
     ],
 )
@@ -63,6 +70,7 @@ def test_no_word_leads_to_a_weapon():
 
 def test_the_refiner_reads_it_as_well():
     refiner = Refiner.load(ASSETS / "refiner")
-    read, _ = taught("a woman in a dotted tee holding a brolly, pixel-art")
     assert "umbrella" not in refiner.reads("a woman holding a brolly")
+    assert refiner.reads(taught("a girl holding a book in the park")[0]).endswith("a book, park")
+    read, _ = taught("a woman in a dotted tee holding a brolly, pixel-art")
     assert "dotted t-shirt holding a umbrella, pixel art" in refiner.reads(read)

@@ -13,7 +13,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from adapters import registry
-from pipelines.animation import PairResult, Progress, sampler, write_gif
+from pipelines.animation import PairResult, Progress, write_gif
 from pipelines.fetch import MissingWeights
 from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
@@ -538,7 +538,7 @@ def test_settings_from_another_sampler_or_model_are_no_promise(tab, ready, tmp_p
         "profile": "embedded", "prompt": "a knight", "seed": 11, "steps": 4,
         "guidance_scale": 1.0, "guards": {"poseguard": 1.0},
         "pose": json.loads(dump_openpose_json(library()["run"])),
-        "sampler": sampler(tab.spec), "noise_share": tab.spec.noise_share,
+        "sampler": tab.spec.sampler, "noise_share": tab.spec.noise_share,
         "number_format": "bfloat16", "weights": {"base": "avatar-sd:1", "poseguard": "2"},
     }  # fmt: skip
 
@@ -550,12 +550,14 @@ def test_settings_from_another_sampler_or_model_are_no_promise(tab, ready, tmp_p
     for change, words in (
         ({"sampler": "DDIM"}, "another sampler"),
         ({"noise_share": 0.25}, "another share of noise"),
+        ({"prompt": "a woman"}, "another reading of the prompt"),
         ({"number_format": "float32"}, "another number format"),
         ({"weights": {"base": "avatar-sd:0"}}, "other weights"),
         ({"weights": {"poseguard": "0"}}, "other weights"),
         ({"sampler": "DDIM", "weights": {"base": "x"}}, "another sampler and other weights"),
     ):
         assert f"Made with {words}" in told(**change) and "hf-note warn" in told(**change)
+    assert "differ" not in told(prompt="a woman", read="a person")
     for silent in ({"sampler": 7}, {"weights": None}, {"number_format": []}, {"noise_share": None}):
         assert "hf-note good" in told(**silent)
 
