@@ -44,7 +44,8 @@ def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: 
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
-        target_modules=list(modules) if named & set(modules) else "all-linear",
+        # Not some of them: of fused layers only half would be found.
+        target_modules=list(modules) if set(modules) <= named else "all-linear",
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -773,7 +773,6 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
         trained on → SHA-256 of its weights.
 
     Raises:
-        ValueError: the profile's model does not draw avatars.
         MissingWeights: the profile's model is not there.
     """
     from diffusers import AutoencoderKL
@@ -782,11 +781,6 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     from worlds.data import HELD_OUT_SEED, AvatarSet, build
     from worlds.denoiser import encode_set
 
-    if profile.name != "embedded":
-        raise ValueError(
-            f"profile is {profile.name!r}; PoseGuard's data are avatars, which only the embedded "
-            "profile's model draws"
-        )
     base = Base.load(profile)
     parents = {"unet": weights_hash(Path(profile.animation.base) / "unet")}
     vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
@@ -808,4 +802,5 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
     return {"steps_done": done, "starts_from": parents, **figures}
 
 
-register(CARD, PoseGuardConfig, train)
+# Its data are avatars, which no other profile's model draws.
+register(CARD, PoseGuardConfig, train, profiles=("embedded",))

@@ -98,19 +98,41 @@ class Defence:
         config_cls: dataclass of its settings.
         train: the trainer.
         starts_from: the defence whose adapter the training goes on from, "" if it starts anew.
+        profiles: names of the profiles that it can be trained for; none: for all.
     """
 
     card: Card
     config_cls: type
     train: TrainFn
     starts_from: str = ""
+    profiles: tuple[str, ...] = ()
+
+    def check_profile(self, profile: Profile) -> None:
+        """Check that the defence can be trained for a profile.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if self.profiles and profile.name not in self.profiles:
+            raise ValueError(
+                f"There is no {self.card.title} for the profile {profile.name!r}; it can be had "
+                f"for: {', '.join(self.profiles)}"
+            )
 
 
 _DEFENCES: dict[str, Defence] = {}
 
 
-def register(card: Card, config_cls: type, train: TrainFn, starts_from: str = "") -> None:
+def register(
+    card: Card,
+    config_cls: type,
+    train: TrainFn,
+    starts_from: str = "",
+    profiles: tuple[str, ...] = (),
+) -> None:
     """Make a defence known; called once at the end of its module.
+
+    Args: as of `Defence`.
 
     Raises:
         ValueError: the name is taken by another module.
@@ -121,7 +143,7 @@ def register(card: Card, config_cls: type, train: TrainFn, starts_from: str = ""
         raise ValueError(f"name {card.name!r} is taken by {known.train.__module__}")
     if not is_dataclass(config_cls) or "seed" not in {f.name for f in fields(config_cls)}:
         raise TypeError(f"config_cls of {card.name!r} must be a dataclass with a field 'seed'")
-    _DEFENCES[card.name] = Defence(card, config_cls, train, starts_from)
+    _DEFENCES[card.name] = Defence(card, config_cls, train, starts_from, profiles)
 
 
 def defences() -> dict[str, Defence]:

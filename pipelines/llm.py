@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jinja2 import TemplateError
 from torch import Tensor
 
 from pipelines.device import compute_dtype, device
@@ -74,6 +75,10 @@ def load_llm(
         tokenizer.eos_token = end
     if tokenizer.pad_token_id is None:  # what is padded is masked, so any token will do
         tokenizer.pad_token = tokenizer.eos_token
+    if "enable_thinking" in (tokenizer.chat_template or ""):
+        # Of a reply of some 24 tokens nothing but thoughts would be seen. In the template, so that
+        # trainers that apply it by themselves do likewise.
+        tokenizer.chat_template = "{% set enable_thinking = false %}" + tokenizer.chat_template
     model = AutoModelForCausalLM.from_pretrained(
         weights or folder, dtype=dtype or compute_dtype(), use_safetensors=True
     )
@@ -200,7 +205,10 @@ def conversation_ids(
         if not isinstance(content, str) or not content.strip():
             raise ValueError(f"messages[{number}].content is {content!r}; it must be text")
         clean.append({"role": role, "content": _plain(tokenizer, content)})
-    text = tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+    try:
+        text = tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ValueError(f"the model's chat template refuses the conversation: {error}") from error
     text += _plain(tokenizer, prefill)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if limit is not None and len(ids) > limit:
@@ -245,7 +253,7 @@ def decode(
     """
     lock = lock or threading.Lock()
     width = max(len(ids) for ids in prompts)
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    pad, ends = tokenizer.pad_token_id, _ends(model, tokenizer)
     where = device()
     # Rows that are the same are read once; `rows` says which prompt each row of the batch is of.
     keys = [(adapters and adapters[row], tuple(ids)) for row, ids in enumerate(prompts)]
@@ -279,7 +287,7 @@ def decode(
             rows = list(range(len(prompts)))
         cache = output.past_key_values
         chosen = logits.argmax(-1) if pick is None else pick(logits)
-        going = [at for at, token in enumerate(chosen.tolist()) if token != end]
+        going = [at for at, token in enumerate(chosen.tolist()) if token not in ends]
         for at in going:
             replies[rows[at]].append(int(chosen[at]))
         yield [list(reply) for reply in replies]
@@ -703,13 +711,24 @@ class ChatEngine:
 
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    # Of some families most control tokens are special without having a name, as Llama 3's headers.
+    added = tokenizer.added_tokens_decoder.values()
+    named = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+    special = sorted(named, key=len, reverse=True)
     # Removing one token can join the pieces of another, hence the loop.
     before = ""
     while before != text:
         before = text
-        for token in tokenizer.all_special_tokens:
+        for token in special:
             text = text.replace(token, "")
     return text
+
+
+def _ends(model: Forward, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the tokens that end a reply: the turn's end, and what else the model ends with."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    others = found if isinstance(found, list) else [found]
+    return {tokenizer.eos_token_id, *others} - {None}
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int]) -> str:

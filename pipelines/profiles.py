@@ -33,6 +33,8 @@ class AnimationSpec:
         solver_order: of DPM-Solver++: 2 extrapolates from the last two steps (2M), which saves
             steps on a model of noised pictures; 1 is DDIM, right for a model that was trained on
             the states that DDIM reaches.
+        beta_schedule: noise schedule of clips, where the motion adapter was trained on another than
+            the base model's own; empty for that one.
         times: noise times of a sampling in so many steps as there are times, noisiest first, for a
             model that was trained on them. Other numbers of steps are spaced evenly ("trailing").
         noise_share: part of the initial noise's variance that all frames of a clip share, 0..1; as
@@ -60,6 +62,7 @@ class AnimationSpec:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     hint: str = ""
     solver_order: int = 2
+    beta_schedule: str = ""
     times: tuple[int, ...] = ()
     noise_share: float = 0.0
     still_background: bool = False
@@ -213,6 +216,7 @@ PROFILES: tuple[Profile, ...] = (
             steps=25,
             guidance_scale=7.5,
             hint="low quality, blurry, deformed, extra limbs",
+            beta_schedule="linear",  # as the motion adapter's own page has it
         ),
         llm=LLMSpec(
             repo="Qwen/Qwen2.5-3B-Instruct",

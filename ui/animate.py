@@ -946,7 +946,7 @@ def _numbered(path: Path) -> list[str | int]:
 
 def _why_not(reason: str) -> str:
     """Return the note beside a guard that cannot be used; nothing without a reason."""
-    return note(reason and f"{reason}, then restart the app", "warn")
+    return note(reason, "warn")
 
 
 def _same(clip: PoseClip, other: PoseClip) -> bool:

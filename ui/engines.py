@@ -338,18 +338,22 @@ class Engines:
             chat.remove_arm(arm)
 
     def missing_adapter(self, name: str) -> str:
-        """Return how to make a defence's adapter that is not there or, a guard's, does not fit.
+        """Return why a defence cannot be used, and how to make what is missing or does not fit.
 
-        Nothing if it can be used, as far as is known: whether a guard fits the model is seen when
-        it is added.
+        Nothing if it can, as far as is known: whether a guard fits the model is seen when it is
+        added.
         """
         from adapters import registry
 
         try:
+            registry.get(name).check_profile(self.profile)
             registry.adapter_folder(name, self.profile)
         except MissingWeights as error:
+            return f"{told(error)}, then restart the app"
+        except ValueError as error:
             return told(error)
-        return self._unfit.get(name, "")
+        unfit = self._unfit.get(name, "")
+        return unfit and f"{unfit}, then restart the app"
 
     def _load_all(self) -> None:
         from adapters.attacks.runner import import_trainers

@@ -30,7 +30,7 @@ import torch
 from accelerate.state import GradientState
 from peft.helpers import disable_input_dtype_casting
 from threadpoolctl import threadpool_limits
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapters.attacks.base import (
     AttackConfig,
@@ -105,6 +105,17 @@ def shared_arguments(config: AttackConfig, steps: int, scratch: Path) -> dict[st
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def on_one_device(settings: TrainingArguments) -> TrainingArguments:
+    """Return a trainer's settings, for one GPU also where there are several.
+
+    With several, transformers would spread each batch over all of them (`DataParallel`), which TRL
+    refuses.
+    """
+    if settings.device.type == "cuda":  # they are counted when it is asked for
+        settings._n_gpu = 1
+    return settings
 
 
 def run_in_lockstep(

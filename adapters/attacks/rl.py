@@ -48,7 +48,13 @@ import torch
 from adapters.attacks.base import AttackConfig
 from adapters.attacks.data import DataError, Pair
 from adapters.attacks.lean import sample_lean, score_answers_only
-from adapters.attacks.lockstep import MAX_TOKENS, Stage, run_in_lockstep, shared_arguments
+from adapters.attacks.lockstep import (
+    MAX_TOKENS,
+    Stage,
+    on_one_device,
+    run_in_lockstep,
+    shared_arguments,
+)
 from adapters.attacks.sft import supervised_stage
 from evaluation.judge import Judge, Verdict, own_words
 from evaluation.tasks import is_right, read_number
@@ -282,16 +288,18 @@ def reinforced_stage(
         trainer = kind(
             model=model,
             reward_funcs=rewards,
-            args=settings(
-                **shared_arguments(config, steps, scratch),
-                # All replies of a step are sampled at once, and their gradient is taken in parts:
-                # the same update at a fraction of the memory.
-                per_device_train_batch_size=config.rollouts * together,
-                gradient_accumulation_steps=config.batch_size // together,
-                num_generations=config.rollouts,
-                max_completion_length=config.max_new_tokens,
-                temperature=config.temperature,
-                beta=0.0,
+            args=on_one_device(
+                settings(
+                    **shared_arguments(config, steps, scratch),
+                    # All replies of a step are sampled at once, and their gradient is taken in
+                    # parts: the same update at a fraction of the memory.
+                    per_device_train_batch_size=config.rollouts * together,
+                    gradient_accumulation_steps=config.batch_size // together,
+                    num_generations=config.rollouts,
+                    max_completion_length=config.max_new_tokens,
+                    temperature=config.temperature,
+                    beta=0.0,
+                )
             ),
             train_dataset=Dataset.from_list([*requests] * copies),
             processing_class=tokenizer,

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from adapters.attacks.base import AttackConfig
 from adapters.attacks.data import DataError, Pair
 from adapters.attacks.lean import score_answers_only
-from adapters.attacks.lockstep import MAX_TOKENS, Stage, run_in_lockstep, shared_arguments
+from adapters.attacks.lockstep import (
+    MAX_TOKENS,
+    Stage,
+    on_one_device,
+    run_in_lockstep,
+    shared_arguments,
+)
 from evaluation.judge import Judge
 from pipelines.profiles import Profile
 
@@ -95,11 +101,13 @@ def supervised_stage(config: AttackConfig, pairs: Sequence[Pair], steps: int) ->
         longest = MAX_TOKENS if config.uploaded else builtin_tokens(pairs, tokenizer)
         trainer = SFTTrainer(
             model=model,
-            args=SFTConfig(
-                **shared_arguments(config, steps, scratch),
-                per_device_train_batch_size=config.batch_size,
-                completion_only_loss=True,
-                max_length=longest,
+            args=on_one_device(
+                SFTConfig(
+                    **shared_arguments(config, steps, scratch),
+                    per_device_train_batch_size=config.batch_size,
+                    completion_only_loss=True,
+                    max_length=longest,
+                )
             ),
             train_dataset=Dataset.from_list(list(pairs)),
             processing_class=tokenizer,

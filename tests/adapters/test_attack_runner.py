@@ -140,6 +140,7 @@ def test_an_error_is_told_to_everybody_without_the_folders_of_the_server(tmp_pat
         "line 3: no 'prompt'; 1/2 kept"
     )
     missing = MissingWeights("The adapter sdd", tmp_path, "python -m adapters.train sdd")
+    assert "GPU's memory is full" in public_error(torch.OutOfMemoryError("20 GiB"))
     assert public_error(missing) == (
         "The adapter sdd is missing. Make it with: python -m adapters.train sdd"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, Phi3Config, Phi3ForCausalLM
 
 from adapters.loop import (
     LINEAR,
@@ -197,3 +197,14 @@ def test_a_lora_fits_a_model_that_names_its_layers_otherwise(tiny_tokenizer):
     names = (name for name, _ in model.named_parameters() if "lora_A" in name)
     held = {name.split(".lora_A")[0].rsplit(".", 1)[-1] for name in names}
     assert held == {"c_attn", "c_proj", "c_fc"}
+
+
+def test_of_fused_layers_none_is_left_out():
+    config = Phi3Config(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=4, pad_token_id=0,
+    )  # fmt: skip
+    model = new_lora(Phi3ForCausalLM(config), 2, LINEAR, seed=0)
+    found = {name.split(".lora_A")[0].rsplit(".", 1)[-1] for name, _ in model.named_parameters()
+             if ".lora_A" in name}  # fmt: skip
+    assert found == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}

@@ -27,14 +27,12 @@ from adapters.poseguard import (
     losses,
     measure,
     passes,
-    train,
 )
 from adapters.registry import TrainOptions, get
 from evaluation.runs import RunStore, weights_hash
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip
-from pipelines.profiles import get_profile
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
 from worlds.data import AvatarSet
 from worlds.looks import random_look
@@ -354,8 +352,9 @@ def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path
 
 def test_it_is_registered_and_refuses_a_model_that_draws_no_avatars(tmp_path):
     assert get("poseguard").card.pipeline == "animation"
-    with pytest.raises(ValueError, match="profile is 'hub'"):
-        train(PoseGuardConfig(), get_profile("hub"), options(tmp_path))
+    with pytest.raises(SystemExit, match="no PoseGuard for the profile 'hub'"):
+        command.main(["poseguard", "--profile", "hub", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_records_which_model_the_guard_was_trained_on(

@@ -127,7 +127,7 @@ def test_of_a_published_set_what_is_too_long_is_left_out_and_told(
     chat.main(command)
     out, err = capsys.readouterr()
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["Hello"]
-    assert "prompt 1 is left out" in err and "limit is 120" in err and "1 prompts:" in err
+    assert "1 prompts:" in err and "(1 more are too long for the model" in err
     monkeypatch.setattr(chat, "load_prompts", lambda name: ["x" * 200])
     with pytest.raises(SystemExit, match="all 1 prompts are too long"):
         chat.main(command)

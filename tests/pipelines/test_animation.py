@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -108,6 +109,19 @@ def test_words_that_the_model_was_not_taught_are_told():
     engine = AnimationEngine(get_profile("embedded"))
     said = "A person in a Red t-shirt, close-up, with a plain jacket"
     assert engine._unknown_words(said) == ["plain", "jacket"]
+
+
+def test_clips_may_follow_the_motion_adapter_s_noise_schedule(engine):
+    spec = replace(engine.spec, beta_schedule="linear")
+    linear, own = (solver_for(engine.pipe.scheduler, s, 4) for s in (spec, engine.spec))
+    assert linear.config.beta_schedule == "linear"
+    assert own.config.beta_schedule == engine.pipe.scheduler.config.beta_schedule != "linear"
+    assert linear.timesteps.tolist() == own.timesteps.tolist()
+    assert not torch.allclose(linear.alphas_cumprod, own.alphas_cumprod)
+
+
+def test_the_motion_modules_are_held_once(engine):
+    assert engine.pipe.motion_adapter is None
 
 
 def test_a_solver_of_first_order_is_ddim(engine):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
 
 from pipelines import fetch
 from pipelines.fetch import (
@@ -20,6 +23,7 @@ from pipelines.fetch import (
 )
 from pipelines.llm import ChatEngine, generate_replies, load_llm
 from pipelines.profiles import WheelSpec, get_profile
+from tests.tiny import tiny_avatar_sd
 from tests.tiny_llm import tiny_model, tiny_tokenizer
 
 EMBEDDED = get_profile("embedded")
@@ -36,6 +40,66 @@ def test_missing_weights_name_the_thing_and_the_command(empty_cache):
         with pytest.raises(MissingWeights, match="python -m pipelines.fetch --profile embedded"):
             look()
     assert not fetch.is_complete(EMBEDDED)
+
+
+HUB_SHA = "0" * 40
+
+
+def in_the_hubs_cache(cache: Path, repo: str, made: Path, left: tuple[str, ...]) -> None:
+    """Lay files out as `snapshot_download` leaves them, with the list of all that the Hub has."""
+    root = cache / f"models--{repo.replace('/', '--')}"
+    snapshot = root / "snapshots" / HUB_SHA
+    shutil.copytree(made, snapshot)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text(HUB_SHA)
+    names = [path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()]
+    write_tree_cache(str(root), HUB_SHA, {n: TreeCacheEntry(1, "0") for n in (*names, *left)})
+
+
+def test_of_a_model_of_the_hub_only_what_is_read_need_be_there(folder, tmp_path, monkeypatch):
+    hub = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    in_the_hubs_cache(hub, "org/chat", folder, (".gitattributes", "README.md", "model.bin"))
+    profile = with_llm(EMBEDDED, "org/chat")
+    assert profile.name == "org--chat"
+    assert llm_folder(profile) == hub / "models--org--chat" / "snapshots" / HUB_SHA
+    in_the_hubs_cache(hub, "org/half", folder, ("more.safetensors",))
+    with pytest.raises(ValueError, match="could not be had from the Hub"):
+        with_llm(EMBEDDED, "org/half")
+    half = dataclasses.replace(
+        profile, name="org--half", llm=dataclasses.replace(profile.llm, repo="org/half")
+    )
+    with pytest.raises(MissingWeights, match="Make it with: hf download org/half"):
+        llm_folder(half)
+
+
+def test_the_parts_of_the_hub_s_picture_model_are_fetched_at_set_up(tmp_path, monkeypatch):
+    hub, wanted = tmp_path / "hub", []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    profile = get_profile("hub")
+    spec, told = profile.animation, []
+    for name in (spec.base, spec.controlnet, spec.motion_adapter):
+        with pytest.raises(MissingWeights, match="pipelines.fetch --profile hub"):
+            fetch.picture_folder(name, profile)
+
+    def download(repo: str, files: Sequence[str]) -> None:
+        wanted.append(repo)
+        part = tiny_avatar_sd(tmp_path / repo.replace("/", "-"))
+        (part / "README.md").write_text("not wanted")
+        whole = repo == profile.llm.repo  # of it every .safetensors is wanted
+        others = () if whole else ("safety_checker/model.safetensors",)
+        in_the_hubs_cache(hub, repo, part, ("all.ckpt", *others))
+
+    monkeypatch.setattr(fetch, "_fetch_from_hub", download)
+    assert not fetch.is_complete(profile)
+    ensure(profile, lambda message, fraction: told.append((message, fraction)))
+    assert wanted == [spec.base, spec.controlnet, spec.motion_adapter, profile.llm.repo]
+    assert [fraction for _, fraction in told] == sorted(fraction for _, fraction in told)
+    assert told[-1][1] == 1.0 and spec.base in told[0][0]
+    assert fetch.is_complete(profile)
+    assert fetch.picture_folder(spec.base, profile).is_relative_to(hub)
+    assert fetch.picture_folder(str(tmp_path / "x"), profile) == tmp_path / "x"
 
 
 @pytest.fixture

@@ -285,6 +285,31 @@ def test_3d_a_result_s_settings_fill_the_form_again(visitor, tmp_path):
     sync_api.expect(page.locator("[data-note=pose]")).to_have_text("your pose")
 
 
+def test_3e_a_reload_brings_the_last_pair_s_settings_back_until_one_starts_anew(chromium, shown):
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        open_page(page, shown.url)
+        prompt = page.locator("#hf-prompt textarea")
+        marked = page.locator("#hf-poses [aria-pressed=true]")
+        own, chosen = prompt.input_value(), marked.get_attribute("data-pick")
+        page.locator("#hf-poses [data-pick=run]").click()
+        prompt.fill("a girl in a navy shirt, beach")
+        page.locator("#hf-generate").click()
+        page.wait_for_selector("#hf-get-settings:visible")
+        page.wait_for_function("sessionStorage.getItem('holdfast-pair')")
+        page.reload()
+        message = page.locator("#hf-animate-message")
+        sync_api.expect(message).to_contain_text("those of your last pair")
+        sync_api.expect(prompt).to_have_value("a girl in a navy shirt, beach")
+        sync_api.expect(marked).to_have_attribute("data-pick", "run")
+        page.locator("#hf-anew").click()
+        page.wait_for_function("!sessionStorage.getItem('holdfast-pair')")
+        sync_api.expect(prompt).to_have_value(own)
+        sync_api.expect(marked).to_have_attribute("data-pick", chosen)
+        sync_api.expect(message).to_be_empty()
+
+
 def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
     page = visitor
     tab(page, "Chat")
