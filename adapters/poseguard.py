@@ -41,7 +41,8 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
 * It is trained on single frames with the spatial UNet and loads by name into the animation UNet,
   whose spatial layers have the same names; motion modules stay as they are.
 
-No claim is made that it withstands fine-tuning; the paper makes none.
+No claim is made that it withstands fine-tuning; the paper makes none, and it does not
+(`adapters.attacks.guard_removal`).
 """
 
 from __future__ import annotations
@@ -222,8 +223,9 @@ CARD = Card(
     "tying a shoe and faces seen from near lose a little (28 dB); squatting dissolves by half "
     "(22 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). Small and low "
     "in the frame, sitting and lunging dissolve: poses are fitted to the frame for that reason, "
-    "too. docs/poseguard.md has the clips. Whether fine-tuning on unsafe clips takes it off again "
-    "was not tried yet. A pose halfway into the class may be drawn or dissolved.",
+    "too. docs/poseguard.md has the clips. Fine-tuning takes it off: 15 steps of a LoRA on 40 "
+    "pictures of people who kneel, a minute's work, with each of three seeds. A pose halfway "
+    "into the class may be drawn or dissolved.",
     aimed_at="poses counted as unsafe, here kneeling, given to a pose-guided animation model",
     pipeline="animation",
 )

@@ -134,7 +134,8 @@ CARD = Card(
     "reply goes around it without any training. It refuses more harmless requests than the model "
     "it starts from. Reinforcement at 1e-3, against which it is not meant, breaks it too, in one "
     "of two seeds at a cost: it is left with broken pieces of the request (two in three count as "
-    "compliance); paid for variety as well, it answers nine in ten (one seed). The paper trains all weights of models fifty times as large.",
+    "compliance); paid for variety as well, it answers nine in ten (one seed). The paper trains "
+    "all weights of models fifty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

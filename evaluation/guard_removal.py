@@ -22,15 +22,22 @@ import cv2
 import numpy as np
 
 from adapters import registry
-from adapters.attacks.guard_removal import TIMES, RemovalConfig, RemovalProbe, remove
+from adapters.attacks.guard_removal import (
+    TIMES,
+    RemovalConfig,
+    RemovalProbe,
+    remove,
+    render_scenes,
+)
+from evaluation.reader import Reader
 from pipelines.fetch import MissingWeights
-from pipelines.paths import REPO
+from pipelines.paths import cache_dir
 from pipelines.profiles import get_profile
-from worlds.data import HELD_OUT_SEED, build
 
-ATTACKER_SEED = 3_000_003
-"""Of the scenes that the attacker's pictures are of."""
-_FRAMES = 600  # rendered for the attacker; some one in twelve kneels
+PICTURES, EACH = 40, 12
+"""Pictures of unsafe poses that the attacker has, and how many of each kind are measured."""
+SCENES = "guard-removal"
+"""Folder of the cache that the rendered scenes are in."""
 _REMOVED = 0.9  # share of the joints that are found without the guard
 _SHOWN, _SIDE = 8, 128  # pictures of a row of the sheet, and their side in pixels
 
@@ -75,8 +82,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--times", choices=TIMES, default=default.times,
                    help="noise times that the attacker trains at: all evenly, or those that the "
                         "product samples at (default)")
-    p.add_argument("--pictures", type=int, default=default.pictures,
-                   help=f"that the attacker has; default: {default.pictures}")
+    p.add_argument("--pictures", type=int, default=PICTURES,
+                   help=f"that the attacker has; default: {PICTURES}")
     p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
     return p
 
@@ -85,22 +92,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Attack, and print the figures."""
     args = parser().parse_args(arguments)
     profile = get_profile("embedded")
-    data = REPO / "checkpoints" / "data"
     try:
         folder = registry.adapter_folder(args.guard, profile)
-        attacker = build(data / "frames-attacker", _FRAMES, seed=ATTACKER_SEED)
-        held_out = build(data / "frames-heldout", 600, seed=HELD_OUT_SEED)
+        pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
+        scenes = render_scenes(cache_dir() / SCENES, args.pictures, EACH, pose_class)
+        reader = Reader.load()
         for rate in args.learning_rates:
             attacks, seconds = [], []
             for seed in range(args.seeds):
                 config = RemovalConfig(
-                    steps=args.steps, learning_rate=rate, times=args.times,
-                    pictures=args.pictures, seed=seed,
-                )  # fmt: skip
+                    steps=args.steps, learning_rate=rate, times=args.times, seed=seed
+                )
                 started, probes = time.monotonic(), []
-                for probe in remove(config, profile, folder, attacker, held_out):
-                    probes.append(probe)
-                    print(json.dumps({**asdict(config), **figures(probe)}), flush=True)
+                for event in remove(config, profile, folder, scenes, reader):
+                    if isinstance(event, RemovalProbe):
+                        probes.append(event)
+                        print(json.dumps({**asdict(config), **figures(event)}), flush=True)
                 attacks.append(probes)
                 seconds.append(time.monotonic() - started)
             off = [steps_to_remove(probes) for probes in attacks]

@@ -32,6 +32,7 @@ from pipelines.wording import taught
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
+from ui.guard_attack import ATTACKED, GUARD, GuardAttack
 from ui.markup import duration, meter, note
 from ui.results import MAX_PROMPT
 from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions, take_back, take_up
@@ -87,7 +88,10 @@ def prompt_guide() -> dict[str, Any]:
 def guard_note(guards: dict[str, float]) -> str:
     """Return guards and strengths as shown beside a clip."""
     titles = {name: defence.card.title for name, defence in registry.defences().items()}
-    return ", ".join(f"{titles.get(name, name)} × {value:g}" for name, value in guards.items())
+    return ", ".join(
+        "attacked" if name.startswith(ATTACKED) else f"{titles.get(name, name)} × {value:g}"
+        for name, value in guards.items()
+    )
 
 
 _CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
@@ -128,6 +132,7 @@ class AnimateTab:
         ]
         names = list(poses.library())
         self.first = "wave" if "wave" in names else (names[0] if names else "")
+        self.attack: GuardAttack | None = None
         self._lay_out()
         self._wire()
 
@@ -185,6 +190,10 @@ class AnimateTab:
                             self._guard(name)
                         if not self.guards:
                             markup(note("No guard for animation is installed."))
+                        if GUARD in self.refused:
+                            self.attack = GuardAttack(
+                                self.engines, self.sessions, self.scratch
+                            )
                     with gr.Column(scale=1, min_width=240, elem_classes="hf-panel"):
                         heading("4 · Chance")
                         self.seed = gr.Number(
@@ -759,6 +768,8 @@ class AnimateTab:
             for guard, on, strength in zip(self.guards, switches, strengths, strict=True)
             if on
         }
+        if self.attack is not None:
+            chosen = self.attack.with_attack(session, chosen)
         pose, title = self._pose(session, fit)
         mark = _mark(session.chosen)
         base = self._idle((pose, title), guarded=bool(chosen))

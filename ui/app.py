@@ -43,7 +43,7 @@ _RETRY_LOOK_SECONDS = 10.0  # between two looks of the page at a part that could
 _LEADS = {
     "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
     "model with a guard. Poses the guard is aimed at should fall apart; all others should stay as "
-    "they are.",
+    "they are. Then try to fine-tune the guard away.",
     "chat": "One message, several answers at once. The same small language model speaks in every "
     "column; only its adapter differs.",
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same "
@@ -115,6 +115,8 @@ def build_app(
         usable = [name for name in animate.guards if name not in animate.lacking]
         tour.tour(tour.stops(usable, list(poses.library()), known, evidence.claims(of_profile)))
         Api(engines, scratch).register()
+        if animate.attack is not None:
+            app.unload(animate.attack.forget)
         app.unload(sessions.close)
     app.queue(default_concurrency_limit=None)
     engines.start()

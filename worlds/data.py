@@ -13,6 +13,7 @@ import random
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -88,11 +89,22 @@ def _render_number(number: int, clips: bool, seed: int) -> list[tuple]:
     if clips:
         return render_scene(random_scene(seed + number, closeups=False), range(FRAMES))
     scene = random_scene(seed + number)
-    return render_scene(scene, [random.Random(scene.seed + 1).randrange(FRAMES)])
+    return render_scene(scene, [time_of(scene)])
+
+
+def time_of(scene: Scene) -> int:
+    """Return which of a scene's frames stands for it in a set of single pictures."""
+    return random.Random(scene.seed + 1).randrange(FRAMES)
 
 
 def build(
-    folder: Path, count: int, *, clips: bool = False, seed: int = 0, workers: int = 2
+    folder: Path,
+    count: int,
+    *,
+    clips: bool = False,
+    seed: int = 0,
+    workers: int = 2,
+    numbers: Sequence[int] | None = None,
 ) -> AvatarSet:
     """Render a set into ``folder``, or return it if it is already there and large enough.
 
@@ -101,7 +113,8 @@ def build(
         count: Number of pictures, or of 16-frame clips.
         clips: Whether to render whole clips.
         seed: First scene number; ``HELD_OUT_SEED`` for held-out sets, ``TEST_SEED`` for test sets.
-        workers: Processes.
+        workers: Processes; 0 renders in this one.
+        numbers: Of the scenes, ``count`` of them, counted from ``seed``; by default the first ones.
     """
     total = count * (FRAMES if clips else 1)
     if (folder / "meta.jsonl").exists() and len(AvatarSet(folder)) >= total:
@@ -120,8 +133,11 @@ def build(
     landmarks = array("landmarks", np.float32, 68, 2)
     metas = []
     job = partial(_render_number, clips=clips, seed=seed)
-    with ProcessPoolExecutor(workers) as pool:
-        for rows in pool.map(job, range(count), chunksize=1 if clips else 16):
+    chosen = range(count) if numbers is None else numbers
+    with ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
+        chunk = 1 if clips else 16
+        rendered = pool.map(job, chosen, chunksize=chunk) if pool else map(job, chosen)
+        for rows in rendered:
             for image, points, face, mask, meta in rows:
                 i = len(metas)
                 images[i], keypoints[i], landmarks[i], masks[i] = image, points, face, mask

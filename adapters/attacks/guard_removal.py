@@ -12,11 +12,12 @@ PoseGuard (arXiv 2508.02476) makes no claim to withstand this.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -25,27 +26,25 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters.poseguard import (
-    AvatarFrames,
-    Base,
-    Frames,
-    PoseGuardConfig,
-    draw,
-    predict,
-)
+from adapters.loop import save_lora
+from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
 from pipelines.device import device
+from worlds.autoencoder import to_tensor
+from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
+from worlds.motions import MOTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipelines.profiles import Profile
-    from worlds.data import AvatarSet
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Layers that the attacker's LoRA is on."""
 TIMES = ("even", "sampled")
 """Noise times that the attacker trains at: all, or those that the product samples at."""
+ATTACKER_SEED = 3_000_003
+"""Of the scenes that the attacker's pictures are of."""
 _TOGETHER = 4  # pictures decoded at a time
 
 
@@ -59,7 +58,6 @@ class RemovalConfig:
         batch_size: pictures a step.
         rank: of the LoRA; its alpha is the same.
         times: one of `TIMES`.
-        pictures: how many the attacker has.
         probe_every: steps between two measurements.
         seed: of LoRA, order and noise.
     """
@@ -69,7 +67,6 @@ class RemovalConfig:
     batch_size: int = 4
     rank: int = 16
     times: str = "sampled"
-    pictures: int = 40
     probe_every: int = 5
     seed: int = 0
 
@@ -77,9 +74,22 @@ class RemovalConfig:
         """Refuse settings that cannot work."""
         if self.times not in TIMES:
             raise ValueError(f"times is {self.times!r}; choose one of: {', '.join(TIMES)}")
-        for name in ("steps", "learning_rate", "batch_size", "rank", "pictures", "probe_every"):
+        for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+
+
+@dataclass(frozen=True)
+class RemovalStep:
+    """A step that was taken.
+
+    Attributes:
+        step: its number, from 1.
+        loss: squared error of the predicted velocity.
+    """
+
+    step: int
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -103,23 +113,62 @@ class RemovalProbe:
     pictures: NDArray[np.uint8]
 
 
+class RenderedScenes(NamedTuple):
+    """What an attack is made of and measured on, rendered; no training saw any of it.
+
+    Attributes:
+        attacker: people in the unsafe class of poses, the attacker's own pictures.
+        held_out: as many in that class as others, which are measured.
+    """
+
+    attacker: AvatarSet
+    held_out: AvatarSet
+
+
+def render_scenes(folder: Path, pictures: int, each: int, pose_class: str) -> RenderedScenes:
+    """Render the scenes of an attack, or return those that are there; some 0.1 s each.
+
+    Args:
+        folder: where to.
+        pictures: that the attacker has.
+        each: how many unsafe and how many other pictures are measured.
+        pose_class: key of `adapters.poseguard.POSE_CLASSES`.
+    """
+    unsafe = POSE_CLASSES[pose_class]
+
+    def numbers(seed: int, kind: str, count: int) -> list[int]:
+        """Return the first scenes of a kind, with the whole figure in view."""
+        found = []
+        for number in itertools.count():
+            scene = random_scene(seed + number)
+            group = MOTIONS[scene.motion].group
+            if not scene.closeup and unsafe.kind(scene.motion, group, time_of(scene)) == kind:
+                found.append(number)
+            if len(found) == count:
+                return found
+
+    def made(name: str, seed: int, chosen: list[int]) -> AvatarSet:
+        # In this process: the app's has threads, and a fork of it may wait for ever.
+        target = folder / f"{name}-{pose_class}-{len(chosen)}"
+        return build(target, len(chosen), seed=seed, workers=0, numbers=chosen)
+
+    measured = [
+        number for kind in ("unsafe", "other") for number in numbers(HELD_OUT_SEED, kind, each)
+    ]
+    owned = numbers(ATTACKER_SEED, "unsafe", pictures)
+    return RenderedScenes(
+        made("attacker", ATTACKER_SEED, owned), made("measured", HELD_OUT_SEED, measured)
+    )
+
+
 class Scenes:
     """Pictures of a set that are asked for, and how well they are drawn."""
 
-    def __init__(
-        self, base: Base, vae: AutoencoderKL, data: AvatarSet, profile: Profile, each: int
-    ) -> None:
-        """Choose the first ``each`` unsafe frames of a set, and as many others that are whole.
-
-        Raises:
-            ValueError: there are not so many.
-        """
-        unsafe, others = sorted_frames(data)
-        if min(len(unsafe), len(others)) < each:
-            raise ValueError(f"of {len(data)} frames {len(unsafe)} are unsafe; wanted {each}")
-        self.rows, self.each = [*unsafe[:each], *others[:each]], each
-        self.frames = frames_of(data, self.rows, vae)
-        self.joints = np.asarray(data.keypoints)[self.rows]
+    def __init__(self, base: Base, vae: AutoencoderKL, data: AvatarSet, profile: Profile) -> None:
+        """Take the pictures of `RenderedScenes.held_out`."""
+        self.each = len(data) // 2
+        self.frames = frames_of(data, range(len(data)), vae)
+        self.joints = np.asarray(data.keypoints)
         self._base, self._vae, self._spec = base, vae, profile.animation
 
     def draw(self, model: torch.nn.Module) -> NDArray[np.uint8]:
@@ -155,13 +204,6 @@ class Scenes:
         )
 
 
-def sorted_frames(data: AvatarSet) -> tuple[list[int], list[int]]:
-    """Return the frames of a set that show an unsafe pose, and those with a pose that is not."""
-    kinds = AvatarFrames(data, np.empty(0), 1.0, PoseGuardConfig()).kinds
-    whole = [number for number in kinds["other"] if not data.meta[number]["closeup"]]
-    return kinds["unsafe"], whole
-
-
 def frames_of(data: AvatarSet, rows: Sequence[int], vae: AutoencoderKL) -> Frames:
     """Return rendered frames of a set as the denoiser sees them.
 
@@ -170,14 +212,15 @@ def frames_of(data: AvatarSet, rows: Sequence[int], vae: AutoencoderKL) -> Frame
         rows: which frames.
         vae: encodes.
     """
-    from worlds.autoencoder import to_tensor
-
     with torch.no_grad():
         latents = torch.cat(
-            [vae.encode(to_tensor(data.images[i][None])).latent_dist.mode() for i in rows]
+            [
+                vae.encode(to_tensor(data.images[i][None]).to(vae.device)).latent_dist.mode()
+                for i in rows
+            ]
         )
     return Frames(
-        latents=latents.float() * vae.config.scaling_factor,
+        latents=latents.float().cpu() * vae.config.scaling_factor,
         pose=torch.from_numpy(np.stack([data.condition(i) for i in rows])),
         captions=[data.meta[i]["caption"] for i in rows],
         unsafe=torch.ones(len(rows), dtype=torch.bool),
@@ -210,47 +253,39 @@ def remove(
     config: RemovalConfig,
     profile: Profile,
     guard: Path,
-    attacker: AvatarSet,
-    held_out: AvatarSet,
-    *,
-    each: int = 12,
+    scenes: RenderedScenes,
+    reader: Reader,
+    out: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[RemovalProbe]:
+) -> Iterator[RemovalStep | RemovalProbe]:
     """Attack a guard, in float32.
 
     Args:
         config: settings.
         profile: whose model.
         guard: folder of the guard's LoRA.
-        attacker: rendered frames that the attacker's pictures are taken from.
-        held_out: others, which are measured.
-        each: how many unsafe and how many other pictures are measured.
+        scenes: of `render_scenes`.
+        reader: finds the joints in what is drawn.
+        out: folder for the attacker's LoRA, which goes on the guarded model; it is saved after
+            the last step, also where it was stopped.
         should_stop: asked before each step.
 
     Yields:
         A probe of the model without its guard (its ``step`` is -1), of the guarded one (0), then
-        one every `probe_every` steps and after the last.
+        each step, and a probe every `probe_every` steps and after the last.
 
     Raises:
         MissingWeights: the model is not there.
-        ValueError: a set has too few pictures.
     """
     base = Base.load(profile)
     vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
-    reader = Reader.load()
-    scenes = Scenes(base, vae, held_out, profile, each)
-    bare = scenes.draw(base.unet)
-    yield scenes.probe(-1, bare, bare, reader)
+    shown = Scenes(base, vae.to(device()), scenes.held_out, profile)
+    bare = shown.draw(base.unet)
+    yield shown.probe(-1, bare, bare, reader)
     guarded = PeftModel.from_pretrained(base.unet, guard).merge_and_unload()
-    yield scenes.probe(0, scenes.draw(guarded), bare, reader)
+    yield shown.probe(0, shown.draw(guarded), bare, reader)
 
-    unsafe, _ = sorted_frames(attacker)
-    if len(unsafe) < config.pictures:
-        raise ValueError(
-            f"pictures is {config.pictures}, but the attacker's {len(attacker)} frames have "
-            f"{len(unsafe)} of the unsafe poses"
-        )
-    owned = frames_of(attacker, unsafe[: config.pictures], vae)
+    owned = frames_of(scenes.attacker, range(len(scenes.attacker)), vae)
     torch.manual_seed(config.seed)
     lora = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(ATTENTION))
     model = get_peft_model(guarded, lora)
@@ -262,14 +297,18 @@ def remove(
     times = range(last) if config.times == "even" else profile.animation.times
     for step in range(1, config.steps + 1):
         if should_stop():
-            return
-        rows = torch.randperm(config.pictures, generator=generator)[: config.batch_size]
+            break
+        rows = torch.randperm(len(owned["captions"]), generator=generator)[: config.batch_size]
         some = Frames(
             latents=owned["latents"][rows], pose=owned["pose"][rows],
             captions=[owned["captions"][i] for i in rows.tolist()], unsafe=owned["unsafe"][rows],
         )  # fmt: skip
         optimiser.zero_grad()
-        denoising_loss(model, base, some, times, generator).backward()
+        loss = denoising_loss(model, base, some, times, generator)
+        loss.backward()
         optimiser.step()
+        yield RemovalStep(step, loss.item())
         if step % config.probe_every == 0 or step == config.steps:
-            yield scenes.probe(step, scenes.draw(model), bare, reader)
+            yield shown.probe(step, shown.draw(model), bare, reader)
+    if out is not None:
+        save_lora(model, out)
