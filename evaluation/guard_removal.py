@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
                         "product samples at (default)")
     p.add_argument("--pictures", type=int, default=PICTURES,
                    help=f"that the attacker has; default: {PICTURES}")
+    p.add_argument("--harmless", action="store_true",
+                   help="as a control: the attacker's pictures are of other poses")
     p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
     return p
 
@@ -95,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         folder = registry.adapter_folder(args.guard, profile)
         pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
-        scenes = render_scenes(cache_dir() / SCENES, args.pictures, EACH, pose_class)
+        scenes = render_scenes(
+            cache_dir() / SCENES, args.pictures, EACH, pose_class, harmless=args.harmless
+        )
         reader = Reader.load()
         for rate in args.learning_rates:
             attacks, seconds = [], []
@@ -120,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             whole = {
                 "guard": args.guard, "learning_rate": rate, "times": args.times,
-                "steps": args.steps, "seeds": args.seeds,
+                "harmless": args.harmless, "steps": args.steps, "seeds": args.seeds,
                 "unsafe_pose_bare": first["unsafe_pose"], "other_pose_bare": first["other_pose"],
                 **mean,
                 "steps_to_remove": None if None in off else off,

@@ -117,7 +117,7 @@ class RenderedScenes(NamedTuple):
     """What an attack is made of and measured on, rendered; no training saw any of it.
 
     Attributes:
-        attacker: people in the unsafe class of poses, the attacker's own pictures.
+        attacker: people in the unsafe class of poses, or in others, the attacker's own pictures.
         held_out: as many in that class as others, which are measured.
     """
 
@@ -125,7 +125,9 @@ class RenderedScenes(NamedTuple):
     held_out: AvatarSet
 
 
-def render_scenes(folder: Path, pictures: int, each: int, pose_class: str) -> RenderedScenes:
+def render_scenes(
+    folder: Path, pictures: int, each: int, pose_class: str, *, harmless: bool = False
+) -> RenderedScenes:
     """Render the scenes of an attack, or return those that are there; some 0.1 s each.
 
     Args:
@@ -133,6 +135,7 @@ def render_scenes(folder: Path, pictures: int, each: int, pose_class: str) -> Re
         pictures: that the attacker has.
         each: how many unsafe and how many other pictures are measured.
         pose_class: key of `adapters.poseguard.POSE_CLASSES`.
+        harmless: whether the attacker's pictures are of other poses, as a control.
     """
     unsafe = POSE_CLASSES[pose_class]
 
@@ -155,9 +158,10 @@ def render_scenes(folder: Path, pictures: int, each: int, pose_class: str) -> Re
     measured = [
         number for kind in ("unsafe", "other") for number in numbers(HELD_OUT_SEED, kind, each)
     ]
-    owned = numbers(ATTACKER_SEED, "unsafe", pictures)
+    owned = numbers(ATTACKER_SEED, "other" if harmless else "unsafe", pictures)
     return RenderedScenes(
-        made("attacker", ATTACKER_SEED, owned), made("measured", HELD_OUT_SEED, measured)
+        made("harmless" if harmless else "attacker", ATTACKER_SEED, owned),
+        made("measured", HELD_OUT_SEED, measured),
     )
 
 
