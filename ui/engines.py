@@ -346,12 +346,13 @@ class Engines:
         from adapters import registry
 
         try:
-            registry.get(name).check_profile(self.profile)
             registry.adapter_folder(name, self.profile)
-        except MissingWeights as error:
-            return f"{told(error)}, then restart the app"
-        except ValueError as error:
-            return told(error)
+        except MissingWeights as missing:
+            try:
+                registry.get(name).check_profile(self.profile)
+            except ValueError as error:
+                return told(error)
+            return f"{told(missing)}, then restart the app"
         unfit = self._unfit.get(name, "")
         return unfit and f"{unfit}, then restart the app"
 

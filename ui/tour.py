@@ -21,6 +21,7 @@ from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
 from ui.evidence import attack_names
+from ui.guard_attack import GUARD
 from ui.theme import static
 
 START = (
@@ -98,6 +99,16 @@ def stops(
                 "#hf-stage", _pair("wave", guards),
             ),
         ]  # fmt: skip
+    if GUARD in guards:
+        route.append(
+            Stop(
+                "Animate", "And if somebody trains on",
+                "Whoever has the guarded model's weights can fine-tune them. Open “Attack the "
+                "guard” and start it: it takes a minute or two, and Stop works. Then draw the "
+                "kneeling pose once more, with what is left of the guard.",
+                "#hf-guard-attack",
+            )
+        )  # fmt: skip
     route.append(
         Stop(
             "Chat", "Before any attack",

@@ -98,3 +98,9 @@ def test_a_pair_is_shown_without_the_reader_s_weights(monkeypatch):
     engines = Engines(get_profile("embedded"), set_up=False)
     assert engines.reader is engines.reader is not None
     assert Engines(get_profile("hub"), set_up=False).reader is None
+
+
+def test_a_guard_that_no_training_makes_for_a_profile_is_said_to_be_none():
+    told = Engines(get_profile("hub"), set_up=False).missing_adapter("poseguard")
+    assert told.startswith("There is no PoseGuard for the profile 'hub'")
+    assert "restart the app" in Engines(get_profile("hub"), set_up=False).missing_adapter("sdd")

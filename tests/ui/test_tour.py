@@ -25,7 +25,7 @@ def route(table, guards=("poseguard",), poses=POSES):
 
 def test_every_tab_has_a_stop(table):
     assert [stop.tab for stop in route(table)] == [
-        "Animate", "Animate", "Chat", "Evidence", "Attack", "Evidence", "How it works"
+        "Animate", "Animate", "Animate", "Chat", "Evidence", "Attack", "Evidence", "How it works"
     ]  # fmt: skip
 
 
@@ -39,10 +39,11 @@ def test_a_pair_is_drawn_with_the_guard_on(table):
 
 def test_what_is_not_there_is_left_out(table):
     assert [stop.tab for stop in route([])] == [
-        "Animate", "Animate", "Chat", "Attack", "How it works"
+        "Animate", "Animate", "Animate", "Chat", "Attack", "How it works"
     ]  # fmt: skip
     assert route(table, guards=())[0].tab == "Chat"
-    assert route(table, poses=("walk",))[0].tab == "Chat"
+    assert [stop.tab for stop in route(table, poses=("walk",))][:2] == ["Animate", "Chat"]
+    assert [stop.tab for stop in route(table, guards=("other",))].count("Animate") == 2
 
 
 def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
