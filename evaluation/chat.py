@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from adapters import registry
 from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
@@ -44,7 +44,7 @@ from evaluation.judge import LABELS, Judge
 from evaluation.prompt_sets import SETS, load_prompts
 from evaluation.runs import Run, RunStore, weights_hash
 from pipelines.fetch import LLM_HELP, MissingWeights, llm_folder, with_llm
-from pipelines.llm import conversation_ids
+from pipelines.llm import PromptTooLong, conversation_ids, load_tokenizer
 from pipelines.paths import runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
 
@@ -247,7 +247,7 @@ def short_enough(
     for number, prompt in enumerate(prompts, 1):
         try:
             conversation_ids(tokenizer, [{"role": "user", "content": prompt}], limit=limit)
-        except ValueError as error:
+        except PromptTooLong as error:
             if not leave_out:
                 raise ValueError(f"prompt {number}: {error}") from None
         else:
@@ -294,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A file of that name comes first: it was there when somebody wrote the command.
         named = args.prompts in SETS and not Path(args.prompts).is_file()
         prompts = load_prompts(args.prompts) if named else read_prompts(Path(args.prompts))
-        tokenizer = AutoTokenizer.from_pretrained(llm_folder(profile))
+        tokenizer = load_tokenizer(profile)
         # Before an attack is mounted for them, which takes minutes.
         prompts, longer = short_enough(
             prompts[: args.first], tokenizer, profile.llm.max_prompt_tokens, leave_out=named

@@ -30,6 +30,7 @@ from adapters.attacks.guard_removal import (
     render_scenes,
 )
 from evaluation.reader import Reader
+from pipelines.device import number_format
 from pipelines.fetch import MissingWeights
 from pipelines.paths import cache_dir
 from pipelines.profiles import get_profile
@@ -127,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "harmless": args.harmless, "steps": args.steps, "seeds": args.seeds,
                 "unsafe_pose_bare": first["unsafe_pose"], "other_pose_bare": first["other_pose"],
                 **mean,
+                "number_format": number_format(),
                 "steps_to_remove": None if None in off else off,
                 "seconds": round(fmean(seconds), 1),
             }  # fmt: skip

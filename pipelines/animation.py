@@ -269,7 +269,7 @@ class AnimationEngine:
         self._check_guards({name: 1.0})
         with self._lock:
             self.pipe.unet.delete_adapters(name)
-        del self._guards[name]
+            del self._guards[name]
 
     def pair(
         self,
@@ -584,6 +584,9 @@ class AnimationEngine:
         if not guards:
             yield
             return
+        gone = [name for name in guards if name not in self._guards]
+        if gone:  # PEFT would go on without it, and say nothing
+            raise ValueError(f"guard {gone[0]!r} was removed meanwhile; generate the pair again")
         unet = self.pipe.unet
         unet.enable_lora()
         try:

@@ -67,10 +67,26 @@ def load_llm(
     Raises:
         MissingWeights: the model has not been fetched.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    folder = llm_folder(profile)
-    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    tokenizer = load_tokenizer(profile)
+    model = AutoModelForCausalLM.from_pretrained(
+        weights or llm_folder(profile), dtype=dtype or compute_dtype(), use_safetensors=True
+    )
+    if training and device().type == "cpu":
+        model.set_attn_implementation("eager")
+    return model.to(device()).eval(), tokenizer
+
+
+def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the profile's chat model, set up for answers in batches.
+
+    Raises:
+        MissingWeights: the model has not been fetched.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(llm_folder(profile), padding_side="left")
     if end := turn_end(tokenizer):
         tokenizer.eos_token = end
     if tokenizer.pad_token_id is None:  # what is padded is masked, so any token will do
@@ -79,12 +95,7 @@ def load_llm(
         # Of a reply of some 24 tokens nothing but thoughts would be seen. In the template, so that
         # trainers that apply it by themselves do likewise.
         tokenizer.chat_template = "{% set enable_thinking = false %}" + tokenizer.chat_template
-    model = AutoModelForCausalLM.from_pretrained(
-        weights or folder, dtype=dtype or compute_dtype(), use_safetensors=True
-    )
-    if training and device().type == "cpu":
-        model.set_attn_implementation("eager")
-    return model.to(device()).eval(), tokenizer
+    return tokenizer
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:

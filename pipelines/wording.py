@@ -14,7 +14,7 @@ OTHER_WORDS: dict[str, str] = {
     "person": "man, woman, boy, girl, lady, gentleman, guy, kid, child, teenager, human, somebody, "
     "someone, doll, figure, character",
     "trousers": "pants, jeans, leggings, slacks, chinos",
-    "shorts": "short pants, short trousers, short jeans",
+    "shorts": "short pants, short trousers, short jeans, jeans shorts, jean shorts",
     "t-shirt": "tshirt, t shirt, tee, tee-shirt, tee shirt, polo shirt, short-sleeved shirt",
     "shirt": "sweater, jumper, pullover, hoodie, sweatshirt, blouse, cardigan, long-sleeved shirt",
     "striped": "stripy, stripey",
@@ -38,8 +38,10 @@ OTHER_WORDS: dict[str, str] = {
     "pixel art": "pixel-art, pixelart, pixelated, 8-bit, 8 bit",
     "face close-up of": "face close up of, close-up of the face of",
     "gray": "grey, silver",
-    "blue": "navy, navy blue, dark blue, light blue, sky blue, turquoise, teal",
-    "green": "dark green, light green, forest green, lime, olive",
+    "blue": "navy, navy blue, dark blue, light blue, sky blue, sea blue, night blue, turquoise, "
+    "teal",
+    "green": "dark green, light green, forest green, sea green, lime, lime green, olive, "
+    "olive green",
     "red": "crimson, scarlet, dark red, maroon",
     "purple": "violet, lilac, lavender, magenta",
     "yellow": "mustard",
@@ -73,9 +75,11 @@ def _any_of(words: Iterable[str]) -> str:
 
 _SAID = re.compile(rf"(?<![\w-])(?:{_any_of(_TAUGHT)})(?![\w-])", re.IGNORECASE)
 _THERE = re.compile(
-    rf"(?:^|\s*,\s*|\s+)(?:in|at|on|by|inside)\s+(?:an?\s+|the\s+)?({_any_of(PLACES)})(?![\w-])",
+    rf"(?:^|\s*,\s*|\s+)(?:in|at|on|by|inside)\s+(?:an?\s+|the\s+)?({_any_of(PLACES)})"
+    r"(?=\s*(?:[,.;!]|$|(?:and|with|at|in|wearing|holding)\b))",
     re.IGNORECASE,
 )
+"""Where the phrase ends behind the place: "in a stage costume" is none."""
 
 
 def taught(prompt: str) -> tuple[str, dict[str, str]]:

@@ -64,14 +64,21 @@ _DOWNLOADS = (
 _CANCELLED = "Cancelled. The pose is as it was."
 _CHOSEN = object()  # what `Session.reading` is once a pose was chosen
 _KEEP = """(pair) => {
+  if (!pair) return;
   try {
     sessionStorage.removeItem('holdfast-pair');
-    if (pair) sessionStorage.setItem('holdfast-pair', JSON.stringify(pair));
+    sessionStorage.setItem('holdfast-pair', JSON.stringify(pair));
   } catch {}
 }"""
 """It may be too long for the browser, or not allowed; then nothing comes back."""
-_START_ANEW = "() => { sessionStorage.removeItem('holdfast-pair'); location.reload(); }"
-_BACK = "(pair, fit) => [JSON.parse(sessionStorage.getItem('holdfast-pair') ?? 'null'), fit]"
+_START_ANEW = """() => {
+  try { sessionStorage.removeItem('holdfast-pair'); } catch {}
+  location.reload();
+}"""
+_BACK = """(pair, fit) => {
+  try { return [JSON.parse(sessionStorage.getItem('holdfast-pair') ?? 'null'), fit]; } catch {}
+  return [null, fit];
+}"""
 _AGAIN = (
     "The page was loaded anew. Pose, prompt and settings are those of your last pair; "
     "“Generate the pair” makes it anew, “Start anew” forgets it."
@@ -348,7 +355,7 @@ class AnimateTab:
         self.filled = [
             *shown, self.load_note, self.prompt, self.seed, self.steps, self.guidance,
             self.guided_until, self.redraw, *self.switches, *self.strengths,
-            *self.lacking.values(),
+            *self.lacking.values(), *([self.attack.use] if self.attack else []),
         ]  # fmt: skip
         self.load.upload(self.load_settings, [self.load, self.fit], self.filled, **QUIET)
         if self.refused:
@@ -373,7 +380,12 @@ class AnimateTab:
         made = self.go.click(
             self.prepare, [*pose, *self.switches], outputs, queue=False, **QUIET
         ).then(
-            self.generate, [*inputs, *self.switches, *self.strengths], outputs,
+            self.generate,
+            [
+                *inputs, *self.switches, *self.strengths,
+                *([self.attack.use] if self.attack else []),
+            ],
+            outputs,
             concurrency_id="animation", concurrency_limit=1, trigger_mode="multiple", **QUIET,
         )  # fmt: skip
         # Gradio refuses a seed out of range before the handler runs, and says so itself.
@@ -655,8 +667,8 @@ class AnimateTab:
         try:
             found = results.read_settings(path)
         except results.SettingsError as error:
-            rest = [gr.skip()] * (6 + 2 * len(self.guards) + len(self.lacking))
-            return *_only(gr.skip()), note(told(error), "error"), *rest
+            told_so = (*_only(gr.skip()), note(told(error), "error"))
+            return *told_so, *[gr.skip()] * (len(self.filled) - len(told_so))
         remarks, form = self._form(found)
         usable = {name: strength for name, strength in found.guards.items() if self._here(name)}
         restored = (
@@ -686,6 +698,9 @@ class AnimateTab:
         usable = {name: strength for name, strength in found.guards.items() if name in here}
         remarks = []
         lost = sorted(set(found.guards) - set(usable))
+        if any(name.startswith(ATTACKED) for name in lost):
+            remarks.append("It was drawn with an attacked guard, which is not kept.")
+        lost = [name for name in lost if not name.startswith(ATTACKED)]
         if lost:
             remarks.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
         profile = self.engines.profile.name
@@ -704,6 +719,7 @@ class AnimateTab:
                 for name in self.guards
             ],
             *["" if name in here else gr.skip() for name in self.lacking],
+            *([gr.Checkbox(False)] if self.attack else []),
         )  # fmt: skip
 
     def _others(self, found: results.Settings, guards: dict[str, float]) -> list[str]:
@@ -750,7 +766,10 @@ class AnimateTab:
         self, request: gr.Request, fit: bool, marked: str, prompt: str, seed: float | None,
         steps: float, guidance: float, guided_until: float, redraw: bool, *guards: Any,
     ) -> Iterator[tuple]:  # fmt: skip
-        """Make a pair and report on the way; `guards` are all switches, then all strengths.
+        """Make a pair and report on the way.
+
+        `guards` are all switches, then all strengths, then, if there is one, whether the right side
+        is to be drawn with the attacked guard.
 
         Of a press that was taken back while it waited nothing comes.
         """
@@ -762,14 +781,14 @@ class AnimateTab:
         except PoseError as error:
             yield _refused(error)
             return
-        switches, strengths = guards[: len(self.guards)], guards[len(self.guards) :]
+        count = len(self.guards)
+        switches, strengths = guards[:count], guards[count : 2 * count]
+        attacked = any(guards[2 * count :])
         chosen = {
             guard: float(strength)
             for guard, on, strength in zip(self.guards, switches, strengths, strict=True)
             if on
         }
-        if self.attack is not None:
-            chosen = self.attack.with_attack(session, chosen)
         pose, title = self._pose(session, fit)
         mark = _mark(session.chosen)
         base = self._idle((pose, title), guarded=bool(chosen))
@@ -782,6 +801,8 @@ class AnimateTab:
         }
         message = note("Stopped. Nothing was kept.")
         try:
+            if self.attack is not None:
+                chosen = self.attack.with_attack(session, chosen, attacked)
             if seed is None:
                 raise ValueError("Enter a seed")
             if len(prompt) > MAX_PROMPT:  # a script need not heed the form's limit

@@ -19,6 +19,7 @@ import gradio as gr
 from gradio.processing_utils import is_in_or_equal
 from gradio.utils import get_upload_folder
 
+from adapters import registry
 from adapters.attacks.base import UNTRAINED, attack_settings
 from adapters.attacks.data import OWN
 from evaluation.runs import RunInfo
@@ -98,6 +99,10 @@ class Api:
                 raise ValueError(f"steps is {steps}; it must be at most {MOST_STEPS}")
             clip = self._pose(pose, bool(fit))
             chosen = dict(guards or {})
+            # The engine holds others, of visitors who have attacked one.
+            known = [n for n, d in registry.defences().items() if d.card.pipeline == "animation"]
+            if other := [name for name in chosen if name not in known]:
+                raise ValueError(f"guards names {other[0]!r}; there is: {', '.join(known)}")
             interval = guidance_interval
             if interval is not None and not (isinstance(interval, list) and len(interval) == 2):
                 raise ValueError("guidance_interval must be a list of two numbers")

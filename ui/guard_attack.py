@@ -18,6 +18,7 @@ from PIL import Image
 
 from adapters import registry
 from pipelines.fetch import MissingWeights
+from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
 from ui.blocks import QUIET, markup
 from ui.charts import Series, chart
@@ -89,7 +90,6 @@ class GuardAttack:
             concurrency_id="removal", concurrency_limit=1, **QUIET,
         )  # fmt: skip
         self.stop.click(self.stop_now, None, [self.said, self.stop], queue=False, **QUIET)
-        self.use.input(self.choose, self.use, None, queue=False, **QUIET)
 
     def prepare(self, request: gr.Request) -> tuple:
         """Say at once that the attack waits for its turn, and make Stop work."""
@@ -109,6 +109,8 @@ class GuardAttack:
             yield self._ended(session, note(told(error), "error"))
         except Exception as error:  # whatever it was, the page must be usable again
             yield self._ended(session, note(f"The attack broke off: {told(error)}", "error"))
+        finally:
+            return_freed_memory()
 
     def _attack(self, session: Session, steps: int, rate: str) -> Iterator[tuple]:
         if rate not in RATES or not STEPS[0] <= steps <= STEPS[1]:
@@ -161,7 +163,6 @@ class GuardAttack:
             f"{done} steps{stopped} in {duration(time.monotonic() - begun)}. Tick the box, choose "
             "a kneeling pose and generate the pair.", "good",
         )  # fmt: skip
-        session.attacked_used = True
         yield (
             said, panel(probes), gr.Button(interactive=True), gr.Button(interactive=False),
             gr.Checkbox(True, visible=True),
@@ -176,7 +177,7 @@ class GuardAttack:
         with self._lock:
             self._dismount(session)
             if session.left:
-                return
+                raise ValueError("The page was closed meanwhile")
             if len([name for name in engine.guards if name.startswith(ATTACKED)]) >= MAX_ATTACKED:
                 raise ValueError(
                     f"The app holds {MAX_ATTACKED} attacked guards of other visitors; try again "
@@ -206,18 +207,21 @@ class GuardAttack:
         self.sessions.of(request).stop_removal.set()
         return note("Stopping at the next step."), gr.Button(interactive=False)
 
-    def choose(self, used: bool, request: gr.Request) -> None:
-        """Note whether the right side is drawn with the attacked guard."""
-        self.sessions.of(request).attacked_used = used
-
-    def with_attack(self, session: Session, guards: dict[str, float]) -> dict[str, float]:
+    def with_attack(
+        self, session: Session, guards: dict[str, float], wanted: bool
+    ) -> dict[str, float]:
         """Return the guards of a pair, the attacker's LoRA among them where that is wanted.
 
-        It was trained on the guarded model, so it goes with the guard.
+        It was trained on the model with the guard at strength 1, so it goes with that.
+
+        Raises:
+            ValueError: there is none any more.
         """
-        if GUARD not in guards or not session.attacked or not session.attacked_used:
+        if not wanted or GUARD not in guards:
             return guards
-        return guards | {session.attacked: 1.0}
+        if not session.attacked:
+            raise ValueError("The attacked guard was lost with the connection; attack it again")
+        return guards | {GUARD: 1.0, session.attacked: 1.0}
 
     def _under_way(self, said: str, probes: Sequence[RemovalProbe]) -> tuple:
         return (

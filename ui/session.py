@@ -63,7 +63,6 @@ class Session:
             ``marked``; None before the first.
         stop_removal: set to end the session's attack on a guard before its next step.
         attacked: name of what came of it among the engine's guards; empty if nothing.
-        attacked_used: whether the right side is drawn with it.
         left: whether the page was closed; what an attack that still ends has made is thrown away.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
@@ -82,7 +81,6 @@ class Session:
     made: dict[str, Any] | None = None
     stop_removal: threading.Event = field(default_factory=threading.Event)
     attacked: str = ""
-    attacked_used: bool = False
     left: bool = False
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None

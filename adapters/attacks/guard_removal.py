@@ -262,7 +262,7 @@ def remove(
     out: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[RemovalStep | RemovalProbe]:
-    """Attack a guard, in float32.
+    """Attack a guard, in float32; what is measured is drawn in the format that is fast here.
 
     Args:
         config: settings.
@@ -290,9 +290,11 @@ def remove(
     yield shown.probe(0, shown.draw(guarded), bare, reader)
 
     owned = frames_of(scenes.attacker, range(len(scenes.attacker)), vae)
-    torch.manual_seed(config.seed)
     lora = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(ATTENTION))
-    model = get_peft_model(guarded, lora)
+    # In the app another attack may be drawing from the process's generator.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = get_peft_model(guarded, lora)
     optimiser = torch.optim.AdamW(
         [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
     )

@@ -372,6 +372,16 @@ def test_adapters_that_do_not_fit_are_refused(engine, guard, tmp_path):
     assert engine.guards == ("kneeling",)
 
 
+def test_a_pair_whose_guard_is_removed_meanwhile_says_so(folder, guard):
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    engine.add_guard("kneeling", guard)
+    work = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
+    next(work)
+    engine.remove_guard("kneeling")
+    with pytest.raises(ValueError, match="'kneeling' was removed meanwhile"):
+        list(work)
+
+
 def test_a_guard_can_be_removed(folder, guard):
     engine = AnimationEngine(tiny_profile(folder), torch.float32)
     before = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded

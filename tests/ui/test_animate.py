@@ -233,7 +233,7 @@ def test_settings_fill_the_form(tab, tmp_path):
     del settings["seed"]
     path.write_text(json.dumps(settings))
     answer = tab.load_settings(str(path), True, VISITOR)
-    assert len(answer) == 17 + 2 * len(tab.guards)
+    assert len(answer) == len(tab.filled)
     assert "&quot;seed&quot;" in answer[10] and answer[0] == answer[-1] == SKIPPED
     assert tab.sessions.of(VISITOR).chosen.clip is not None
 

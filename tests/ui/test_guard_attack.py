@@ -82,12 +82,12 @@ def test_an_attack_tells_how_far_it_is_and_its_result_can_be_drawn_with(attack):
         assert words in shown
     session = attack.sessions.of(VISITOR)
     assert attack.engine.guards == ("poseguard", session.attacked)
-    chosen = attack.with_attack(session, {"poseguard": 1.0})
+    chosen = attack.with_attack(session, {"poseguard": 0.5}, True)
     assert chosen == {"poseguard": 1.0, session.attacked: 1.0}
-    assert attack.with_attack(session, {}) == {}  # without the guard it is another model
-    attack.choose(False, VISITOR)
-    assert attack.with_attack(session, {"poseguard": 1.0}) == {"poseguard": 1.0}
-    assert attack.with_attack(attack.sessions.of(OTHER), {"poseguard": 1.0}) == {"poseguard": 1.0}
+    assert attack.with_attack(session, {}, True) == {}  # without the guard it is another model
+    assert attack.with_attack(session, {"poseguard": 0.5}, False) == {"poseguard": 0.5}
+    with pytest.raises(ValueError, match="lost with the connection"):
+        attack.with_attack(attack.sessions.of(OTHER), {"poseguard": 1.0}, True)
 
 
 def test_a_second_attack_takes_the_place_of_the_first(attack):
@@ -105,8 +105,8 @@ def test_a_page_that_is_closed_lets_go_of_its_attack(attack):
     going = attack.attack(5, USUAL, OTHER)
     next(step for step in going if "Step 2" in step[0])
     attack.forget(OTHER)  # in the middle
-    list(going)
-    assert attack.engine.guards == ("poseguard",)
+    *_, last = going
+    assert attack.engine.guards == ("poseguard",) and not last[4].visible
 
 
 def test_stopping_keeps_the_steps_that_were_taken(attack):
