@@ -86,7 +86,7 @@ class GuardAttack:
             self.shown = markup(elem_id="hf-removal-shown")
         outputs = [self.said, self.shown, self.go, self.stop, self.use]
         self.go.click(self.prepare, None, outputs, queue=False, **QUIET).then(
-            self.attack, [self.steps, self.rate], outputs,
+            self.take_off, [self.steps, self.rate], outputs,
             concurrency_id="removal", concurrency_limit=1, **QUIET,
         )  # fmt: skip
         self.stop.click(self.stop_now, None, [self.said, self.stop], queue=False, **QUIET)
@@ -100,7 +100,7 @@ class GuardAttack:
             gr.Button(interactive=True), gr.skip(),
         )  # fmt: skip
 
-    def attack(self, steps: float, rate: str, request: gr.Request) -> Iterator[tuple]:
+    def take_off(self, steps: float, rate: str, request: gr.Request) -> Iterator[tuple]:
         """Fine-tune the guarded model, tell how it goes, and keep what comes of it for drawing."""
         session = self.sessions.of(request)
         try:

@@ -67,13 +67,13 @@ def attack(monkeypatch) -> GuardAttack:
 
 def run(attack: GuardAttack, request: SimpleNamespace = VISITOR, steps: int = 5) -> list[tuple]:
     attack.prepare(request)
-    return list(attack.attack(steps, USUAL, request))
+    return list(attack.take_off(steps, USUAL, request))
 
 
 def test_an_attack_tells_how_far_it_is_and_its_result_can_be_drawn_with(attack):
     waiting = attack.prepare(VISITOR)
     assert "Waiting" in waiting[0] and waiting[3].interactive and not waiting[2].interactive
-    *under_way, (said, shown, go, stop, use) = attack.attack(5, USUAL, VISITOR)
+    *under_way, (said, shown, go, stop, use) = attack.take_off(5, USUAL, VISITOR)
     assert any("Step 3 of 5" in step[0] and "left" in step[0] for step in under_way)
     assert all(not step[2].interactive and step[3].interactive for step in under_way)
     assert "5 steps" in said and go.interactive and not stop.interactive
@@ -102,7 +102,7 @@ def test_a_page_that_is_closed_lets_go_of_its_attack(attack):
     attack.forget(VISITOR)
     assert attack.engine.guards == ("poseguard",)
     attack.prepare(OTHER)
-    going = attack.attack(5, USUAL, OTHER)
+    going = attack.take_off(5, USUAL, OTHER)
     next(step for step in going if "Step 2" in step[0])
     attack.forget(OTHER)  # in the middle
     *_, last = going
@@ -111,7 +111,7 @@ def test_a_page_that_is_closed_lets_go_of_its_attack(attack):
 
 def test_stopping_keeps_the_steps_that_were_taken(attack):
     attack.prepare(VISITOR)
-    going = attack.attack(5, USUAL, VISITOR)
+    going = attack.take_off(5, USUAL, VISITOR)
     next(step for step in going if "Step 2" in step[0])
     said, button = attack.stop_now(VISITOR)
     assert "Stopping" in said and not button.interactive
@@ -122,13 +122,13 @@ def test_stopping_keeps_the_steps_that_were_taken(attack):
 def test_stopped_before_its_turn_nothing_is_attacked(attack):
     attack.prepare(VISITOR)
     attack.stop_now(VISITOR)
-    ((said, _, go, stop, use),) = attack.attack(5, USUAL, VISITOR)
+    ((said, _, go, stop, use),) = attack.take_off(5, USUAL, VISITOR)
     assert "before its turn" in said and go.interactive and not stop.interactive
     assert not use.visible and attack.engine.guards == ("poseguard",)
 
 
 def test_what_is_wrong_is_told_and_the_page_is_usable_again(attack, monkeypatch):
-    (answer,) = list(attack.attack(500, USUAL, VISITOR))
+    (answer,) = list(attack.take_off(500, USUAL, VISITOR))
     assert "steps must be within" in answer[0] and answer[2].interactive
     for number in range(MAX_ATTACKED):
         attack.engine.add_guard(f"{ATTACKED}{number}", Path())
