@@ -310,6 +310,24 @@ def test_3e_a_reload_brings_the_last_pair_s_settings_back_until_one_starts_anew(
         sync_api.expect(message).to_be_empty()
 
 
+@pytest.mark.skipif(not SCREENS, reason="the tiny model draws no dolls to measure; make screens")
+def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
+    with chromium.new_context(viewport={"width": 1440, "height": 1000}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        open_page(page, shown.url)
+        page.get_by_role("button", name="Attack the guard").first.click()
+        page.locator("#hf-removal-go").click()
+        said = page.locator("#hf-removal-said")
+        sync_api.expect(said).to_contain_text("Tick the box")
+        page.locator('#hf-poses button[data-pick="kneel_both"]').click()
+        page.locator("#hf-generate").click()
+        page.wait_for_selector("#hf-get-held:visible")
+        sync_api.expect(page.locator("[data-note=held]")).to_contain_text("attacked")
+        sync_api.expect(page.locator("[data-figures=held]")).to_contain_text("Close to")
+        picture(page, "guard-attack")
+
+
 def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
     page = visitor
     tab(page, "Chat")
