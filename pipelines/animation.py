@@ -304,8 +304,8 @@ class AnimationEngine:
             should_stop: asked before each step of each arm; once True, the iterator ends.
 
         Returns:
-            An iterator of `Progress`, the first one before any work, and a `PairResult` as its last
-            item unless it was stopped. Closing it early is safe.
+            An iterator of `Progress`, the first one before any model works, and a `PairResult` as
+            its last item unless it was stopped. Closing it early is safe.
 
         Raises:
             ValueError: an argument is out of range or names an unknown guard.
@@ -397,10 +397,10 @@ class AnimationEngine:
         arm_count = 2 if active else 1
         timesteps = solver_for(self.pipe.scheduler, self.spec, steps, self.device).timesteps
         guided = self._guided(timesteps, guidance, interval)
-        # Work is counted in passes of a clip through the models: a guided step takes two.
         pose_frames = draw_clip(pose, self.spec.size, self.spec.frames)
         read, reworded = self._read(prompt)
         box = self._refiner.box(pose_frames, read) if redraw else None
+        # Work is counted in passes of a clip through the models: a guided step takes two.
         finishing = _DECODE_PASSES + _REDRAW_PASSES * share_of(box, self.spec.size)
         total = arm_count * (sum(1 + on for on in guided) + finishing)
         left = None if self._pass_seconds is None else self._pass_seconds * total

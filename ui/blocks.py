@@ -8,6 +8,7 @@ import io
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ui import poses
 
@@ -78,7 +79,12 @@ def pose_picker(chosen: str, **kwargs: Any) -> gr.HTML:
     return picker(chosen, html_template=template, **kwargs)
 
 
-def _thumbnail(name: str) -> str:
+def data_address(picture: Image.Image, quality: int) -> str:
+    """Return a picture as a WEBP data address, of a quality of 0..100."""
     buffer = io.BytesIO()
-    poses.thumbnail(name).save(buffer, "WEBP", quality=70)
+    picture.save(buffer, "WEBP", quality=quality)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _thumbnail(name: str) -> str:
+    return data_address(poses.thumbnail(name), quality=70)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
+import gc
 import html
-import io
 import json
 import secrets
 import threading
@@ -20,7 +19,7 @@ from adapters import registry
 from pipelines.fetch import MissingWeights
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
-from ui.blocks import QUIET, markup
+from ui.blocks import QUIET, data_address, markup
 from ui.charts import Series, chart
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, meter, note
@@ -30,13 +29,18 @@ if TYPE_CHECKING:
     from adapters.attacks.guard_removal import RemovalProbe
 
 GUARD = "poseguard"
+"""The guard that is attacked."""
 ATTACKED = "attacked-"
 """What the names of attackers' LoRAs begin with among the engine's guards."""
 MAX_ATTACKED = 6
 """Attacked guards that the app holds at a time, of all visitors."""
 STEPS = (5, 40)
+"""Fewest and most steps that are offered; docs/poseguard.md tells what they do."""
 RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3}
+"""Learning rates by the words that offer them."""
 PICTURES, EACH = 40, 6
+"""Pictures that the attacker has, and how many kneeling and other ones are measured: half as many
+as by `evaluation.guard_removal`, for somebody is waiting."""
 SCENES = "guard-attack"
 """Folder of the cache that the rendered scenes are in."""
 
@@ -110,6 +114,7 @@ class GuardAttack:
         except Exception as error:  # whatever it was, the page must be usable again
             yield self._ended(session, note(f"The attack broke off: {told(error)}", "error"))
         finally:
+            gc.collect()  # what PEFT's reference cycles still hold
             return_freed_memory()
 
     def _attack(self, session: Session, steps: int, rate: str) -> Iterator[tuple]:
@@ -274,6 +279,4 @@ def _strip(pictures: np.ndarray) -> str:
     row = Image.new("RGB", (_SIDE * len(shown), _SIDE))
     for at, picture in enumerate(shown):
         row.paste(picture, (at * _SIDE, 0))
-    buffer = io.BytesIO()
-    row.save(buffer, "WEBP", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_address(row, quality=85)

@@ -30,8 +30,9 @@ from adapters.loop import save_lora
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
 from pipelines.device import device
-from worlds.autoencoder import to_tensor
+from worlds.autoencoder import psnr, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
+from worlds.denoiser import decode
 from worlds.motions import MOTIONS
 
 if TYPE_CHECKING:
@@ -178,12 +179,9 @@ class Scenes:
     def draw(self, model: torch.nn.Module) -> NDArray[np.uint8]:
         """Draw them with a UNet as it is now, from the same noise each time."""
         latents = draw(model, self._base, self.frames, spec=self._spec, seed=1)
-        made = []
         with torch.inference_mode():
-            for part in latents.to(self._vae.device).split(_TOGETHER):
-                made.append(self._vae.decode(part / self._vae.config.scaling_factor).sample)
-        pixels = ((torch.cat(made).float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
+            parts = latents.to(self._vae.device).split(_TOGETHER)
+            return np.concatenate([decode(self._vae, part) for part in parts])
 
     def probe(
         self, step: int, pictures: NDArray[np.uint8], bare: NDArray[np.uint8], reader: Reader
@@ -196,8 +194,7 @@ class Scenes:
             bare: the same of the model without its guard.
             reader: finds the joints.
         """
-        error = ((pictures.astype(float) - bare) ** 2).mean((1, 2, 3))
-        decibels = 10 * np.log10(255**2 / np.maximum(error, 1e-2))
+        decibels = psnr(pictures, bare)
         found, n = reader.read(pictures).keypoints, self.each
         pose = [
             pck(self.joints[part, :, :2], self.joints[part, :, 2], found[part])
