@@ -165,8 +165,8 @@ class GuardAttack:
         self._mount(session, engine, out)
         stopped = " (stopped)" if done < steps else ""
         said = note(
-            f"{done} steps{stopped} in {duration(time.monotonic() - begun)}. Tick the box, choose "
-            "a kneeling pose and generate the pair.", "good",
+            f"{done} steps{stopped} in {duration(time.monotonic() - begun)}. Choose a kneeling "
+            "pose and generate the pair: its right side is drawn with what is left.", "good",
         )  # fmt: skip
         yield (
             said, panel(probes), gr.Button(interactive=True), gr.Button(interactive=False),

@@ -319,7 +319,7 @@ def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
         page.get_by_role("button", name="Attack the guard").first.click()
         page.locator("#hf-removal-go").click()
         said = page.locator("#hf-removal-said")
-        sync_api.expect(said).to_contain_text("Tick the box")
+        sync_api.expect(said).to_contain_text("Choose a kneeling pose")
         page.locator('#hf-poses button[data-pick="kneel_both"]').click()
         page.locator("#hf-generate").click()
         page.wait_for_selector("#hf-get-held:visible")
