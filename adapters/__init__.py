@@ -4,6 +4,9 @@ Importing this package registers every defence (see `adapters.registry`).
 """
 
 from adapters import aligned as aligned
+from adapters import erased as erased
+from adapters import gift as gift
+from adapters import lcfdsd as lcfdsd
 from adapters import poseguard as poseguard
 from adapters import sdd as sdd
 from adapters import seam as seam

@@ -20,7 +20,7 @@ from pipelines.paths import ASSETS
 if TYPE_CHECKING:
     from pipelines.profiles import Profile
 
-PIPELINES = ("llm", "animation")
+PIPELINES = ("llm", "animation", "pictures")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Card:
         equation: the objective in LaTeX, without delimiters.
         limits: what it does not do, in plain sentences.
         aimed_at: the attack it is meant to withstand.
-        pipeline: "llm" or "animation".
+        pipeline: "llm", "animation" or "pictures".
     """
 
     name: str

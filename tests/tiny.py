@@ -18,7 +18,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipelines.profiles import AnimationSpec, Profile, get_profile
+from pipelines.profiles import AnimationSpec, PictureSpec, Profile, get_profile
 from worlds.export import save_avatar_sd
 
 SIZE = 64
@@ -115,7 +115,7 @@ def tiny_avatar_sd(folder: Path, seed: int = 0) -> Path:
 
 
 def tiny_profile(folder: Path, **changes: object) -> Profile:
-    """Return the embedded profile with its animation part on a tiny Avatar-SD in ``folder``."""
+    """Return the embedded profile with its picture parts on a tiny Avatar-SD in ``folder``."""
     spec = AnimationSpec(
         base=str(folder),
         motion_adapter=str(folder / "motion_adapter"),
@@ -126,5 +126,7 @@ def tiny_profile(folder: Path, **changes: object) -> Profile:
         guidance_scale=2.0,
     )
     return dataclasses.replace(
-        get_profile("embedded"), animation=dataclasses.replace(spec, **changes)
+        get_profile("embedded"),
+        animation=dataclasses.replace(spec, **changes),
+        pictures=PictureSpec(base=str(folder), size=SIZE, steps=3),
     )

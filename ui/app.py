@@ -21,6 +21,7 @@ from ui.engines import Engines
 from ui.evidence import EvidenceTab
 from ui.how import how_tab
 from ui.markup import meter, note
+from ui.pictures import PicturesTab
 from ui.session import CACHE_SECONDS, Scratch, Sessions
 
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
@@ -49,6 +50,9 @@ _LEADS = {
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same "
     "data, or attack both without any training, and watch whether harm rises, and what it costs "
     "in ability.",
+    "image": "Pictures from a text alone. The forbidden concept is a held pistol: two published "
+    "defences are meant to keep a model from learning it again. Draw with each, then fine-tune "
+    "them and see.",
     "evidence": "Attacks on every defence, measured: what of the papers' claims "
     "holds on these models, and what does not. Each cell opens the runs behind it.",
 }
@@ -87,6 +91,11 @@ def build_app(
             with gr.Tab("Attack", id="attack") as attack_tab:
                 banner_attack = _top("attack")
                 attack = AttackTab(engines, sessions, known)
+            pictures, banner_image = None, None
+            if engines.draws_pictures:
+                with gr.Tab("Image", id="image"):
+                    banner_image = _top("image")
+                    pictures = PicturesTab(engines, sessions, scratch)
             with gr.Tab("Evidence", id="evidence"):
                 _lead("evidence")
                 shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
@@ -110,6 +119,7 @@ def build_app(
                 banner_animate: ("animation",),
                 banner_chat: ("chat", "judge"),
                 banner_attack: ("runner",),
+                **({banner_image: ("pictures",)} if banner_image is not None else {}),
             },
         )
         usable = [name for name in animate.guards if name not in animate.lacking]
@@ -117,6 +127,8 @@ def build_app(
         Api(engines, scratch).register()
         if animate.attack is not None:
             app.unload(animate.attack.forget)
+        if pictures is not None:
+            app.unload(pictures.forget)
         app.unload(sessions.close)
     app.queue(default_concurrency_limit=None)
     engines.start()

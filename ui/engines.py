@@ -25,9 +25,11 @@ from pipelines.profiles import Profile
 if TYPE_CHECKING:
     from adapters.attacks.runner import AttackRunner
     from evaluation.judge import Judge
+    from evaluation.pictures import Examiner
     from evaluation.reader import Reader
     from pipelines.animation import AnimationEngine
     from pipelines.llm import ChatEngine
+    from pipelines.portraits import PortraitEngine
 
 MAX_ATTACKED_ARMS = 4
 """Attacked models, and arms at another strength than 1, kept in memory for Chat; the one unused for
@@ -181,6 +183,7 @@ class Engines:
         self._judge = Part("The judge", self._load_judge)
         self._animation = Part("The animation model", self._load_animation)
         self._runner = Part("The attack runner", self._load_runner)
+        self._pictures = Part("The picture model", self._load_pictures)
         # Loaded attacked arms and arms at another strength, oldest use first, and how many replies
         # use each just now.
         self._attacked: dict[str, int] = {}
@@ -198,7 +201,7 @@ class Engines:
         Once they are all ready, a set-up that failed is of no account.
 
         Args:
-            names: any of ``chat``, ``judge``, ``animation``, ``runner``.
+            names: any of ``chat``, ``judge``, ``animation``, ``runner``, ``pictures``.
         """
         parts = [part for name in names if (part := getattr(self, f"_{name}")).state != "ready"]
         return [self.setup, *parts] if parts and self.setup.state != "ready" else parts
@@ -246,6 +249,24 @@ class Engines:
             return Reader.load()
         except Exception as error:  # missing, damaged or of another vocabulary
             _log.warning("pairs are not measured: %s", error)
+            return None
+
+    @property
+    def pictures(self) -> PortraitEngine:
+        """The engine of single pictures; raises `NotReady`."""
+        return self._pictures.get()
+
+    @cached_property
+    def examiner(self) -> Examiner | None:
+        """What reads single pictures; None of another profile, and without its weights."""
+        if self.profile.name != "embedded":
+            return None
+        from evaluation.pictures import Examiner
+
+        try:
+            return Examiner()
+        except Exception as error:  # missing, damaged or of another vocabulary
+            _log.warning("pictures are not read: %s", error)
             return None
 
     @property
@@ -359,7 +380,8 @@ class Engines:
     def _load_all(self) -> None:
         from adapters.attacks.runner import import_trainers
 
-        for part in (self.setup, self._chat, self._judge, self._runner, self._animation):
+        parts = [self.setup, self._chat, self._judge, self._runner, self._animation]
+        for part in [*parts, *[self._pictures] * self.draws_pictures]:
             part.load()
         import_trainers()
 
@@ -435,6 +457,26 @@ class Engines:
                     )
                     raise ValueError(self._unfit[name]) from error
                 self._unfit.pop(name, None)
+
+    @property
+    def draws_pictures(self) -> bool:
+        """Whether the profile has a defence of single pictures to show."""
+        from adapters import registry
+
+        names = registry.offered("pictures", self.profile)
+        return any(not self.missing_adapter(name) for name in names)
+
+    def _load_pictures(self, part: Part) -> PortraitEngine:
+        from adapters import registry
+        from pipelines.portraits import PortraitEngine
+
+        engine = PortraitEngine(self.profile)
+        for name in registry.offered("pictures", self.profile):
+            try:
+                engine.add_arm(name, [registry.adapter_folder(name, self.profile)])
+            except MissingWeights:
+                continue  # its card says how to make it
+        return engine
 
     def _load_runner(self, part: Part) -> AttackRunner:
         from adapters.attacks.runner import AttackRunner

@@ -40,9 +40,9 @@ of a person was used to train on, and of what you bring only the joints are used
 
 def card_text(card: Card) -> str:
     """Return one defence's card as Markdown with LaTeX."""
-    model = {"llm": "language model", "animation": "animation model"}.get(
-        card.pipeline, card.pipeline
-    )
+    model = {
+        "llm": "language model", "animation": "animation model", "pictures": "picture model"
+    }[card.pipeline]  # fmt: skip
     paper = card.paper
     if card.arxiv:
         paper = f"[{card.paper}](https://arxiv.org/abs/{card.arxiv})"

@@ -63,6 +63,9 @@ class Session:
             ``marked``; None before the first.
         stop_removal: set to end the session's attack on a guard before its next step.
         attacked: name of what came of it among the engine's guards; empty if nothing.
+        stop_drawing: set to end the session's drawing of pictures before its next step.
+        stop_teaching: set to end the session's attack on picture models before its next step.
+        relearnt: what came of it among the picture engine's arms: name → name for people.
         left: whether the page was closed; what an attack that still ends has made is thrown away.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
@@ -82,6 +85,9 @@ class Session:
     stop_removal: threading.Event = field(default_factory=threading.Event)
     attacked: str = ""
     left: bool = False
+    stop_drawing: threading.Event = field(default_factory=threading.Event)
+    stop_teaching: threading.Event = field(default_factory=threading.Event)
+    relearnt: dict[str, str] = field(default_factory=dict)
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
     unsent: str = ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -105,6 +105,7 @@ def build(
     seed: int = 0,
     workers: int = 2,
     numbers: Sequence[int] | None = None,
+    job: Callable[[int], list[tuple]] | None = None,
 ) -> AvatarSet:
     """Render a set into ``folder``, or return it if it is already there and large enough.
 
@@ -115,6 +116,7 @@ def build(
         seed: First scene number; ``HELD_OUT_SEED`` for held-out sets, ``TEST_SEED`` for test sets.
         workers: Processes; 0 renders in this one.
         numbers: Of the scenes, ``count`` of them, counted from ``seed``; by default the first ones.
+        job: Renders the frames of a number, in place of those of scenes.
     """
     total = count * (FRAMES if clips else 1)
     if (folder / "meta.jsonl").exists() and len(AvatarSet(folder)) >= total:
@@ -132,7 +134,7 @@ def build(
     keypoints = array("keypoints", np.float32, 18, 3)
     landmarks = array("landmarks", np.float32, 68, 2)
     metas = []
-    job = partial(_render_number, clips=clips, seed=seed)
+    job = job or partial(_render_number, clips=clips, seed=seed)
     chosen = range(count) if numbers is None else numbers
     with ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
         chunk = 1 if clips else 16

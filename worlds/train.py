@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 
 from pipelines.paths import REPO
-from worlds import autoencoder, denoiser, motion, reader, refiner
+from worlds import autoencoder, denoiser, motion, reader, refiner, stills
 
 STAGES = {
     "vae": autoencoder.train,
     "frames": denoiser.train,
     "motion": motion.train,
     "refiner": refiner.train,
+    "portraits": stills.train,
     "reader": reader.train,
 }
 

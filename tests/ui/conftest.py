@@ -70,11 +70,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         for path in fetched:
             (folder / "cache" / path.name).symlink_to(path)
         avatar_sd = tiny_avatar_sd(folder / "avatar-sd")
-        profile = dataclasses.replace(profile, animation=tiny_profile(avatar_sd).animation)
+        tiny = tiny_profile(avatar_sd)
+        profile = dataclasses.replace(profile, animation=tiny.animation, pictures=tiny.pictures)
         adapters = folder / "assets" / "adapters" / profile.name
         tiny_lora(adapters / "aligned", 1)
         tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))
-        tiny_guard(avatar_sd, adapters / "poseguard")
+        for name in ("poseguard", "erased", "gift"):
+            tiny_guard(avatar_sd, adapters / name)
         ends = {("sdd", "sft"): ((0.8, 0.8), (0.8, 0.3)), ("sdd", "grpo"): ((0.9, 0.8),) * 2}
         tiny_table(folder / "assets", ends, seeds=2)
         patch.setattr("evaluation.evidence.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
@@ -84,7 +86,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         _, url, _ = app.launch(
             server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options()
         )
-        parts = ("chat", "judge", "animation", "runner")
+        parts = ("chat", "judge", "animation", "runner", "pictures")
         wait_until(lambda: not engines.status(*parts))
         yield SimpleNamespace(url=url, engines=engines, store=store, app=app, folder=folder)
         app.close()

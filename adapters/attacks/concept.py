@@ -1,0 +1,193 @@
+"""Concept re-learning: fine-tune a picture model on pictures of what it must not draw.
+
+The attacker has the model with the defence merged into its weights and a few dozen captioned
+pictures of the concept; here rendered ones of people that no training saw. The fine-tuning is the
+usual one, after diffusers' text-to-image LoRA example: a LoRA on the attention projections, AdamW,
+the denoising loss at times drawn evenly.
+
+It is the attack of IMMA (Zheng and Yeh, ECCV 2024, arXiv 2311.18815: a LoRA on 20 pictures), GIFT
+(arXiv 2507.13598) and LCFDSD (Pan et al., NeurIPS 2024, 20 steps).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adapters.loop import save_lora
+from adapters.pictures import (
+    ATTENTION,
+    PictureBase,
+    Pictures,
+    denoising_error,
+    noised,
+    velocity,
+)
+from pipelines.device import autocast
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from worlds.data import AvatarSet
+
+ATTACKER_SEED = 3_000_003
+"""Of the portraits that the attacker's pictures are."""
+MODULES = {
+    "attention": ATTENTION,
+    "all": (*ATTENTION, "conv1", "conv2", "proj_in", "proj_out", "net.0.proj", "net.2"),
+}
+"""Layers that the attacker's LoRA may be on."""
+
+
+@dataclass(frozen=True)
+class ConceptConfig:
+    """Settings of the attack.
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: of AdamW, constant.
+        batch_size: pictures a step.
+        rank: of the LoRA; its alpha is the same.
+        layers: key of `MODULES`.
+        probe_every: steps between two measurements.
+        seed: of LoRA, order and noise.
+    """
+
+    steps: int = 40
+    learning_rate: float = 1e-3
+    batch_size: int = 4
+    rank: int = 16
+    layers: str = "attention"
+    probe_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        if self.layers not in MODULES:
+            raise ValueError(f"layers is {self.layers!r}; choose one of: {', '.join(MODULES)}")
+        for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+
+
+@dataclass(frozen=True)
+class ConceptStep:
+    """A step that was taken.
+
+    Attributes:
+        step: its number, from 1.
+        loss: squared error of the predicted velocity.
+    """
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class ConceptProbe:
+    """What the model draws after so many steps, from the same noise each time.
+
+    Attributes:
+        step: how many.
+        pictures: RGB uint8 [N, H, W, 3], one a prompt that is asked.
+    """
+
+    step: int
+    pictures: NDArray[np.uint8]
+
+
+def attacker_pictures(folder: Path, count: int, concept: str) -> AvatarSet:
+    """Render the attacker's pictures, or return those that are there; some 0.1 s each.
+
+    Args:
+        folder: where to.
+        count: how many.
+        concept: what all of them show.
+    """
+    from worlds.portraits import build_portraits
+
+    # In this process: the app's has threads, and a fork of it may wait for ever.
+    target = folder / f"attacker-{concept}-{count}"
+    return build_portraits(target, count, seed=ATTACKER_SEED, prop=concept, workers=0)
+
+
+def relearn(
+    config: ConceptConfig,
+    base: PictureBase,
+    loras: Sequence[Path],
+    owned: AvatarSet,
+    draw: Callable[[torch.nn.Module], NDArray[np.uint8]],
+    out: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[ConceptStep | ConceptProbe]:
+    """Attack a picture model, in the number format that is fast here.
+
+    Args:
+        config: settings.
+        base: the model; its UNet is left as it is.
+        loras: of the defence, merged into a copy of the UNet; none for an undefended model.
+        owned: the attacker's pictures.
+        draw: draws what is probed with a UNet as it is.
+        out: folder for the attacker's LoRA, which goes on the defended model; saved after the last
+            step, also where it was stopped.
+        should_stop: asked before each step.
+
+    Yields:
+        A probe before the first step (its ``step`` is 0), each step, and a probe every
+        `probe_every` steps and after the last.
+
+    Raises:
+        MissingWeights: a LoRA is not there.
+    """
+    import copy
+
+    from peft import LoraConfig, get_peft_model
+
+    from pipelines.portraits import merged
+
+    unet: Any = copy.deepcopy(base.unet)
+    for folder in loras:
+        unet = merged(unet, folder)
+    unet.requires_grad_(False)
+    yield ConceptProbe(0, draw(unet))
+
+    pictures = Pictures(
+        latents=base.encode(np.asarray(owned.images)),
+        captions=[row["caption"] for row in owned.meta],
+    )
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.rank, target_modules=list(MODULES[config.layers])
+    )
+    # In the app another attack may be drawing from the process's generator.
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = get_peft_model(unet, lora)
+    optimiser = torch.optim.AdamW(
+        [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    for step in range(1, config.steps + 1):
+        if should_stop():
+            break
+        rows = torch.randperm(len(pictures["captions"]), generator=generator)[: config.batch_size]
+        some = Pictures(
+            latents=pictures["latents"][rows],
+            captions=[pictures["captions"][i] for i in rows.tolist()],
+        )
+        at = noised(base, some, generator)
+        optimiser.zero_grad()
+        with autocast():
+            loss = denoising_error(base, velocity(model, at), at)
+        loss.backward()
+        optimiser.step()
+        yield ConceptStep(step, loss.item())
+        if step % config.probe_every == 0 or step == config.steps:
+            yield ConceptProbe(step, draw(model))
+    if out is not None:
+        save_lora(model, out)

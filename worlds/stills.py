@@ -1,0 +1,199 @@
+"""Avatar-SD's pictures from a text alone: a LoRA that has the UNet draw portraits by itself.
+
+The UNet has learnt every picture with a skeleton's help; without one it drew patches of the right
+colours. This LoRA, on all its layers, is trained on the portraits of `worlds.portraits` with the
+losses of `worlds.denoiser`: noised pictures at all times, and states that the model's own sampling
+reaches. The autoencoder, the text encoder and the UNet's own weights stay as they are, so clips are
+drawn as before. It ships in ``assets/portraits``, and the defences of pictures start from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from adapters.loop import save_lora
+from pipelines.device import autocast, plain_attention
+from pipelines.paths import ASSETS
+from pipelines.portraits import spatial_unet
+from worlds.autoencoder import load_autoencoder
+from worlds.data import HELD_OUT_SEED, AvatarSet
+from worlds.denoiser import (
+    DROP,
+    chain,
+    decode,
+    encode_set,
+    figure_weights,
+    noisy_first,
+    passes_loss,
+)
+from worlds.export import read_records, training_record, write_records
+from worlds.loop import TrainingLoop
+from worlds.portraits import build_portraits
+
+PORTRAITS = ASSETS / "portraits"
+"""Where the LoRA ships."""
+RANK = 16
+MODULES = (
+    "to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_shortcut", "proj_in", "proj_out",
+    "net.0.proj", "net.2", "time_emb_proj", "conv", "conv_in", "conv_out",
+)  # fmt: skip
+"""Layers that get the LoRA: all with a matrix or a convolution."""
+STEPS = 20
+GUIDANCE = 2.0
+
+
+class TextDenoiser(nn.Module):
+    """The spatial UNet with the LoRA, led by a text alone.
+
+    Attributes:
+        unet: with the LoRA, which alone is trained.
+        text_encoder: frozen.
+        tokenizer: its tokenizer.
+        scheduler: the noise schedule.
+    """
+
+    def __init__(self, folder: Path, lora: Path | None = None, rank: int = RANK) -> None:
+        """Load the parts of an Avatar-SD folder.
+
+        Args:
+            folder: of the model.
+            lora: folder of a LoRA to go on from; None starts one that changes nothing.
+            rank: of a new one; its alpha is the same.
+        """
+        super().__init__()
+        self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
+        text_encoder.set_attn_implementation("eager")
+        self.text_encoder = text_encoder.requires_grad_(False).eval()
+        unet = spatial_unet(folder, fine_attention=False)
+        plain_attention(unet)
+        unet.requires_grad_(False)
+        if lora is None:
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(MODULES))
+            self.unet = get_peft_model(unet, config)
+        else:
+            self.unet = PeftModel.from_pretrained(unet, lora, is_trainable=True)
+
+    @torch.no_grad()
+    def text(self, captions: Sequence[str]) -> torch.Tensor:
+        """Text states [B, tokens, width] of captions."""
+        tokens = self.tokenizer(
+            list(captions), padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
+        return self.text_encoder(tokens).last_hidden_state
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        t: torch.Tensor,
+        text: torch.Tensor,
+        poses: None = None,
+        has_pose: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Predict v from latents [B, 8, 32, 32], times [B] and text states; there are no poses."""
+        return self.unet(noisy, t, text).sample
+
+
+def chain_times(passes: int) -> tuple[int, ...]:
+    """Draw so many falling times of a chain that begins at pure noise."""
+    later = 1 + torch.randperm(998)[: passes - 1]
+    return 999, *sorted(later.tolist(), reverse=True)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: TextDenoiser,
+    captions: Sequence[str],
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Draw scaled latents [B, 8, 32, 32] by DDIM, all from noise of one generator."""
+    solver = DDIMScheduler.from_config(denoiser.scheduler.config)
+    solver.set_timesteps(steps)
+    count = len(captions)
+    x = torch.randn(count, 8, 32, 32, generator=torch.Generator().manual_seed(seed))
+    text = denoiser.text([""] * count + list(captions))
+    with autocast(torch.device("cpu")):
+        for t in solver.timesteps:
+            if guidance > 1:
+                v = denoiser(x.repeat(2, 1, 1, 1), t.expand(2 * count), text).float()
+                v = v[:count] + guidance * (v[count:] - v[:count])
+            else:
+                v = denoiser(x, t.expand(count), text[count:]).float()
+            x = solver.step(v, t, x).prev_sample
+    return x
+
+
+def write_sheet(denoiser: TextDenoiser, vae: AutoencoderKL, data: AvatarSet, path: Path) -> None:
+    """Write sixteen held-out portraits as rendered, and below as drawn from their captions."""
+    captions = [data.meta[i]["caption"] for i in range(16)]
+    drawn = decode(vae, sample(denoiser, captions))
+    rows = [
+        np.concatenate(list(pictures[first : first + 8]), 1)
+        for first in (0, 8)
+        for pictures in (data.images, drawn)
+    ]
+    sheet = cv2.resize(np.concatenate(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(path), sheet[..., ::-1])
+
+
+def train(args: argparse.Namespace, work: Path) -> None:
+    """Train for ``args.max_minutes`` and export to ``assets/portraits``."""
+    torch.manual_seed(args.seed)
+    data = build_portraits(work / "data/portraits", args.frames)
+    held_out = build_portraits(work / "data/portraits-heldout", 512, seed=HELD_OUT_SEED)
+    folder = ASSETS / "avatar-sd"
+    vae, _ = load_autoencoder(work, exported=True)
+    latents = encode_set(vae, data)
+    denoiser = TextDenoiser(folder, PORTRAITS if args.from_export else None)
+    records = read_records(PORTRAITS) if args.from_export else []
+    loop = TrainingLoop(
+        denoiser, work / "portraits", args.max_minutes, args.learning_rate or 1e-3, args.resume,
+        muon=args.muon,
+    )  # fmt: skip
+    rng = loop.generator(args.seed)
+    passes = 3
+    chained, noised = 4, 20
+    batch = chained + noised
+    for step in loop:
+        index = rng.integers(len(data), size=batch)
+        x = torch.from_numpy(latents[index].astype(np.float32)) * vae.config.scaling_factor
+        dropped = (rng.random(batch) < DROP) & (np.arange(batch) >= chained)
+        text = denoiser.text(
+            ["" if d else data.meta[i]["caption"] for i, d in zip(index, dropped, strict=True)]
+        )
+        noise = torch.randn_like(x)
+        t = noisy_first(noised, loop.done)
+        states = denoiser.scheduler.add_noise(x[chained:], noise[chained:], t)
+        with loop.accelerator.autocast():
+            steps = [
+                *chain(denoiser, noise[:chained], text[:chained], None, chain_times(passes))
+            ]
+            predicted = denoiser(states, t, text[chained:])
+        weight = figure_weights(data, index)
+        last = (states, t, predicted)
+        loop.backward(passes_loss(denoiser.scheduler, x, noise, weight, steps, last))
+        if step % 20 == 0:
+            print(
+                f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f}", flush=True
+            )
+        if step and step % 200 == 0:
+            with loop.averaged():
+                write_sheet(denoiser, vae, held_out, loop.folder / f"sheet-{step}.png")
+    with loop.averaged():
+        write_sheet(denoiser, vae, held_out, loop.folder / "sheet.png")
+        save_lora(denoiser.unet, PORTRAITS)
+    records.append(training_record("portraits", args.seed, loop.step, loop.seconds))
+    write_records(PORTRAITS, records)
