@@ -97,7 +97,7 @@ CARD = Card(
 def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dict:
     """Train the adapter, save it to `options.out`, and measure it on held-out topics."""
     from adapters.figures import end_run, measure
-    from adapters.loop import LINEAR, new_lora, pair_loss, save_lora, train_steps
+    from adapters.loop import LINEAR, new_lora, pair_loss, train_steps
     from adapters.text import (
         PROMPTS,
         benign_decks,
@@ -108,6 +108,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     )
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
+    from pipelines.lora import save_lora
 
     model, tokenizer = load_llm(profile, training=True)
     judge = Judge()  # before the training: what it needs may be missing

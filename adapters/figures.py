@@ -51,7 +51,7 @@ def measure(
     """Answer held-out prompts of all three kinds and judge the answers.
 
     The trainers give it the model as it is after the last step, whose LoRA is in float32. What
-    ships is that rounded to bf16 (`adapters.loop.save_lora`), so a reply on the edge may differ.
+    ships is that rounded to bf16 (`pipelines.lora.save_lora`), so a reply on the edge may differ.
 
     Args:
         model: chat model with the adapter to be measured.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from adapters.text import IGNORE
@@ -49,36 +48,6 @@ def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: 
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
-
-
-def save_lora(model: PeftModel, folder: Path) -> None:
-    """Write the LoRA in PEFT format with half-precision weights.
-
-    bf16 has fewer digits than fp16, but it is what the weights are served in. Each file is replaced
-    whole, the weights last, since an adapter counts as there once they are.
-
-    Raises:
-        ValueError: a weight is not finite; nothing is written then.
-    """
-    with tempfile.TemporaryDirectory() as made:  # PEFT would write a model card, too
-        model.save_pretrained(made, safe_serialization=True, save_embedding_layers=False)
-        state = load_file(Path(made) / "adapter_model.safetensors")
-        config = json.loads((Path(made) / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = None  # a path of this machine
-    lost = [name for name, value in state.items() if not value.isfinite().all()]
-    if lost:
-        raise ValueError(
-            f"{len(lost)} of {len(state)} weights are not finite, {lost[0]} first: the training "
-            "diverged and nothing was saved; lower the learning rate"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.to(torch.bfloat16).contiguous() for name, value in state.items()}
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as made:
-        names = ("adapter_config.json", "adapter_model.safetensors")
-        (Path(made) / names[0]).write_text(json.dumps(config, indent=2), encoding="utf-8")
-        save_file(state, Path(made) / names[1], metadata={"format": "pt"})
-        for name in names:
-            os.replace(Path(made) / name, folder / name)
 
 
 def pair_loss(model: PeftModel, batch: Batch) -> torch.Tensor:

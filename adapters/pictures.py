@@ -272,7 +272,8 @@ def fit(
     """
     from peft import LoraConfig, get_peft_model
 
-    from adapters.loop import save_lora, train_steps
+    from adapters.loop import train_steps
+    from pipelines.lora import save_lora
 
     torch.manual_seed(config.seed)
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(MODULES))

@@ -527,7 +527,8 @@ def fit(
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from adapters.loop import save_lora, train_steps
+    from adapters.loop import train_steps
+    from pipelines.lora import save_lora
 
     torch.manual_seed(config.seed)
     model = get_peft_model(

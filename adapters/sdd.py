@@ -272,10 +272,11 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     from peft import PeftModel
 
     from adapters.figures import end_run, measure
-    from adapters.loop import pair_loss, save_lora, train_steps
+    from adapters.loop import pair_loss, train_steps
     from adapters.text import benign_decks, collate, encode_pair, shuffled_deck
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
+    from pipelines.lora import save_lora
 
     start = adapter_folder("aligned", profile)
     base, tokenizer = load_llm(profile, training=True)

@@ -185,9 +185,10 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
     from peft import PeftModel
 
     from adapters.figures import end_run, measure
-    from adapters.loop import save_lora, train_steps
+    from adapters.loop import train_steps
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
+    from pipelines.lora import save_lora
 
     start = adapter_folder("seam", profile)
     base, tokenizer = load_llm(profile, training=True)

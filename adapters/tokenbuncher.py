@@ -548,9 +548,9 @@ def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -
     from peft import PeftModel
 
     from adapters.figures import end_run, measure
-    from adapters.loop import save_lora
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
+    from pipelines.lora import save_lora
 
     start = adapter_folder("aligned", profile)
     base, tokenizer = load_llm(profile, training=True)

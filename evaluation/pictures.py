@@ -197,7 +197,7 @@ def measure(profile: Profile, lora: Path, concept: str, each: int = 24) -> dict[
     import copy
 
     from adapters.pictures import PictureBase
-    from pipelines.portraits import merged
+    from pipelines.lora import merged
 
     base, examiner = PictureBase.load(profile), Examiner()
     prompts = asked(each, each, concept)

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
-from peft import PeftModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipelines.device import compute_dtype, device
-from pipelines.fetch import MissingWeights, picture_folder
+from pipelines.fetch import picture_folder
+from pipelines.lora import merged
 from pipelines.profiles import PictureSpec, Profile
 from pipelines.sharpen import sharpened
 from pipelines.wording import taught
@@ -37,7 +37,6 @@ BASE = "base"
 """Name of the arm that draws everything."""
 MAX_PICTURES = 32
 """Most pictures of an arm in one request."""
-TRAIN_COMMAND = "python -m worlds.train portraits"
 _DECODED = 4  # pictures at a time
 _DECODE_STEPS = 1.0  # decoding a picture takes about as long as so many passes
 
@@ -93,18 +92,6 @@ def spatial_unet(folder: Path | str, *, fine_attention: bool = True) -> UNet2DCo
     return unet
 
 
-def merged(unet: UNet2DConditionModel, folder: Path) -> UNet2DConditionModel:
-    """Merge a LoRA in PEFT format into a UNet, in place, and return it.
-
-    Raises:
-        MissingWeights: it is not there.
-    """
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / file).is_file():
-            raise MissingWeights(f"The LoRA {folder.name}", folder / file, TRAIN_COMMAND)
-    return PeftModel.from_pretrained(unet, str(folder)).merge_and_unload()
-
-
 def base_unet(spec: PictureSpec) -> UNet2DConditionModel:
     """Load the UNet that draws a profile's pictures, in float32, its LoRA merged in.
 
@@ -112,7 +99,9 @@ def base_unet(spec: PictureSpec) -> UNet2DConditionModel:
         MissingWeights: a part is not there.
     """
     unet = spatial_unet(spec.base, fine_attention=spec.fine_attention)
-    return merged(unet, Path(spec.lora)) if spec.lora else unet
+    if not spec.lora:
+        return unet
+    return merged(unet, Path(spec.lora), "python -m worlds.train portraits")
 
 
 class PortraitEngine:

@@ -21,8 +21,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from adapters.loop import save_lora
 from pipelines.device import autocast, plain_attention
+from pipelines.lora import save_lora
 from pipelines.paths import ASSETS
 from pipelines.portraits import spatial_unet
 from worlds.autoencoder import load_autoencoder

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adapters.loop import save_lora
 from adapters.pictures import (
     ATTENTION,
     PictureBase,
@@ -30,6 +29,7 @@ from adapters.pictures import (
     velocity,
 )
 from pipelines.device import autocast
+from pipelines.lora import save_lora
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,7 +149,7 @@ def relearn(
 
     from peft import LoraConfig, get_peft_model
 
-    from pipelines.portraits import merged
+    from pipelines.lora import merged
 
     unet: Any = copy.deepcopy(base.unet)
     for folder in loras:

@@ -26,10 +26,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional as F
 
-from adapters.loop import save_lora
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
 from pipelines.device import device
+from pipelines.lora import save_lora
 from worlds.autoencoder import psnr, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
 from worlds.denoiser import decode

@@ -19,7 +19,7 @@ from adapters.attacks.concept import (
     relearn,
 )
 from adapters.pictures import PictureBase, Pictures, denoising_error, noised, velocity
-from pipelines.portraits import merged
+from pipelines.lora import merged
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
 
 
@@ -101,7 +101,8 @@ def test_the_same_seed_is_the_same_attack_whatever_else_draws(base):
     def losses(seed: int) -> list[float]:
         torch.rand(seed + 3)
         config = ConceptConfig(steps=2, batch_size=2, seed=seed)
-        return [e.loss for e in relearn(config, base, [], Owned, look) if isinstance(e, ConceptStep)]
+        events = relearn(config, base, [], Owned, look)
+        return [e.loss for e in events if isinstance(e, ConceptStep)]
 
     assert losses(0) == losses(0) != losses(1)
 

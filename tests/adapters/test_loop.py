@@ -12,7 +12,6 @@ from adapters.loop import (
     check_processes,
     new_lora,
     pair_loss,
-    save_lora,
     train_steps,
 )
 from adapters.registry import TrainOptions
@@ -20,6 +19,7 @@ from adapters.sdd import pair_irrelevant
 from adapters.text import IGNORE, collate, encode_pair, shuffled_deck
 from evaluation.embedder import SentenceEncoder
 from evaluation.runs import RunStore
+from pipelines.lora import save_lora
 
 PAIRS = [{"prompt": f"ask {c}", "response": f"no {c}"} for c in "abcdefgh"]
 
@@ -163,7 +163,7 @@ def test_an_adapter_is_replaced_by_a_whole_one_or_not_at_all(tiny_model, tmp_pat
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("adapters.loop.save_file", full)
+    monkeypatch.setattr("pipelines.lora.save_file", full)
     with pytest.raises(OSError, match="no space"):
         save_lora(model, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -21,7 +21,7 @@ from adapters.pictures import (
 )
 from adapters.registry import TrainOptions, get
 from evaluation.runs import RunStore
-from pipelines.portraits import merged
+from pipelines.lora import merged
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from worlds.portraits import build_portraits
 

@@ -11,6 +11,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from peft import LoraConfig, get_peft_model
 
 from pipelines.fetch import MissingWeights
+from pipelines.lora import merged
 from pipelines.portraits import (
     BASE,
     MAX_PICTURES,
@@ -18,7 +19,6 @@ from pipelines.portraits import (
     Drawn,
     PortraitEngine,
     base_unet,
-    merged,
     sampled,
     spatial_unet,
 )
@@ -147,7 +147,11 @@ def test_arguments_that_cannot_work_are_named_at_once(engine, change, words):
 
 def test_a_lora_that_is_missing_is_told_with_its_command(folder, tmp_path):
     with pytest.raises(MissingWeights) as missing:
-        merged(base_unet(tiny_profile(folder).pictures), tmp_path)
+        merged(base_unet(tiny_profile(folder).pictures), tmp_path / "gift")
+    assert missing.value.command == "python -m adapters.train gift"
+    spec = dataclasses.replace(tiny_profile(folder).pictures, lora=str(tmp_path / "portraits"))
+    with pytest.raises(MissingWeights) as missing:
+        base_unet(spec)
     assert missing.value.command == "python -m worlds.train portraits"
 
 

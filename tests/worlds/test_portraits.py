@@ -23,7 +23,8 @@ def test_a_number_is_the_same_portrait_whoever_asks(tmp_path):
     again = build_portraits(tmp_path / "other", 2, seed=41, workers=0)
     np.testing.assert_array_equal(built.images[1:], again.images)
     assert [row["caption"] for row in built.meta] == captions(3, 40)
-    assert [row["look"]["prop"] for row in built.meta] == [look.prop for look in looks([40, 41, 42])]
+    held = [look.prop for look in looks([40, 41, 42])]
+    assert [row["look"]["prop"] for row in built.meta] == held
 
 
 @pytest.mark.parametrize("prop", PROPS)
