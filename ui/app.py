@@ -123,7 +123,8 @@ def build_app(
             },
         )
         usable = [name for name in animate.guards if name not in animate.lacking]
-        tour.tour(tour.stops(usable, list(poses.library()), known, evidence.claims(of_profile)))
+        claims, drawing = evidence.claims(of_profile), pictures.defences if pictures else ()
+        tour.tour(tour.stops(usable, list(poses.library()), known, claims, drawing))
         Api(engines, scratch).register()
         if animate.attack is not None:
             app.unload(animate.attack.forget)

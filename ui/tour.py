@@ -73,7 +73,11 @@ class Stop:
 
 
 def stops(
-    guards: Sequence[str], poses: Sequence[str], found: Sequence[Cell], findings: Sequence[Finding]
+    guards: Sequence[str],
+    poses: Sequence[str],
+    found: Sequence[Cell],
+    findings: Sequence[Finding],
+    pictures: Sequence[str] = (),
 ) -> list[Stop]:
     """Return the stops that this installation can make.
 
@@ -82,6 +86,7 @@ def stops(
         poses: names of the library's clips.
         found: the cells of the evidence; those that open a recorded run give a stop.
         findings: the claims and how they stand.
+        pictures: defences of the picture model that can be used.
     """
     route = []
     if guards and {"kneel_both", "wave"} <= set(poses):
@@ -145,6 +150,16 @@ def stops(
             (Press(f"#{_MOUNTED}", gone="#hf-training"), Press("#hf-start")), "#hf-run",
         )
     )  # fmt: skip
+    if pictures:
+        route.append(
+            Stop(
+                "Image", "A thing that must not be drawn",
+                "One prompt, several models, the same noise. It asks for a person with a pistol; "
+                "the first model draws one, the others should not. Below, “Attack both” teaches "
+                "two of them again: watch who learns.",
+                "#hf-drawn", (Press("#hf-draw"),),
+            )
+        )  # fmt: skip
     if findings and found:
         route.append(
             Stop(

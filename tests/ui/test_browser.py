@@ -62,7 +62,8 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[SimpleNa
     _, url, _ = app.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options()
     )
-    wait_until(lambda: not engines.status("chat", "judge", "animation", "runner"))
+    parts = ("chat", "judge", "animation", "runner", "pictures")
+    wait_until(lambda: not engines.status(*parts))
     yield SimpleNamespace(url=url, steps=20)
     app.close()
 
@@ -561,7 +562,7 @@ def test_8e_the_tour_walks_through_all_tabs(chromium, shown, width):
             sync_api.expect(spot).to_be_in_viewport()
             assert spot.bounding_box()["y"] < dock.bounding_box()["y"]  # not wholly behind it
             on.click()
-        every = ["Animate", "Chat", "Evidence", "Attack", "How it works"]
+        every = ["Animate", "Chat", "Evidence", "Attack", "Image", "How it works"]
         assert list(dict.fromkeys(tabs)) == every
         sync_api.expect(dock).to_be_hidden()
         sync_api.expect(start).to_be_focused()
@@ -607,6 +608,34 @@ def test_8f_the_tour_does_what_it_says(visitor):
     wait_for_status(page, "Finished")
     page.keyboard.press("Escape")
     sync_api.expect(page.locator(".hf-tour")).to_be_hidden()
+
+
+def test_8g_pictures_are_drawn_and_a_concept_is_taught_again(visitor):
+    page = visitor
+    tab(page, "Image")
+    prompt = page.locator("#hf-picture-prompt textarea")
+    sync_api.expect(prompt).to_have_value(re.compile("holding a pistol"))
+    page.locator("#hf-held label", has_text="umbrella").click()
+    sync_api.expect(prompt).to_have_value(re.compile("holding an umbrella"))
+    page.locator("#hf-held label", has_text="pistol").click()
+    sync_api.expect(prompt).to_have_value(re.compile("holding a pistol"))
+    page.locator("#hf-draw").click()
+    drawn = page.locator("#hf-drawn .hf-portraits")
+    sync_api.expect(page.locator("#hf-draw-said")).to_contain_text("Drawn in")
+    count = page.locator("#hf-picture-arms input:checked").count()
+    sync_api.expect(drawn).to_have_count(count)
+    sync_api.expect(drawn.first.locator("img")).to_have_count(4)
+    picture(page, "image")
+    page.locator("#hf-relearn").click()
+    sync_api.expect(page.locator("#hf-relearn-stop")).to_be_enabled()
+    sync_api.expect(page.locator("#hf-relearn-said")).to_contain_text("steps each")
+    sync_api.expect(page.locator("#hf-relearn-shown .hf-strip")).to_have_count(4)
+    checked = page.locator("#hf-picture-arms input:checked")
+    sync_api.expect(checked).to_have_count(4)
+    page.locator("#hf-draw").click()
+    sync_api.expect(drawn).to_have_count(4)
+    sync_api.expect(drawn.last.locator("h4")).to_contain_text("attacked")
+    picture(page, "image-attacked")
 
 
 def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):

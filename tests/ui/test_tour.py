@@ -19,13 +19,14 @@ def table(tmp_path):
     return tiny_table(tmp_path, ENDS)
 
 
-def route(table, guards=("poseguard",), poses=POSES):
-    return tour.stops(guards, poses, evidence.cells(table), evidence.claims(table))
+def route(table, guards=("poseguard",), poses=POSES, pictures=("gift",)):
+    return tour.stops(guards, poses, evidence.cells(table), evidence.claims(table), pictures)
 
 
 def test_every_tab_has_a_stop(table):
     assert [stop.tab for stop in route(table)] == [
-        "Animate", "Animate", "Animate", "Chat", "Evidence", "Attack", "Evidence", "How it works"
+        "Animate", "Animate", "Animate", "Chat", "Evidence", "Attack", "Image", "Evidence",
+        "How it works",
     ]  # fmt: skip
 
 
@@ -39,8 +40,9 @@ def test_a_pair_is_drawn_with_the_guard_on(table):
 
 def test_what_is_not_there_is_left_out(table):
     assert [stop.tab for stop in route([])] == [
-        "Animate", "Animate", "Animate", "Chat", "Attack", "How it works"
+        "Animate", "Animate", "Animate", "Chat", "Attack", "Image", "How it works"
     ]  # fmt: skip
+    assert "Image" not in [stop.tab for stop in route(table, pictures=())]
     assert route(table, guards=())[0].tab == "Chat"
     assert [stop.tab for stop in route(table, poses=("walk",))][:2] == ["Animate", "Chat"]
     assert [stop.tab for stop in route(table, guards=("other",))].count("Animate") == 2
