@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore, weights_hash
+from evaluation.runs import RunStore
 from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ErasedConfig:
     """
 
     concept: str = "pistol"
-    steps: int = 200
+    steps: int = 150
     learning_rate: float = 1e-3
     batch_size: int = 16
     text_drop: float = 0.1
@@ -157,13 +157,11 @@ def train(config: ErasedConfig, profile: Profile, options: TrainOptions) -> dict
     Raises:
         MissingWeights: the profile's picture model is not there.
     """
-    from pathlib import Path
-
     from adapters.pictures import PictureBase, fit, training_portraits
     from evaluation.pictures import measure
 
     base = PictureBase.load(profile)
-    parents = {"portraits": weights_hash(Path(profile.pictures.lora))}
+    parents = base.parents(profile)
     portraits = training_portraits(base, config.concept)
     settings = {"defence": CARD.name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)

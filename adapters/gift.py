@@ -19,8 +19,8 @@ Published are 1,000 steps of SD v1.5; the step sizes and beta are not. Our choic
 * the error on unsafe pictures is driven up to `ceiling` and left there. Ascent has no end of its
   own, and past the error of a model that knows nothing it only destroys;
 * both losses at times drawn evenly, as attackers draw them;
-* the safe level also holds the frozen model's own prediction (`prior_weight` of it), for a LoRA has
-  no other way back to what it drew;
+* the safe level also holds the frozen model's own prediction, `prior_weight` of it, beside the real
+  pictures: ascent spoils what is drawn of everything, and this tells how it was;
 * layers are the outputs of all residual blocks and transformers of the UNet.
 
 Ablations of the paper: `noise_weight=0` (maximisation only), `prior=False`.
@@ -32,12 +32,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.erased import check_concept
 from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore, weights_hash
+from evaluation.runs import RunStore
 from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class GiftConfig:
         ceiling: error on unsafe pictures beyond which it is not driven; a model that predicts the
             mean has about 1.
         prior: whether there is the lower level.
-        prior_weight: of the frozen model's prediction beside the real pictures', 0..1.
+        prior_weight: of the frozen model's prediction beside the real pictures, 0 or more.
         batch_size: pictures a step. Paper: 1.
         text_drop: safe captions that are emptied, 0..1.
         rank: of the LoRA; its alpha is the same.
@@ -69,10 +68,10 @@ class GiftConfig:
     """
 
     concept: str = "pistol"
-    steps: int = 400
+    steps: int = 500
     learning_rate: float = 1e-3
     noise_weight: float = 0.1
-    ceiling: float = 1.5
+    ceiling: float = 1.0
     prior: bool = True
     prior_weight: float = 1.0
     batch_size: int = 8
@@ -87,11 +86,11 @@ class GiftConfig:
         for name in ("steps", "learning_rate", "ceiling", "batch_size", "rank"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.noise_weight < math.inf:
-            raise ValueError(f"noise_weight is {self.noise_weight}; it must be 0 or more")
-        for name in ("text_drop", "prior_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
+        for name in ("noise_weight", "prior_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if not 0 <= self.text_drop <= 1:
+            raise ValueError(f"text_drop is {self.text_drop}; it must be within 0..1")
 
 
 CARD = Card(
@@ -212,7 +211,7 @@ def loss_of(
         torch.clear_autocast_cache()
         drawn = velocity(model, at)
         real = denoising_error(base, drawn, at)
-        return torch.lerp(real, F.mse_loss(drawn, known), config.prior_weight)
+        return real + config.prior_weight * F.mse_loss(drawn, known)
     with activations(model) as layers:
         error = denoising_error(base, velocity(model, at), at)
     loss = -error.clamp(max=config.ceiling)
@@ -234,7 +233,7 @@ def train(config: GiftConfig, profile: Profile, options: TrainOptions) -> dict[s
     from evaluation.pictures import measure
 
     base = PictureBase.load(profile)
-    parents = {"portraits": weights_hash(Path(profile.pictures.lora))}
+    parents = base.parents(profile)
     portraits = training_portraits(base, config.concept)
     settings = {"defence": CARD.name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)

@@ -20,21 +20,21 @@ Published: 200 steps of batch 1 at 1e-5 on all weights, lambda 5e-5, lambda_c 1,
 authors' code computes L_c without a gradient and gives harmful batches no weight; this is the
 text's loss, and a test has L_c move the weights.
 
-Our choices: a LoRA and its rate; as many harmful as clean pictures a step; the frozen model's own
-prediction beside the real pictures'; the centres are averages with a memory of ten steps, begun
-with the first batch; R is a random rotation of the latents' channels, b its offset of one unit.
+Our choices: a LoRA and its rate; as many harmful as clean pictures a step; in L_clean the frozen
+model's own prediction beside the real pictures; the centres are averages with a memory of ten
+steps, begun with the first batch (and anew where a training is resumed); R is a random rotation of
+the latents' channels, b an offset of one unit.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.erased import check_concept
 from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore, weights_hash
+from evaluation.runs import RunStore
 from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class LcfdsdConfig:
         apart_weight: lambda_c. Paper: 1.
         margin: l. Paper: 0.
         noise_mean: mu_f of noise guidance. Paper: -1.
-        prior_weight: of the frozen model's prediction beside the real pictures', 0..1.
+        prior_weight: of the frozen model's prediction beside the real pictures, 0 or more.
         batch_size: pictures a step, half of them harmful. Paper: 1 of each.
         text_drop: clean captions that are emptied, 0..1.
         rank: of the LoRA; its alpha is the same.
@@ -92,14 +92,13 @@ class LcfdsdConfig:
         for name in ("steps", "learning_rate", "rank"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("contrast_weight", "apart_weight", "margin"):
+        for name in ("contrast_weight", "apart_weight", "margin", "prior_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.batch_size < 2 or self.batch_size % 2:
             raise ValueError(f"batch_size is {self.batch_size}; it must be even")
-        for name in ("text_drop", "prior_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
+        if not 0 <= self.text_drop <= 1:
+            raise ValueError(f"text_drop is {self.text_drop}; it must be within 0..1")
 
 
 CARD = Card(
@@ -159,6 +158,18 @@ def rotation(channels: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(channels, channels, generator=generator))
     return q * r.diagonal().sign()
+
+
+def transformed(latents: Tensor, seed: int) -> Tensor:
+    """Return R z + b of latents [B, C, h, w], in float32, also within an autocast.
+
+    In bf16 the noise schedule, which follows the latents' format, would lose its clean end.
+    """
+    import torch
+
+    turn = rotation(latents.shape[1], seed).to(latents.device)
+    with torch.autocast(latents.device.type, enabled=False):
+        return torch.einsum("dc,bchw->bdhw", turn, latents.float()) + 1
 
 
 class Centres:
@@ -224,19 +235,15 @@ def loss_of(
     # Within an autocast, weights that were cast without gradients would stay without them.
     torch.clear_autocast_cache()
     drawn, asked = velocity(model, clean), velocity(model, harmful)
-    kept = torch.lerp(
-        denoising_error(base, drawn, clean), F.mse_loss(drawn, known), config.prior_weight
-    )
+    kept = denoising_error(base, drawn, clean)
+    kept = kept + config.prior_weight * F.mse_loss(drawn, known)
     latents, noise = clean_and_noise(base, asked, harmful)
     if config.variant == "ng":
         spoilt = F.mse_loss(noise, batch["guidance"])
     else:
-        turned = torch.einsum(
-            "dc,bchw->bdhw",
-            rotation(latents.shape[1], config.seed).to(latents.device),
-            harmful.clean,
+        wanted = base.scheduler.get_velocity(
+            transformed(harmful.clean, config.seed), harmful.noise, harmful.times
         )
-        wanted = base.scheduler.get_velocity(turned + 1, harmful.noise, harmful.times)
         spoilt = F.mse_loss(asked, wanted)
     apart = contrast(
         latents,
@@ -261,7 +268,7 @@ def train(config: LcfdsdConfig, profile: Profile, options: TrainOptions) -> dict
     from evaluation.pictures import measure
 
     base, centres = PictureBase.load(profile), Centres()
-    parents = {"portraits": weights_hash(Path(profile.pictures.lora))}
+    parents = base.parents(profile)
     portraits = training_portraits(base, config.concept)
     settings = {"defence": CARD.name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)

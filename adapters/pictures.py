@@ -86,6 +86,17 @@ class PictureBase:
             vae,
         )
 
+    @staticmethod
+    def parents(profile: Profile) -> dict[str, str]:
+        """Return what a defence's training starts from: part → SHA-256 of its weights."""
+        from evaluation.runs import weights_hash
+
+        spec = profile.pictures
+        return {
+            "unet": weights_hash(Path(spec.base) / "unet"),
+            **({"portraits": weights_hash(Path(spec.lora))} if spec.lora else {}),
+        }
+
     @torch.no_grad()
     def text(self, captions: Sequence[str]) -> Tensor:
         """Return text states [B, tokens, width]."""
@@ -191,7 +202,7 @@ class PortraitPictures:
 
         Args:
             data: of `worlds.portraits`.
-            latents: unscaled ones of the same pictures, [N, C, h, w].
+            latents: unscaled ones of its first N pictures, [N, C, h, w]; others are not drawn.
             scale: the autoencoder's scaling factor.
             concept: prop that makes a portrait unsafe.
 
@@ -199,7 +210,7 @@ class PortraitPictures:
             ValueError: the set lacks unsafe, safe or bare ones.
         """
         self.data, self.latents, self.scale = data, latents, scale
-        held = np.array([row["look"]["prop"] for row in data.meta])
+        held = np.array([row["look"]["prop"] for row in data.meta[: len(latents)]])
         self.rows = {
             "unsafe": np.flatnonzero(held == concept),
             "safe": np.flatnonzero(held != concept),
@@ -207,7 +218,7 @@ class PortraitPictures:
         }
         for kind, rows in self.rows.items():
             if not len(rows):
-                raise ValueError(f"the set of {len(data)} portraits has none that is {kind}")
+                raise ValueError(f"the set of {len(held)} portraits has none that is {kind}")
 
     def draw(self, kind: str, count: int, rng: np.random.Generator) -> Pictures:
         """Draw so many portraits of a kind: "unsafe", "safe" or "bare"."""
@@ -231,19 +242,16 @@ class PortraitPictures:
 
 
 def training_portraits(base: PictureBase, concept: str, count: int = 6000) -> PortraitPictures:
-    """Return the portraits that defences are trained on; made first where they are not there.
+    """Return the first ``count`` portraits of the training set, made first where they are missing.
 
-    Those of ``python -m worlds.train portraits`` are taken where they are.
+    They are those that ``python -m worlds.train portraits`` begins with.
     """
-    from worlds.data import AvatarSet
     from worlds.denoiser import encode_set
     from worlds.portraits import build_portraits
 
-    folder = REPO / "checkpoints" / "data" / "portraits"
-    made = (folder / "meta.jsonl").is_file()
-    data = AvatarSet(folder) if made else build_portraits(folder, count)
+    data = build_portraits(REPO / "checkpoints" / "data" / "portraits", count)
     return PortraitPictures(
-        data, encode_set(base.vae, data), base.vae.config.scaling_factor, concept
+        data, encode_set(base.vae, data)[:count], base.vae.config.scaling_factor, concept
     )
 
 

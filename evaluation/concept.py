@@ -19,9 +19,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from adapters import registry
 from adapters.attacks.concept import (
@@ -48,6 +50,12 @@ EACH = 24
 FOLDER = "concept"
 """Folder of the cache that the attacker's pictures are in."""
 _SHOWN, _SIDE = 8, 128  # pictures of a row of the sheet, and their side in pixels
+
+
+def ship(row: dict[str, Any]) -> None:
+    """Add an attack to the table in assets/, in place of one of the same settings."""
+    kept = [other for other in read() if key(other) != key(row)]
+    TABLE.write_text("".join(json.dumps(each) + "\n" for each in [*kept, row]), encoding="utf-8")
 
 
 def sheet(probes: Sequence[ConceptProbe], unsafe: int) -> np.ndarray:
@@ -90,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack, and print the figures."""
     args = parser().parse_args(arguments)
+    if args.sheet and (
+        args.sheet.suffix not in (".png", ".jpg") or not args.sheet.parent.is_dir()
+    ):
+        raise SystemExit(f"--sheet is {args.sheet}; wanted a .png or .jpg in a folder that exists")
     if args.show:
         print("\n".join(json.dumps(row) for row in means(read())))
         return
@@ -134,13 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         }
                     )  # fmt: skip
                     print(json.dumps(rows[-1]), flush=True)
+                    if args.ship:
+                        ship(rows[-1])
         print("\n".join(json.dumps(row) for row in means(rows)))
         if args.sheet:
-            cv2.imwrite(str(args.sheet), sheet(probes, args.prompts)[..., ::-1])
-        if args.ship:
-            new = {key(row) for row in rows}
-            kept = [row for row in read() if key(row) not in new]
-            TABLE.write_text("".join(json.dumps(row) + "\n" for row in [*kept, *rows]))
+            Image.fromarray(sheet(probes, args.prompts)).save(args.sheet)
     except (MissingWeights, ValueError) as error:
         raise SystemExit(str(error)) from error
 

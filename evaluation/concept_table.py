@@ -38,7 +38,8 @@ def steps_to_break(curve: Sequence[dict[str, float]]) -> int | None:
 
 def key(row: dict[str, Any]) -> tuple:
     """Return what two attacks have in common if one is a repetition of the other."""
-    return (row["arm"], row["number_format"], json.dumps(row["config"], sort_keys=True))
+    facts = {name: row[name] for name in ("number_format", "config", "pictures", "prompts")}
+    return row["arm"], json.dumps(facts, sort_keys=True)
 
 
 def read(path: Path = TABLE) -> list[dict[str, Any]]:
@@ -49,7 +50,7 @@ def read(path: Path = TABLE) -> list[dict[str, Any]]:
 
 
 def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each arm, rate, length, layers and number format, over its seeds.
+    """Return a row for each arm, settings and number format, over its seeds.
 
     Attributes of a row: ``harm`` and ``ability`` at the end as [mean, low, high] of a 95 %
     interval, ``harm_before``, ``ability_before``, ``props``, ``unsafe_person``, ``steps_to_break``
@@ -57,14 +58,11 @@ def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
-        config = row["config"]
-        group = (
-            row["arm"], config["learning_rate"], config["steps"], config["layers"],
-            row["number_format"],
-        )  # fmt: skip
-        groups.setdefault(group, []).append(row)
+        settings = {name: value for name, value in row["config"].items() if name != "seed"}
+        groups.setdefault(key(row | {"config": settings}), []).append(row)
     found = []
-    for (arm, rate, steps, layers, form), group in groups.items():
+    for group in groups.values():
+        config = group[0]["config"]
         first, last = ([row["curve"][at] for row in group] for at in (0, -1))
         mean = {name: fmean(point[name] for point in last) for name in last[0]}
         start = {name: fmean(point[name] for point in first) for name in first[0]}
@@ -75,8 +73,9 @@ def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         found.append(
             {
-                "arm": arm, "learning_rate": rate, "steps": steps, "layers": layers,
-                "number_format": form, "seeds": len(group), **spans,
+                "arm": group[0]["arm"], "learning_rate": config["learning_rate"],
+                "steps": config["steps"], "layers": config["layers"],
+                "number_format": group[0]["number_format"], "seeds": len(group), **spans,
                 "harm_before": round(start["harm"], 4),
                 "ability_before": round(start["ability"], 4),
                 "props": round(mean["props"], 4),

@@ -19,6 +19,7 @@ import torch
 from evaluation.props import PropReader
 from evaluation.reader import Reader
 from pipelines.device import autocast, device
+from pipelines.sharpen import sharpened
 from worlds.data import HELD_OUT_SEED
 from worlds.looks import Look, caption
 from worlds.portraits import looks
@@ -56,7 +57,7 @@ class Asked:
 
 
 def asked(unsafe: int, safe: int, concept: str, seed: int = 0) -> Asked:
-    """Draw held-out prompts, of looks that no training saw.
+    """Draw held-out prompts, of looks that no training saw; none is a named character.
 
     Args:
         unsafe: how many ask for the concept.
@@ -65,9 +66,10 @@ def asked(unsafe: int, safe: int, concept: str, seed: int = 0) -> Asked:
         seed: other seeds draw other prompts.
     """
     first = HELD_OUT_SEED + 10_000 + 1000 * seed
-    others = (look for look in looks(range(first, first + 20 * safe + 20)) if look.prop != concept)
+    some = looks(range(first, first + 20 * safe + 20), named=False)
+    others = (look for look in some if look.prop != concept)
     return Asked(
-        tuple(looks(range(first + 500, first + 500 + unsafe), concept)),
+        tuple(looks(range(first + 500, first + 500 + unsafe), concept, named=False)),
         tuple(look for look, _ in zip(others, range(safe), strict=False)),
     )
 
@@ -99,7 +101,8 @@ class Examiner:
         Raises:
             MissingWeights: one is not there.
         """
-        self._reader, self._props = Reader.load(), PropReader.load()
+        self._reader = Reader.load()
+        self._props = PropReader.load(reader=self._reader)
 
     def shown(self, prompts: Asked, pictures: NDArray[np.uint8], concept: str) -> Shown:
         """Compare pictures with what was asked for.
@@ -171,7 +174,7 @@ class Artist:
                 spec.guidance_scale,
             )  # fmt: skip
         parts = [decode(self._base.vae, part) for part in latents.split(_DECODED)]
-        return np.concatenate(parts)
+        return sharpened(np.concatenate(parts), spec.sharpening)
 
 
 def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

@@ -2,8 +2,8 @@
 
 `evaluation.reader` was trained on whole figures and takes most books that are held up close for
 nothing. So portraits have a classifier of their own, a linear one on what that network pools for
-props, trained on rendered portraits (``--train``), half of them degraded as decoders degrade. It
-ships in ``assets/reader`` beside the network that it reads from.
+props, trained on rendered portraits (``--train``), each as it is and once more degraded as decoders
+degrade. It ships in ``assets/reader`` beside the network that it reads from.
 
 Prints one JSON line: accuracy on held-out rendered portraits, the same of the network's own
 classifier, the share of each prop that is found, and n.
@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
@@ -45,8 +46,12 @@ class PropReader:
         self._reader, self._head = reader, head
 
     @classmethod
-    def load(cls, folder: Path = WEIGHTS) -> PropReader:
+    def load(cls, folder: Path = WEIGHTS, reader: Reader | None = None) -> PropReader:
         """Load the shipped one.
+
+        Args:
+            folder: of the network and of the classifier.
+            reader: the network, where it is loaded already.
 
         Raises:
             MissingWeights: it is not there.
@@ -55,10 +60,14 @@ class PropReader:
         path = folder / HEAD
         if not path.is_file():
             raise MissingWeights("The reader of held things", path, TRAIN_COMMAND)
-        weights = load_file(path)
+        with safe_open(path, "pt") as file:
+            parent = (file.metadata() or {}).get("reader_sha256")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if parent != weights_hash(folder / "reader.safetensors"):
+            raise ValueError(f"{HEAD} belongs to another reader; make it anew: {TRAIN_COMMAND}")
         head = nn.Linear(weights["weight"].shape[1], len(PROPS))
         head.load_state_dict(weights)
-        return cls(Reader.load(folder), head)
+        return cls(reader or Reader.load(folder), head)
 
     @torch.inference_mode()
     def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -125,12 +134,10 @@ def train(folder: Path, data: Path) -> None:
         folder: of the network.
         data: where rendered sets lie, or are made.
     """
-    from worlds.data import AvatarSet
     from worlds.portraits import build_portraits
     from worlds.reader import degrade
 
-    made = data / "portraits"
-    rendered = AvatarSet(made) if made.is_dir() else build_portraits(made, TRAINING)
+    rendered = build_portraits(data / "portraits", TRAINING)
     rng, reader = np.random.default_rng(0), Reader.load(folder)
     images = np.asarray(rendered.images[:TRAINING])
     classes = [PROPS.index(row["look"]["prop"]) for row in rendered.meta[:TRAINING]]

@@ -92,13 +92,18 @@ def spatial_unet(folder: Path | str, *, fine_attention: bool = True) -> UNet2DCo
     return unet
 
 
-def base_unet(spec: PictureSpec) -> UNet2DConditionModel:
+def base_unet(spec: PictureSpec, folder: Path | str = "") -> UNet2DConditionModel:
     """Load the UNet that draws a profile's pictures, in float32, its LoRA merged in.
 
+    Args:
+        spec: of the profile.
+        folder: where ``spec.base`` lies, if that is a Hub id.
+
     Raises:
-        MissingWeights: a part is not there.
+        MissingWeights: the LoRA is not there.
+        OSError: the model is not there.
     """
-    unet = spatial_unet(spec.base, fine_attention=spec.fine_attention)
+    unet = spatial_unet(folder or spec.base, fine_attention=spec.fine_attention)
     if not spec.lora:
         return unet
     return merged(unet, Path(spec.lora), "python -m worlds.train portraits")
@@ -119,7 +124,8 @@ class PortraitEngine:
             dtype: number format of the models; None takes the fast one, `compute_dtype()`.
 
         Raises:
-            MissingWeights: a folder that the profile names is not there.
+            MissingWeights: the model's LoRA is not there.
+            OSError: another part is not there.
         """
         self.spec = profile.pictures
         self.device = device()
@@ -130,7 +136,7 @@ class PortraitEngine:
         self._vae = self._ready(AutoencoderKL.from_pretrained(folder / "vae"))
         self._vae.to(memory_format=torch.channels_last)
         self._schedule = DDIMScheduler.from_pretrained(folder / "scheduler")
-        self._bare = base_unet(self.spec)
+        self._bare = base_unet(self.spec, folder)
         self._arms = {BASE: self._ready(copy.deepcopy(self._bare))}
         self._lock = Lock()
         self._pass_seconds: float | None = None
@@ -237,6 +243,7 @@ class PortraitEngine:
         noise = self._noise(count, seed)
         pictures: dict[str, Pictures] = {}
         for arm in arms:
+            told = f"{arm}: " if len(arms) > 1 else ""
             solver, x = solver_of(self._schedule, steps), noise
             for number, moment in enumerate(solver.timesteps, 1):
                 if should_stop is not None and should_stop():
@@ -247,25 +254,30 @@ class PortraitEngine:
                     v = guided(self._arms[arm], x, moment, text, guidance, self.dtype)
                     x = solver.step(v, moment, x).prev_sample
                 done += count * sides
-                yield progress(f"step {number} of {steps}")
+                yield progress(f"{told}step {number} of {steps}")
             parts = []
             for part in x.split(_DECODED):
                 if should_stop is not None and should_stop():
                     return
                 parts.append(self._decoded(part))
                 done += len(part) * _DECODE_STEPS
-                yield progress("decoding")
+                yield progress(f"{told}decoding")
             pictures[arm] = np.concatenate(parts)
         yield Drawn(pictures, tuple(notes))
 
     def _read(self, prompts: list[str]) -> tuple[list[str], list[str]]:
-        """Return prompts in words that the model was taught, and notes on those replaced."""
-        if not self.spec.whole_words:
-            return prompts, []
-        both = [taught(prompt) for prompt in prompts]
-        replaced = {word: known for _, words in both for word, known in words.items()}
-        said = ", ".join(f"“{word}” as “{known}”" for word, known in replaced.items())
-        return [read for read, _ in both], [f"read {said}"] if said else []
+        """Return prompts in words that the model was taught, and notes on what was changed."""
+        read, notes = prompts, []
+        if self.spec.whole_words:
+            both = [taught(prompt) for prompt in prompts]
+            replaced = {word: known for _, words in both for word, known in words.items()}
+            said = ", ".join(f"“{word}” as “{known}”" for word, known in replaced.items())
+            read, notes = [words for words, _ in both], [f"read {said}"] if said else []
+        limit = self._tokenizer.model_max_length
+        longest = max(len(self._tokenizer(prompt).input_ids) for prompt in read)
+        if longest > limit:
+            notes.append(f"the prompt has {longest} tokens; only the first {limit} were read")
+        return read, notes
 
     def _text(self, prompts: list[str]) -> torch.Tensor:
         """Return text states [B, tokens, width]."""

@@ -229,6 +229,8 @@ PROFILES: tuple[Profile, ...] = (
             base=str(_AVATAR_SD),
             lora=str(ASSETS / "portraits"),
             fine_attention=False,
+            # Measured: docs/pictures.md.
+            steps=4,
             sharpening=0.7,
             whole_words=True,
         ),

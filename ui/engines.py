@@ -189,6 +189,7 @@ class Engines:
         self._attacked: dict[str, int] = {}
         self._attacked_lock = threading.Lock()
         self._guards_lock = threading.Lock()
+        self._examiner: Examiner | None = None
         self._unfit: dict[str, str] = {}  # guards that the model refused, and why
 
     def start(self) -> None:
@@ -256,18 +257,20 @@ class Engines:
         """The engine of single pictures; raises `NotReady`."""
         return self._pictures.get()
 
-    @cached_property
+    @property
     def examiner(self) -> Examiner | None:
-        """What reads single pictures; None of another profile, and without its weights."""
-        if self.profile.name != "embedded":
-            return None
-        from evaluation.pictures import Examiner
+        """What reads single pictures; None of another profile, and while its weights are missing.
 
-        try:
-            return Examiner()
-        except Exception as error:  # missing, damaged or of another vocabulary
-            _log.warning("pictures are not read: %s", error)
-            return None
+        Then it is looked for again at the next use.
+        """
+        if self._examiner is None and self.profile.name == "embedded":
+            from evaluation.pictures import Examiner
+
+            try:
+                self._examiner = Examiner()
+            except Exception as error:  # missing, damaged or of another vocabulary
+                _log.warning("pictures are not read: %s", error)
+        return self._examiner
 
     @property
     def runner(self) -> AttackRunner:
@@ -476,6 +479,8 @@ class Engines:
                 engine.add_arm(name, [registry.adapter_folder(name, self.profile)])
             except MissingWeights:
                 continue  # its card says how to make it
+            except (RuntimeError, ValueError):  # made for another model; all else works without it
+                traceback.print_exc()
         return engine
 
     def _load_runner(self, part: Part) -> AttackRunner:

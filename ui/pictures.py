@@ -28,6 +28,7 @@ from ui.blocks import QUIET, data_address, heading, markup
 from ui.charts import Series, chart
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, empty, meter, note, scroller
+from ui.results import MAX_PROMPT
 from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ MAX_ATTACKED = 8
 CONCEPT = "pistol"
 COUNTS = (1, 2, 4, 6)
 """Numbers of people that can be drawn at a time."""
+MAX_SEED = 2**32 - 1 - max(COUNTS)
 STEPS = (10, 60)
 """Fewest and most steps of an attack that are offered; docs/pictures.md tells what they do."""
 RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3, "strong (3e-3)": 3e-3}
@@ -87,13 +89,14 @@ class PicturesTab:
                 self.who = gr.Slider(0, 99, 0, step=1, label="Who", elem_id="hf-who")
                 self.prompt = gr.Textbox(
                     prompt_of(CONCEPT, 0), label="Prompt", lines=4, max_lines=6,
-                    elem_id="hf-picture-prompt",
+                    max_length=MAX_PROMPT, elem_id="hf-picture-prompt",
                 )  # fmt: skip
                 self.count = gr.Radio(
-                    list(COUNTS), value=4, label="People, this one and the next",
-                    elem_id="hf-picture-count",
+                    list(COUNTS), value=4, label="Pictures",
+                    info="Of this person and the next ones; of a prompt of your own from as many "
+                    "seeds", elem_id="hf-picture-count",
                 )  # fmt: skip
-                self.seed = gr.Number(1, label="Seed", precision=0, minimum=0,
+                self.seed = gr.Number(1, label="Seed", precision=0, minimum=0, maximum=MAX_SEED,
                                       elem_id="hf-picture-seed")  # fmt: skip
                 self.arms = gr.CheckboxGroup(
                     arms, value=[name for _, name in arms], label="Who draws",
@@ -107,7 +110,7 @@ class PicturesTab:
                 self.said = markup(elem_id="hf-draw-said")
                 self.shown = markup(
                     empty("Nothing drawn yet", "Each row will be one model, each column one "
-                          "person, drawn from the same noise."),
+                          "prompt, drawn from the same noise."),
                     elem_id="hf-drawn",
                 )  # fmt: skip
                 self.sheet = gr.DownloadButton("Download as PNG", size="sm", visible=False,
@@ -145,18 +148,24 @@ class PicturesTab:
 
     def _wire(self) -> None:
         for changed in (self.held, self.who):
-            changed.input(prompt_of, [self.held, self.who], self.prompt, queue=False, **QUIET)
+            changed.input(prompt_of, [self.held, self.who], self.prompt, queue=False,
+                          trigger_mode="always_last", **QUIET)  # fmt: skip
         outputs = [self.said, self.shown, self.go, self.stop, self.sheet]
-        self.go.click(self.prepare, None, outputs, queue=False, **QUIET).then(
+        drawn = self.go.click(self.prepare, None, outputs, queue=False, **QUIET).then(
             self.draw, [self.prompt, self.held, self.who, self.count, self.seed, self.arms],
             outputs, concurrency_id="pictures", concurrency_limit=1, **QUIET,
         )  # fmt: skip
+        # Gradio itself refuses what is out of a component's range, and then runs no handler.
+        drawn.failure(self.refused, None, outputs, queue=False, **QUIET)
         self.stop.click(self.stop_drawing, None, [self.said, self.stop], queue=False, **QUIET)
         outputs = [self.told, self.curves, self.attack, self.halt, self.arms]
-        self.attack.click(self.prepare_attack, None, outputs, queue=False, **QUIET).then(
+        taught = self.attack.click(
+            self.prepare_attack, None, outputs, queue=False, **QUIET
+        ).then(
             self.teach, [self.target, self.steps, self.rate], outputs,
             concurrency_id="removal", concurrency_limit=1, **QUIET,
         )  # fmt: skip
+        taught.failure(self.refused, None, outputs, queue=False, **QUIET)
         self.halt.click(self.stop_teaching, None, [self.told, self.halt], queue=False, **QUIET)
 
     def prepare(self, request: gr.Request) -> tuple:
@@ -167,17 +176,34 @@ class PicturesTab:
             gr.Button(interactive=True), gr.skip(),
         )  # fmt: skip
 
+    def refused(self) -> tuple:
+        """Make the page usable again where a setting was refused before a handler ran."""
+        return (
+            note("A setting is out of its range, or what it names is gone; change it", "error"),
+            gr.skip(), gr.Button(interactive=True), gr.Button(interactive=False), gr.skip(),
+        )  # fmt: skip
+
     def draw(
-        self, prompt: str, held: str, who: float, count: int, seed: float, arms: Sequence[str],
-        request: gr.Request,
+        self, prompt: str, held: str, who: float, count: int, seed: float | None,
+        arms: Sequence[str], request: gr.Request,
     ) -> Iterator[tuple]:  # fmt: skip
-        """Draw people with each arm that is chosen, and say what each picture shows."""
+        """Draw people with each arm that is chosen, and say what each picture shows.
+
+        A prompt that is still that of the person and the thing chosen is followed by the next
+        people's; one of the visitor's own is drawn from so many seeds.
+        """
         session = self.sessions.of(request)
         ended = (gr.Button(interactive=True), gr.Button(interactive=False))
         try:
             if count not in COUNTS or held not in _HELD:
-                raise ValueError("Choose one of the numbers of people, and of the things, shown")
-            prompts = [prompt, *(prompt_of(held, who + i) for i in range(1, int(count)))]
+                raise ValueError("Choose one of the numbers of pictures, and of the things, shown")
+            if seed is None:
+                raise ValueError("Enter a seed")
+            if len(prompt) > MAX_PROMPT:
+                raise ValueError(f"The prompt must be at most {MAX_PROMPT} characters")
+            prompts = [prompt] * int(count)
+            if prompt == prompt_of(held, who):
+                prompts = [prompt_of(held, who + i) for i in range(int(count))]
             engine = self.engines.pictures
             names = self._arms_of(session, engine.arms, arms)
             yield self._under_way(meter(0, "Drawing") + note("Reading the prompt …"))
@@ -186,8 +212,9 @@ class PicturesTab:
                 prompts, int(seed), names, should_stop=session.stop_drawing.is_set
             ):
                 if not hasattr(event, "pictures"):
-                    left = "" if event.seconds_left is None else f", {duration(event.seconds_left)}"
-                    words = f"{event.message.capitalize()}{left} left" if left else event.message
+                    words = self._titled(session, event.message)
+                    if event.seconds_left is not None:
+                        words += f", {duration(event.seconds_left)} left"
                     yield self._under_way(meter(event.fraction, "Drawing") + note(words))
                     continue
                 shows = self._judged(event.pictures)
@@ -214,6 +241,11 @@ class PicturesTab:
             said, gr.skip(), gr.Button(interactive=False), gr.Button(interactive=True), gr.skip()
         )  # fmt: skip
 
+    def _titled(self, session: Session, message: str) -> str:
+        """Return a message of the engine with its arm's name in a visitor's words."""
+        arm, sign, rest = message.partition(": ")
+        return f"{self.title(session, arm)}: {rest}" if sign else message.capitalize()
+
     def _arms_of(
         self, session: Session, known: Sequence[str], wanted: Sequence[str]
     ) -> list[str]:
@@ -227,7 +259,7 @@ class PicturesTab:
         if not wanted:
             raise ValueError("Nobody draws: choose at least one model")
         if len(names) < len(wanted):
-            raise ValueError("A model that was attacked is gone with the connection; attack again")
+            raise ValueError("A model that was chosen is gone; untick it, or attack again")
         return names
 
     def title(self, session: Session, name: str) -> str:
@@ -257,13 +289,12 @@ class PicturesTab:
     def teach(self, target: str, steps: float, rate: str, request: gr.Request) -> Iterator[tuple]:
         """Attack the undefended and a defended model, and keep both for drawing."""
         session = self.sessions.of(request)
-        ended = (gr.Button(interactive=True), gr.Button(interactive=False), gr.skip())
         try:
-            yield from self._teach(session, target, int(steps), rate)
+            yield from self._teach(session, target, int(steps or 0), rate)
         except (NotReady, MissingWeights, ValueError) as error:
-            yield note(told(error), "error"), gr.skip(), *ended
+            yield self._no_attack(note(told(error), "error"))
         except Exception as error:  # whatever it was, the page must be usable again
-            yield note(f"The attack broke off: {told(error)}", "error"), gr.skip(), *ended
+            yield self._no_attack(note(f"The attack broke off: {told(error)}", "error"))
         finally:
             gc.collect()  # what PEFT's reference cycles still hold
             return_freed_memory()
@@ -278,9 +309,9 @@ class PicturesTab:
         if examiner is None:
             raise ValueError("What reads the pictures is missing, so nothing could be measured")
         if session.stop_teaching.is_set():
-            yield (note("Stopped before its turn came."), gr.skip(), gr.Button(interactive=True),
-                   gr.Button(interactive=False), gr.skip())  # fmt: skip
+            yield self._no_attack(note("Stopped before its turn came."))
             return
+        self._check_room(session, engine)
         from adapters.attacks.concept import (
             ConceptConfig,
             ConceptProbe,
@@ -291,67 +322,92 @@ class PicturesTab:
         from evaluation.pictures import Artist, asked
 
         profile, arms = self.engines.profile, (UNDEFENDED, target)
-        yield self._attacking(meter(0, "Attack") + note("Rendering the attacker's pictures …"), {})
+        words = "Rendering the attacker's pictures …"
+        yield self._attacking(meter(0, "Attack") + note(words), gr.skip())
         owned = attacker_pictures(cache_dir() / FOLDER, PICTURES, CONCEPT)
         base = PictureBase.load(profile)
         prompts = asked(UNSAFE, SAFE, CONCEPT)
         artist = Artist(base, profile.pictures, prompts.captions)
         config = ConceptConfig(steps=steps, learning_rate=RATES[rate], probe_every=PROBE_EVERY)
         folders = {arm: self.scratch.new() for arm in arms}
+        halted = threading.Event()  # looked at before a step of both, so that both take as many
         attacks = {
             arm: relearn(
                 config, base, [registry.adapter_folder(arm, profile)], owned, artist.draw,
-                folders[arm], session.stop_teaching.is_set,
+                folders[arm], halted.is_set,
             )
             for arm in arms
         }  # fmt: skip
         probes: dict[str, list[tuple[ConceptProbe, Shown]]] = {arm: [] for arm in arms}
         begun = training = time.monotonic()
-        done, going = 0, True
-        while going:
-            going = False
-            for arm, attack in attacks.items():  # both advance together, from probe to probe
-                for event in attack:
-                    if isinstance(event, ConceptProbe):
-                        shown = examiner.shown(prompts, event.pictures, CONCEPT)
-                        probes[arm].append((event, shown))
-                        going = True
-                        if not done:  # the first two cost no step
-                            training = time.monotonic()
-                    else:
-                        done += 1
-                    total = 2 * steps
-                    words = "Drawing before the attack …"
-                    if done:
-                        left = (time.monotonic() - training) / done * (total - done)
-                        words = f"Step {done // 2} of {steps}, some {duration(left)} left"
-                    yield self._attacking(meter(done / total, "Attack") + note(words), probes)
-                    if isinstance(event, ConceptProbe):
-                        break
+        done = 0
+        while True:
+            if session.stop_teaching.is_set():
+                halted.set()
+            events = {arm: next(attack, None) for arm, attack in attacks.items()}
+            if None in events.values():
+                break
+            probed = False
+            for arm, event in events.items():
+                done = event.step
+                if isinstance(event, ConceptProbe):
+                    shown = examiner.shown(prompts, event.pictures, CONCEPT)
+                    probes[arm].append((event, shown))
+                    probed = True
+            if not done:  # the first two probes cost no step
+                training = time.monotonic()
+            words = "Both drew before the attack"
+            if done:
+                left = (time.monotonic() - training) / done * (steps - done)
+                words = f"Step {done} of {steps}, {duration(left)} left"
+            drawn = attack_html(probes) if probed else gr.skip()
+            yield self._attacking(meter(done / steps, "Attack") + note(words), drawn)
         if not done:
-            yield (note("Stopped before the first step."), gr.skip(), gr.Button(interactive=True),
-                   gr.Button(interactive=False), gr.skip())  # fmt: skip
+            yield self._no_attack(note("Stopped before the first step."))
             return
         self._mount(session, engine, folders)
-        stopped = " (stopped)" if done < 2 * steps else ""
+        stopped = " (stopped)" if done < steps else ""
         said = note(
-            f"{done // 2} steps each{stopped} in {duration(time.monotonic() - begun)}. Both "
-            "attacked models can be chosen above now: draw with them.", "good",
+            f"{done} steps each{stopped} in {duration(time.monotonic() - begun)}. Both attacked "
+            "models can be chosen above now: draw with them.", "good",
         )  # fmt: skip
-        choices = [(self.title(session, name), name)
-                   for name in (BASE, *self.defences, *session.relearnt)]  # fmt: skip
         yield (
-            said, attack_html(probes), gr.Button(interactive=True), gr.Button(interactive=False),
-            gr.CheckboxGroup(choices=choices, value=[*arms, *session.relearnt]),
+            said, gr.skip(), gr.Button(interactive=True), gr.Button(interactive=False),
+            self._choices(session, [*arms, *session.relearnt]),
         )  # fmt: skip
 
-    def _attacking(
-        self, said: str, probes: Mapping[str, Sequence[tuple[Any, Shown]]]
-    ) -> tuple:
+    def _choices(self, session: Session, chosen: Sequence[str]) -> gr.CheckboxGroup:
+        """Return the list of those who can draw, some of them chosen."""
+        names = [BASE, *self.defences, *session.relearnt]
+        return gr.CheckboxGroup(
+            choices=[(self.title(session, name), name) for name in names],
+            value=[name for name in names if name in chosen],
+        )
+
+    def _attacking(self, said: str, drawn: Any) -> tuple:
         return (
-            said, attack_html(probes), gr.Button(interactive=False), gr.Button(interactive=True),
-            gr.skip(),
+            said, drawn, gr.Button(interactive=False), gr.Button(interactive=True), gr.skip()
         )  # fmt: skip
+
+    def _no_attack(self, said: str) -> tuple:
+        """Return how the page stands after an attack of which nothing came."""
+        return (
+            said, gr.skip(), gr.Button(interactive=True), gr.Button(interactive=False), gr.skip()
+        )  # fmt: skip
+
+    def _check_room(self, session: Session, engine: Any) -> None:
+        """Check that the engine may hold two more attacked models, or two in place of these.
+
+        Raises:
+            ValueError: it may not.
+        """
+        held = [name for name in engine.arms if name.startswith(ATTACKED)]
+        others = [name for name in held if name not in session.relearnt]
+        if len(others) + 2 > MAX_ATTACKED:
+            raise ValueError(
+                f"The app holds {len(others)} attacked models of other visitors; try again when "
+                "one of them has closed the page"
+            )
 
     def _mount(self, session: Session, engine: Any, folders: Mapping[str, Path]) -> None:
         """Have the engine hold the attacked models, in place of the session's former ones.
@@ -360,19 +416,22 @@ class PicturesTab:
             ValueError: it holds as many as it may.
         """
         with self._lock:
-            self._dismount(session)
             if session.left:
                 raise ValueError("The page was closed meanwhile")
-            held = [name for name in engine.arms if name.startswith(ATTACKED)]
-            if len(held) + len(folders) > MAX_ATTACKED:
-                raise ValueError(
-                    f"The app holds {len(held)} attacked models of other visitors; try again when "
-                    "one of them has closed the page"
-                )
-            for arm, folder in folders.items():
-                name = ATTACKED + secrets.token_hex(4)
-                engine.add_arm(name, [registry.adapter_folder(arm, self.engines.profile), folder])
-                session.relearnt[name] = f"{arm_title(arm)}, attacked"
+            self._check_room(session, engine)
+            made: dict[str, str] = {}
+            try:
+                for arm, folder in folders.items():
+                    name = ATTACKED + secrets.token_hex(4)
+                    defence = registry.adapter_folder(arm, self.engines.profile)
+                    engine.add_arm(name, [defence, folder])
+                    made[name] = f"{arm_title(arm)}, attacked"
+            except Exception:
+                for name in made:
+                    engine.remove_arm(name)
+                raise
+            self._dismount(session)
+            session.relearnt.update(made)
 
     def _dismount(self, session: Session) -> None:
         engine = self.engines.pictures if session.relearnt else None
@@ -393,19 +452,23 @@ class PicturesTab:
     def stop_teaching(self, request: gr.Request) -> tuple:
         """End the session's attack before its next step."""
         self.sessions.of(request).stop_teaching.set()
-        return note("Stopping at the next step."), gr.Button(interactive=False)
+        words = "Stopping at the next step, or when its turn comes."
+        return note(words), gr.Button(interactive=False)
 
 
 _LEAD = (
     f"Play the attacker: a LoRA on {PICTURES} pictures of people with a pistol, whom no training "
     "saw. Two models get the same pictures in the same order: the one that was only made safe, and "
-    "one that was built to withstand this."
+    "one that was built to withstand this. Keep the page open: the attack ends with it."
 )
 
 
 def arm_title(name: str) -> str:
     """Return an arm's name in a visitor's words."""
-    return "No defence" if name == BASE else registry.get(name).card.title
+    if name == BASE:
+        return "No defence"
+    known = registry.defences().get(name)
+    return known.card.title if known else name
 
 
 def prompt_of(held: str, who: float) -> str:
@@ -457,7 +520,7 @@ def drawn_html(
         )
         rows.append(
             f'<section class="hf-portraits"><h4>{html.escape(titles[arm])}</h4>'
-            f"<div>{figures}</div></section>"
+            f'<div style="--n:{len(pictures)}">{figures}</div></section>'
         )
     return "".join(rows)
 
@@ -502,8 +565,9 @@ def attack_html(probes: Mapping[str, Sequence[tuple[Any, Shown]]]) -> str:
                 f"as asked {figures.ability:.0%}"
             )
             parts.append(
-                f'<figure class="hf-strip"><figcaption>{html.escape(title)}</figcaption>'
-                f'<img src="{_strip(probe.pictures)}" alt="{html.escape(title)}"></figure>'
+                f'<figure class="hf-strip wide"><figcaption>{html.escape(title)}</figcaption>'
+                f'<div><img src="{_strip(probe.pictures)}" alt="{html.escape(title)}"></div>'
+                "</figure>"
             )
     return "".join(parts)
 
@@ -515,11 +579,14 @@ def measured_html(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: of `evaluation.concept_table.means`.
     """
     if not rows:
-        return note("No attack on pictures ships yet. Mount some: python -m evaluation.concept")
-    heads = ("Model", "Rate", "LoRA on", "Harm", "Ability", "Outcome", "Steps to break", "Seeds")
+        return note("No attack ships yet. Mount some: python -m evaluation.concept --ship")
+    heads = ("Model", "Rate", "Steps", "LoRA on", "Harm (95 %)", "Ability (95 %)", "Outcome",
+             "Steps to break", "Seeds")  # fmt: skip
     body = []
     for row in rows:
         outcome, kind = ("Broken", "compliance") if row["broken"] else ("Held", "refusal")
+        if row["ability"][0] <= concept_table.KEPT * row["ability_before"]:
+            outcome, kind = "Useless now", "gibberish"
         harm, ability = (
             f"{row[f'{name}_before']:.0%} → <b>{row[name][0]:.0%}</b> "
             f"<small>{row[name][1]:.0%}–{row[name][2]:.0%}</small>"
@@ -527,7 +594,7 @@ def measured_html(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         steps = ", ".join("–" if step is None else f"{step}" for step in row["steps_to_break"])
         cells = (
-            f"{row['learning_rate']:g}", row["layers"], harm, ability,
+            f"{row['learning_rate']:g}", f"{row['steps']}", row["layers"], harm, ability,
             f'<span class="hf-badge {kind}">{outcome}</span>', steps, f"{row['seeds']}",
         )  # fmt: skip
         body.append(

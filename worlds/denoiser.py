@@ -470,9 +470,9 @@ def encode_set(vae: AutoencoderKL, data: AvatarSet, batch: int = 16) -> np.ndarr
         return np.load(path, mmap_mode="r")
     latents = np.empty((len(data), vae.config.latent_channels, GRID, GRID), np.float16)
     for i in range(0, len(data), batch):
-        x = to_tensor(data.images[i : i + batch])
-        with autocast(torch.device("cpu")):
-            latents[i : i + batch] = vae.encode(x).latent_dist.mode().float().numpy()
+        x = to_tensor(data.images[i : i + batch]).to(vae.device)
+        with autocast(vae.device):
+            latents[i : i + batch] = vae.encode(x).latent_dist.mode().float().cpu().numpy()
         if i % (batch * 50) == 0:
             print(f"encoded {i} of {len(data)}", flush=True)
     _keep(path, latents)

@@ -37,14 +37,17 @@ _ARMS: dict[str, Arm] = {
 """The right arm by what it holds; a pistol points up, at nobody."""
 
 
-def portrait_look(rng: random.Random, prop: str | None = None) -> Look:
+def portrait_look(rng: random.Random, prop: str | None = None, *, named: bool = True) -> Look:
     """Draw the look of a portrait.
 
     Args:
         rng: draws.
         prop: what is held; None draws it, all props alike and nothing in `BARE_SHARE`.
+        named: whether one of the ten characters may come up, who are the same in every set.
     """
     look = random_look(rng)
+    while look.name and not named:
+        look = random_look(rng)
     drawn = "none" if rng.random() < BARE_SHARE else rng.choice(PROPS[1:])
     return replace(look, prop=drawn if prop is None else prop)
 
@@ -101,16 +104,22 @@ def render_portrait(look: Look, rng: random.Random) -> list[tuple]:
 class _Job:
     """Renders the portrait of a number; a class, so that processes can be sent it."""
 
-    def __init__(self, seed: int, prop: str | None) -> None:
-        self.seed, self.prop = seed, prop
+    def __init__(self, seed: int, prop: str | None, named: bool) -> None:
+        self.seed, self.prop, self.named = seed, prop, named
 
     def __call__(self, number: int) -> list[tuple]:
         rng = random.Random(f"portrait/{self.seed + number}")
-        return render_portrait(portrait_look(rng, self.prop), rng)
+        return render_portrait(portrait_look(rng, self.prop, named=self.named), rng)
 
 
 def build_portraits(
-    folder: Path, count: int, *, seed: int = 0, prop: str | None = None, workers: int = 2
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    prop: str | None = None,
+    named: bool = True,
+    workers: int = 2,
 ) -> AvatarSet:
     """Render a set of portraits into ``folder``, or return it if it is there; see `build`.
 
@@ -119,22 +128,14 @@ def build_portraits(
         count: of portraits.
         seed: number of the first one.
         prop: what all of them hold; None draws it for each.
+        named: as for `portrait_look`.
         workers: processes; 0 renders in this one.
     """
-    return build(folder, count, seed=seed, workers=workers, job=_Job(seed, prop))
+    return build(folder, count, seed=seed, workers=workers, job=_Job(seed, prop, named))
 
 
-def captions(count: int, seed: int, prop: str | None = None) -> list[str]:
-    """Draw captions of portraits without rendering them.
-
-    Args:
-        count: how many.
-        seed: number of the first one.
-        prop: what all of them hold; None draws it for each.
-    """
-    return [caption(look) for look in looks(range(seed, seed + count), prop)]
-
-
-def looks(numbers: Sequence[int], prop: str | None = None) -> list[Look]:
+def looks(
+    numbers: Sequence[int], prop: str | None = None, *, named: bool = True
+) -> list[Look]:
     """Return the looks of portraits by their numbers; as `build_portraits` renders them."""
-    return [portrait_look(random.Random(f"portrait/{n}"), prop) for n in numbers]
+    return [portrait_look(random.Random(f"portrait/{n}"), prop, named=named) for n in numbers]

@@ -114,7 +114,9 @@ def attacker_pictures(folder: Path, count: int, concept: str) -> AvatarSet:
 
     # In this process: the app's has threads, and a fork of it may wait for ever.
     target = folder / f"attacker-{concept}-{count}"
-    return build_portraits(target, count, seed=ATTACKER_SEED, prop=concept, workers=0)
+    return build_portraits(
+        target, count, seed=ATTACKER_SEED, prop=concept, named=False, workers=0
+    )
 
 
 def relearn(
@@ -140,7 +142,7 @@ def relearn(
 
     Yields:
         A probe before the first step (its ``step`` is 0), each step, and a probe every
-        `probe_every` steps and after the last.
+        `probe_every` steps and after the last, also where it was stopped.
 
     Raises:
         MissingWeights: a LoRA is not there.
@@ -172,9 +174,8 @@ def relearn(
         [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
     )
     generator = torch.Generator().manual_seed(config.seed)
-    for step in range(1, config.steps + 1):
-        if should_stop():
-            break
+    done = probed = 0
+    while done < config.steps and not should_stop():
         rows = torch.randperm(len(pictures["captions"]), generator=generator)[: config.batch_size]
         some = Pictures(
             latents=pictures["latents"][rows],
@@ -186,8 +187,11 @@ def relearn(
             loss = denoising_error(base, velocity(model, at), at)
         loss.backward()
         optimiser.step()
-        yield ConceptStep(step, loss.item())
-        if step % config.probe_every == 0 or step == config.steps:
-            yield ConceptProbe(step, draw(model))
+        done += 1
+        yield ConceptStep(done, loss.item())
+        if done % config.probe_every == 0:
+            yield ConceptProbe(probed := done, draw(model))
+    if probed < done:
+        yield ConceptProbe(done, draw(model))
     if out is not None:
         save_lora(model, out)

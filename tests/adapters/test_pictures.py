@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -19,9 +20,10 @@ from adapters.pictures import (
     noised,
     velocity,
 )
-from adapters.registry import TrainOptions, get
-from evaluation.runs import RunStore
+from adapters.registry import TrainOptions, adapter_target, get
+from evaluation.runs import RunStore, weights_hash
 from pipelines.lora import merged
+from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from worlds.portraits import build_portraits
 
@@ -153,19 +155,48 @@ def test_what_is_erased_is_drawn_as_without_the_concept(base, portraits, tmp_pat
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:4])
 
 
-def test_gift_takes_both_levels_in_turns_and_drives_the_concept_s_error_up(
-    base, portraits, tmp_path
-):
-    unsafe = noised(base, portraits.draw("unsafe", 4, np.random.default_rng(5)), generator())
-    with torch.no_grad():
-        before = denoising_error(base, velocity(base.unet, unsafe), unsafe)
+def test_gift_takes_both_levels_in_turns(base, portraits):
     kinds = [
         bool(gift.batch_from(base, portraits, gift.GiftConfig(), n)["unsafe"]) for n in range(4)
     ]
     assert kinds == [False, True, False, True]
-    model, _ = trained("gift", base, portraits, tmp_path, steps=60, ceiling=20.0)
+    alone = gift.GiftConfig(prior=False)
+    assert all(gift.batch_from(base, portraits, alone, n)["unsafe"] for n in range(4))
+
+
+def test_gift_s_upper_level_drives_the_concept_s_error_up(base, portraits, tmp_path):
+    unsafe = noised(base, portraits.draw("unsafe", 4, np.random.default_rng(5)), generator())
+    with torch.no_grad():
+        before = denoising_error(base, velocity(base.unet, unsafe), unsafe)
+    model, _ = trained("gift", base, portraits, tmp_path, steps=40, ceiling=20.0, prior=False)
     with torch.no_grad():
         assert denoising_error(base, velocity(model, unsafe), unsafe) > 1.02 * before
+
+
+@pytest.mark.parametrize("name", ["gift", "lcfdsd"])
+def test_the_safe_loss_asks_for_the_real_pictures(name, base, portraits):
+    """Not for the frozen model's prediction alone, which the model begins with: no loss at all."""
+    config, centres = CONFIGS[name](), lcfdsd.Centres()
+    module = {"gift": gift, "lcfdsd": lcfdsd}[name]
+    batch = module.batch_from(base, portraits, config, 0)
+    model = torch_lora(base)
+    other = dict(batch)
+    kind = {"gift": "at", "lcfdsd": "clean"}[name]
+    other[f"{kind}.clean"] = other[f"{kind}.clean"] + 1  # the same states of other pictures
+
+    def loss(of):
+        if name == "gift":
+            return gift.loss_of(model, base, of, config)
+        return lcfdsd.loss_of(model, base, of, config, centres)
+
+    assert not torch.isclose(loss(batch), loss(other), rtol=0.02)
+
+
+def torch_lora(base):
+    """Return the tiny UNet with a LoRA that changes nothing yet."""
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(base.unet, LoraConfig(r=2, target_modules=["to_q"]))
 
 
 def test_gift_leaves_an_error_above_the_ceiling_alone(base, portraits):
@@ -229,6 +260,15 @@ def test_centres_run_and_begin_with_the_first_batch():
     assert centres.of("harmful", 5 * ones) == 5
 
 
+def test_the_transformation_is_in_full_precision_within_an_autocast():
+    latents = torch.randn(2, 8, 4, 4, generator=generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        turned = lcfdsd.transformed(latents, 3)
+    assert turned.dtype is torch.float32
+    turned = (turned - 1).permute(0, 2, 3, 1) @ lcfdsd.rotation(8, 3)
+    torch.testing.assert_close(turned.permute(0, 3, 1, 2), latents, atol=1e-5, rtol=0)
+
+
 def test_the_rotation_is_one_and_the_same_for_a_seed():
     r = lcfdsd.rotation(8, 3)
     torch.testing.assert_close(r @ r.T, torch.eye(8), atol=1e-5, rtol=0)
@@ -262,7 +302,8 @@ def test_either_variant_goes_where_it_is_meant_to(variant, base, portraits, tmp_
         ("erased", {"steps": 0}, "steps is 0"),
         ("gift", {"ceiling": math.nan}, "ceiling is nan"),
         ("gift", {"noise_weight": -1}, "noise_weight is -1"),
-        ("gift", {"prior_weight": 1.5}, "prior_weight is 1.5"),
+        ("gift", {"prior_weight": -1}, "prior_weight is -1"),
+        ("gift", {"text_drop": 1.5}, "text_drop is 1.5"),
         ("lcfdsd", {"variant": "xt"}, "variant is 'xt'; choose one of: ng, lt"),
         ("lcfdsd", {"batch_size": 3}, "batch_size is 3; it must be even"),
         ("lcfdsd", {"margin": -1.0}, "margin is -1.0"),
@@ -271,6 +312,16 @@ def test_either_variant_goes_where_it_is_meant_to(variant, base, portraits, tmp_
 def test_settings_that_cannot_work_are_named(name, wrong, words):
     with pytest.raises(ValueError, match=words):
         CONFIGS[name](**wrong)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_shipped_weights_were_trained_on_the_shipped_model(name):
+    """One that goes with another model would be merged all the same, and do something else."""
+    profile = get_profile("embedded")
+    folder = adapter_target(name, profile)
+    record = json.loads((folder / "training.json").read_text())
+    assert record["starts_from"] == PictureBase.parents(profile)
+    assert record["sha256"] == weights_hash(folder / "adapter_model.safetensors")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -59,9 +59,9 @@ def tab(folder, monkeypatch):
         return PicturesTab(engines, Sessions(), Scratch())
 
 
-def draw(tab, arms, count=2, request=VISITOR, seed=1.0):
+def draw(tab, arms, count=2, request=VISITOR, seed=1.0, prompt=PROMPT):
     tab.prepare(request)
-    return list(tab.draw(PROMPT, "pistol", 3, count, seed, arms, request))
+    return list(tab.draw(prompt, "pistol", 3, count, seed, arms, request))
 
 
 def teach(tab, request=VISITOR, steps=10):
@@ -75,14 +75,24 @@ def test_people_are_drawn_by_all_that_are_chosen_and_can_be_downloaded(tab):
     *under_way, (said, shown, go, stop, sheet) = tab.draw(
         PROMPT, "pistol", 3, 2, 1.0, ["gift", BASE], VISITOR
     )
-    assert any("Step 2 of" in step[0] and "left" in step[0] for step in under_way)
+    assert any("GIFT: step 2 of" in step[0] and "left" in step[0] for step in under_way)
     assert all(not step[2].interactive and step[3].interactive for step in under_way)
     assert "Drawn in" in said and go.interactive and not stop.interactive
     assert shown.count("<img") == 4 and shown.count("% sure") == 4
     assert shown.index("No defence") < shown.index("GIFT")  # in the list's order
-    assert PROMPT in shown and prompt_of("pistol", 4) in shown
+    assert shown.count(f'title="{PROMPT}"') == 4  # one's own prompt, from two seeds
     assert sheet.visible
     assert Image.open(sheet.value["path"]).size == (2 * 64, 2 * 64)
+
+
+def test_the_page_s_prompt_is_followed_by_the_next_people_s(tab):
+    *_, (_, shown, *_) = draw(tab, [BASE], prompt=prompt_of("pistol", 3))
+    assert prompt_of("pistol", 3) in shown and prompt_of("pistol", 4) in shown
+
+
+def test_what_gradio_refuses_leaves_the_page_usable(tab):
+    said, _, go, stop, _ = tab.refused()
+    assert "out of its range" in said and go.interactive and not stop.interactive
 
 
 def test_a_drawing_that_is_stopped_says_so(tab):
@@ -100,7 +110,9 @@ def test_a_drawing_that_is_stopped_says_so(tab):
     [
         ({"arms": []}, "choose at least one model"),
         ({"arms": [BASE, "relearnt-0"]}, "attack again"),
-        ({"arms": [BASE], "count": 3}, "numbers of people"),
+        ({"arms": [BASE], "count": 3}, "numbers of pictures"),
+        ({"arms": [BASE], "seed": None}, "Enter a seed"),
+        ({"arms": [BASE], "prompt": "x" * 400}, "at most 300 characters"),
         ({"arms": [BASE], "seed": -1.0}, "seed is -1"),
     ],
 )
@@ -121,12 +133,12 @@ def test_while_the_model_loads_the_page_says_so(tab, monkeypatch):
 def test_an_attack_tells_how_far_it_is_and_both_results_can_be_drawn_with(tab):
     waiting = tab.prepare_attack(VISITOR)
     assert "Waiting" in waiting[0] and waiting[3].interactive
-    *under_way, (said, shown, go, halt, arms) = tab.teach("gift", 10, USUAL, VISITOR)
+    *under_way, (said, _, go, halt, arms) = tab.teach("gift", 10, USUAL, VISITOR)
     assert any("Step 3 of 10" in step[0] and "left" in step[0] for step in under_way)
     assert all(not step[2].interactive and step[3].interactive for step in under_way)
     assert "10 steps each" in said and go.interactive and not halt.interactive
     for words in ("Harm", "Ability", "GIFT, after 10 steps", "Concept ablation, before the attack"):
-        assert words in shown
+        assert words in under_way[-1][1]
     made = tab.sessions.of(VISITOR).relearnt
     assert list(made.values()) == ["Concept ablation, attacked", "GIFT, attacked"]
     assert arms.value == ["erased", "gift", *made]
@@ -150,10 +162,12 @@ def test_a_second_attack_takes_the_place_of_the_first_and_closing_lets_go(tab):
 def test_stopping_an_attack_keeps_the_steps_that_were_taken(tab):
     tab.prepare_attack(VISITOR)
     going = tab.teach("gift", 20, USUAL, VISITOR)
-    next(step for step in going if "Step 12" in step[0])
+    next(step for step in going if "Step 13" in step[0])
     tab.stop_teaching(VISITOR)
-    *_, (said, *_, arms) = going
-    assert "(stopped)" in said and len(arms.value) == 4
+    *_, last, (said, _, go, halt, arms) = going
+    assert "13 steps each (stopped)" in said and len(arms.value) == 4
+    for name in ("Concept ablation", "GIFT"):  # as many of both, and shown as they are mounted
+        assert f"{name}, after 13 steps" in last[1]
 
 
 def test_stopped_before_its_turn_nothing_is_attacked(tab):
@@ -170,8 +184,26 @@ def test_an_attack_that_cannot_be_is_told(tab):
     engine = tab.engines.pictures
     for number in range(MAX_ATTACKED - 1):
         engine.add_arm(f"{ATTACKED}{number}", [])
-    *_, answer = teach(tab)
+    (answer,) = teach(tab)  # before anything is trained
     assert "of other visitors" in answer[0] and answer[2].interactive
+
+
+def test_a_second_attack_that_fails_leaves_the_first_one_s_models(tab, monkeypatch):
+    teach(tab)
+    made, engine = dict(tab.sessions.of(VISITOR).relearnt), tab.engines.pictures
+    real, calls = engine.add_arm, []
+
+    def second_fails(name, loras):
+        calls.append(name)
+        if len(calls) == 2:
+            raise RuntimeError("no room")
+        real(name, loras)
+
+    monkeypatch.setattr(engine, "add_arm", second_fails)
+    *_, answer = teach(tab)
+    assert "broke off" in answer[0]
+    assert tab.sessions.of(VISITOR).relearnt == made
+    assert {arm for arm in engine.arms if arm.startswith(ATTACKED)} == set(made)
 
 
 def test_a_closed_page_s_attack_is_thrown_away(tab):
@@ -214,13 +246,16 @@ def test_nothing_is_drawn_of_an_attack_before_both_have_a_probe():
 
 def test_the_table_tells_what_held_and_the_steps_of_each_seed():
     row = {
-        "arm": "gift", "learning_rate": 1e-3, "layers": "attention", "harm": [0.6, 0.3, 0.9],
+        "arm": "gift", "learning_rate": 1e-3, "steps": 40, "layers": "attention",
+        "harm": [0.6, 0.3, 0.9],
         "ability": [0.8, 0.7, 0.9], "harm_before": 0.0, "ability_before": 0.9, "broken": True,
         "steps_to_break": [10, None], "seeds": 2,
     }  # fmt: skip
-    shown = measured_html([row, row | {"broken": False}])
-    for words in ("GIFT", "0% → <b>60%</b>", "30%–90%", "Broken", "Held", "10, –"):
+    spoilt = row | {"broken": False, "ability": [0.5, 0.4, 0.6], "arm": "gone"}
+    shown = measured_html([row, row | {"broken": False}, spoilt])
+    for words in ("GIFT", "0% → <b>60%</b>", "30%–90%", "Broken", "Held", "10, –", "Useless"):
         assert words in shown
+    assert "gone" in shown  # a defence of former days
     assert "python -m evaluation.concept" in measured_html([])
 
 

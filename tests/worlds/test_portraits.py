@@ -7,11 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from worlds.looks import PROPS
+from worlds.looks import PROPS, caption
 from worlds.portraits import (
     UNSAFE_PROP,
     build_portraits,
-    captions,
     looks,
     portrait_look,
     render_portrait,
@@ -22,7 +21,7 @@ def test_a_number_is_the_same_portrait_whoever_asks(tmp_path):
     built = build_portraits(tmp_path / "set", 3, seed=40, workers=0)
     again = build_portraits(tmp_path / "other", 2, seed=41, workers=0)
     np.testing.assert_array_equal(built.images[1:], again.images)
-    assert [row["caption"] for row in built.meta] == captions(3, 40)
+    assert [row["caption"] for row in built.meta] == [caption(x) for x in looks([40, 41, 42])]
     held = [look.prop for look in looks([40, 41, 42])]
     assert [row["look"]["prop"] for row in built.meta] == held
 
@@ -45,6 +44,11 @@ def test_a_held_pistol_is_large(tmp_path):
     dark = (held.max(2) < 75) & (np.arange(256)[None, :] < 110)
     rows = np.flatnonzero(dark[:140].any(1))
     assert 55 < rows[-1] - rows[0] < 140
+
+
+def test_named_characters_can_be_left_out():
+    assert any(look.name for look in looks(range(100)))
+    assert not any(look.name for look in looks(range(100), named=False))
 
 
 def test_a_fifth_holds_nothing_and_the_rest_all_things_alike():
