@@ -50,6 +50,8 @@ MODULES = (
     "net.0.proj", "net.2", "time_emb_proj", "conv", "conv_in", "conv_out",
 )  # fmt: skip
 """Layers that get the LoRA: all with a matrix or a convolution."""
+CHAIN_PASSES = 3
+"""Passes of a chain."""
 HELD_RADIUS = 44.0
 """Pixels about the hand within which a held thing lies, but for an umbrella's and a balloon's."""
 STEPS, GUIDANCE = 4, 2.0
@@ -107,6 +109,21 @@ class TextDenoiser(nn.Module):
     ) -> torch.Tensor:
         """Predict v from latents [B, 8, 32, 32], times [B] and text states; there are no poses."""
         return self.unet(noisy, t, text).sample
+
+
+def shares(passes: int) -> tuple[int, int]:
+    """How many pictures of a step go through a chain, and how many are noised, for so many passes.
+
+    Three passes in eight belong to chains.
+
+    Raises:
+        ValueError: too few passes for one of each.
+    """
+    chained = max(1, passes // 8)
+    noised = passes - CHAIN_PASSES * chained
+    if noised < 1:
+        raise ValueError(f"batch must be at least {CHAIN_PASSES + 1} passes, got {passes}")
+    return chained, noised
 
 
 def chain_times(passes: int) -> tuple[int, ...]:
@@ -183,8 +200,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         muon=args.muon,
     )  # fmt: skip
     rng = loop.generator(args.seed)
-    passes = 3
-    chained, noised = 4, 20
+    chained, noised = shares(args.batch or 32)
     batch = chained + noised
     for step in loop:
         index = rng.integers(len(data), size=batch)
@@ -198,7 +214,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         states = denoiser.scheduler.add_noise(x[chained:], noise[chained:], t)
         with loop.accelerator.autocast():
             steps = [
-                *chain(denoiser, noise[:chained], text[:chained], None, chain_times(passes))
+                *chain(denoiser, noise[:chained], text[:chained], None, chain_times(CHAIN_PASSES))
             ]
             predicted = denoiser(states, t, text[chained:])
         weight = portrait_weights(data, index)

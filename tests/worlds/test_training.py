@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from torch import nn
 
 from pipelines.animation import AnimationEngine, PairResult
+from pipelines.portraits import PortraitEngine
 from pipelines.pose import PoseClip
+from pipelines.profiles import PictureSpec, get_profile
 from tests.tiny import tiny_profile
 from worlds.autoencoder import (
     load_autoencoder,
@@ -48,6 +51,7 @@ from worlds.export import read_records, write_records
 from worlds.looks import CHARACTERS, caption
 from worlds.loop import Float32Muon, TrainingLoop
 from worlds.motion import new_motion_adapter
+from worlds.portraits import build_portraits
 from worlds.train import STAGES, parser
 
 
@@ -549,6 +553,21 @@ def test_the_stages_build_on_one_another_and_make_what_the_engine_draws_with(
     assert run("vae", "--decoder-only", "--from-export") == ["vae", "vae", "frames", "motion"]
     assert run("frames", "--from-export") == ["vae", "vae", "frames", "motion", "frames"]
     assert same_latents(shipped, AutoencoderKL.from_pretrained(export / "vae"))
+
+    def few_portraits(folder: Path, count: int, **others: int) -> AvatarSet:
+        return build_portraits(folder, 16, **others)
+
+    monkeypatch.setattr("worlds.stills.ASSETS", tmp_path)
+    monkeypatch.setattr("worlds.stills.PORTRAITS", tmp_path / "portraits")
+    monkeypatch.setattr("worlds.stills.build_portraits", few_portraits)
+    words = "portraits --max-minutes 0.001 --batch 4".split()
+    STAGES["portraits"](parser().parse_args(words), work)
+    assert [record["stage"] for record in read_records(tmp_path / "portraits")] == ["portraits"]
+    spec = PictureSpec(
+        str(export), str(tmp_path / "portraits"), fine_attention=False, steps=1, guidance_scale=1.0
+    )
+    *_, drawn = PortraitEngine(replace(get_profile("embedded"), pictures=spec)).draw(["a cat"], 1)
+    assert drawn.pictures["base"].shape == (1, 256, 256, 3)
 
     engine = AnimationEngine(tiny_profile(export, size=256, steps=1, guidance_scale=1.0))
     pose = PoseClip(np.full((4, 18, 2), 90.0), np.ones((4, 18)), None, 256, 256)
