@@ -19,7 +19,7 @@ import torch
 from evaluation.props import PropReader
 from evaluation.reader import Reader
 from pipelines.device import autocast, device
-from pipelines.sharpen import sharpened
+from pipelines.portraits import finished, load_refiner, sampled
 from worlds.data import HELD_OUT_SEED
 from worlds.looks import Look, caption
 from worlds.portraits import looks
@@ -160,21 +160,27 @@ class Artist:
             for i in range(len(prompts))
         ]
         self._noise = torch.cat(noise).to(device())
+        self._refiner = load_refiner(spec, device(), torch.float32)
+        read = [self._refiner.reads(words) for words in prompts] if self._refiner else prompts
+        self._faces = base.text(read)
 
     @torch.no_grad()
     def draw(self, unet: torch.nn.Module) -> NDArray[np.uint8]:
         """Return one picture a prompt, RGB uint8 [N, H, W, 3]."""
-        from pipelines.portraits import sampled
-        from worlds.denoiser import decode
-
         spec = self._spec
         with autocast():
             latents = sampled(
                 unet, self._base.scheduler, self._noise, self._text, spec.steps,
                 spec.guidance_scale,
             )  # fmt: skip
-        parts = [decode(self._base.vae, part) for part in latents.split(_DECODED)]
-        return sharpened(np.concatenate(parts), spec.sharpening)
+            parts = [
+                finished(self._base.vae.decode(part).sample, faces, self._refiner, spec)
+                for part, faces in zip(
+                    (latents / self._base.vae.config.scaling_factor).split(_DECODED),
+                    self._faces.split(_DECODED), strict=True,
+                )
+            ]  # fmt: skip
+        return np.concatenate(parts)
 
 
 def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

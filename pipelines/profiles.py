@@ -96,6 +96,8 @@ class PictureSpec:
         hint: negative prompt by default.
         sharpening: amount of unsharp masking of finished pictures, 0 for none.
         whole_words: as of `AnimationSpec`.
+        refiner: folder of what redraws the heads of portraits, which all stand in one place (see
+            `pipelines.portraits.with_faces`); empty for none.
     """
 
     base: str
@@ -107,6 +109,7 @@ class PictureSpec:
     hint: str = ""
     sharpening: float = 0.0
     whole_words: bool = False
+    refiner: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,6 +236,7 @@ PROFILES: tuple[Profile, ...] = (
             steps=4,
             sharpening=0.7,
             whole_words=True,
+            refiner=str(ASSETS / "refiner"),
         ),
         llm=LLMSpec(
             repo="HuggingFaceTB/SmolLM2-135M-Instruct",

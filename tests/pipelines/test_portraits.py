@@ -99,7 +99,7 @@ def test_what_trainers_sample_is_what_the_engine_draws(folder, engine):
             base_unet(tiny_profile(folder).pictures), engine._schedule, engine._noise(2, 5),
             engine._text(["", "", *PROMPTS]), 3, engine.spec.guidance_scale,
         )  # fmt: skip
-    pictures = engine._decoded(latents)
+    pictures = engine._decoded(latents, engine._text(PROMPTS))
     np.testing.assert_array_equal(pictures, drawn(engine.draw(PROMPTS, 5)).pictures[BASE])
 
 
