@@ -14,15 +14,22 @@ from pipelines.fetch import MissingWeights
 from pipelines.lora import merged
 from pipelines.portraits import (
     BASE,
+    HEAD,
+    HEAD_BOX,
     MAX_PICTURES,
     Drawing,
     Drawn,
     PortraitEngine,
     base_unet,
+    finished,
+    load_refiner,
     sampled,
     spatial_unet,
+    with_faces,
 )
+from pipelines.profiles import get_profile
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
+from worlds.portraits import build_portraits
 
 PROMPTS = ["a person in red", "a person in blue"]
 
@@ -153,6 +160,33 @@ def test_a_lora_that_is_missing_is_told_with_its_command(folder, tmp_path):
     with pytest.raises(MissingWeights) as missing:
         base_unet(spec)
     assert missing.value.command == "python -m worlds.train portraits"
+
+
+def test_heads_are_where_rendered_portraits_have_them(tmp_path):
+    rendered = build_portraits(tmp_path / "set", 24, seed=9_000_000, workers=0)
+    for joint, place in HEAD.items():
+        mean = np.asarray(rendered.keypoints)[:, joint, :2].mean(0)
+        assert np.abs(mean - place).max() < 4, joint
+
+
+def test_only_the_head_is_redrawn_and_by_the_text():
+    spec = get_profile("embedded").pictures
+    refiner = load_refiner(spec, torch.device("cpu"), torch.float32)
+    pixels = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) - 0.5
+    texts = torch.randn(2, 64, 256, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        drawn, other = with_faces(pixels, texts, refiner), with_faces(pixels, -texts, refiner)
+    change = (drawn - pixels).abs().amax(1)
+    rows, columns = HEAD_BOX
+    assert change[:, rows, columns].amax() > 0.01
+    change[:, rows, columns] = 0
+    assert change.amax() == 0
+    assert (drawn - other).abs().amax() > 1e-3
+    # What is seen of it: finished pictures with and without.
+    with torch.inference_mode():
+        kept, redrawn = (finished(pixels, texts, each, spec) for each in (None, refiner))
+    np.testing.assert_array_equal(kept[:, 160:, :64], redrawn[:, 160:, :64])
+    assert (kept != redrawn).any()
 
 
 def test_without_attention_at_the_finest_level_the_rest_is_the_same(folder):
