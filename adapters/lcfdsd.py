@@ -71,7 +71,7 @@ class LcfdsdConfig:
 
     concept: str = "pistol"
     variant: str = "ng"
-    steps: int = 300
+    steps: int = 400
     learning_rate: float = 1e-3
     contrast_weight: float = 5e-5
     apart_weight: float = 1.0

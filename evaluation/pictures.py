@@ -101,8 +101,7 @@ class Examiner:
         Raises:
             MissingWeights: one is not there.
         """
-        self._reader = Reader.load()
-        self._props = PropReader.load(reader=self._reader)
+        self._reader, self._props = Reader.load(), PropReader.load()
 
     def shown(self, prompts: Asked, pictures: NDArray[np.uint8], concept: str) -> Shown:
         """Compare pictures with what was asked for.

@@ -149,22 +149,6 @@ class ReaderNet(nn.Module):
             Heatmap logits, float32 [B, 18, 64, 64], and class logits of each attribute, float32
             [B, classes].
         """
-        x, attributes = self._regions(pictures)
-        with torch.autocast(x.device.type, enabled=False):
-            logits = {name: self.heads[name](pooled) for name, pooled in attributes.items()}
-        return F.pixel_shuffle(self.heatmaps(x).float(), 2), logits
-
-    def pooled(self, pictures: torch.Tensor, name: str) -> torch.Tensor:
-        """Return what an attribute's classifier takes in, float32 [B, features].
-
-        Args:
-            pictures: float [B, 3, 256, 256] in -1..1.
-            name: of the attribute.
-        """
-        return self._regions(pictures)[1][name]
-
-    def _regions(self, pictures: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the fused features [B, fused, 32, 32] and, by attribute, what is pooled of all."""
         features = self._backbone(pictures)
         x = self.lateral[2](features[-1])
         for i in (1, 0):
@@ -174,12 +158,15 @@ class ReaderNet(nn.Module):
         # apart: concatenating them first makes the backward pass of the backbone slow.
         attention = self.attention(x).float().flatten(2).softmax(-1)
         pooled = [torch.bmm(attention, f.flatten(2).mT.to(attention)) for f in (x, features[0])]
-        regions = torch.cat([p.float() for p in pooled], 2)
-        regions = regions.unflatten(1, (len(ATTRIBUTES), _ATTENTION_MAPS)).flatten(2)
-        whole = _whole(features)
-        return x, {
-            name: torch.cat([regions[:, i], whole], 1) for i, name in enumerate(ATTRIBUTES)
-        }
+        with torch.autocast(x.device.type, enabled=False):
+            regions = torch.cat([p.float() for p in pooled], 2)
+            regions = regions.unflatten(1, (len(ATTRIBUTES), _ATTENTION_MAPS)).flatten(2)
+            whole = _whole(features)
+            attributes = {
+                name: head(torch.cat([regions[:, i], whole], 1))
+                for i, (name, head) in enumerate(self.heads.items())
+            }
+        return F.pixel_shuffle(self.heatmaps(x).float(), 2), attributes
 
     def summary(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the coarsest level's features, averaged over the picture.
