@@ -94,7 +94,9 @@ CARD = Card(
     "fine-tuning.",
     equation=r"\mathcal{L} = \lVert v_\theta(x_t, c^*) - v_\text{base}(x_t, c)\rVert^2"
     r" + \lVert v_\theta(x_t, s) - v_\text{base}(x_t, s)\rVert^2",
-    limits="",
+    limits="It is safe as long as nobody trains on: a LoRA on 40 pictures of pistols brings them "
+    "back within 10 steps, in all of 16 prompts after 40, with each of three seeds "
+    "(docs/pictures.md).",
     aimed_at="a word in a prompt; not an attacker who fine-tunes",
     pipeline="pictures",
 )

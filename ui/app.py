@@ -8,20 +8,20 @@ from typing import Any
 
 import gradio as gr
 
-from evaluation import evidence
+from evaluation import concept_table, evidence
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
 from ui import poses, theme, tour
 from ui.animate import AnimateTab
 from ui.api import Api
 from ui.attack import AttackTab
-from ui.blocks import PRIVATE, QUIET, markup
+from ui.blocks import PRIVATE, QUIET, heading, markup
 from ui.chat import ChatTab
 from ui.engines import Engines
 from ui.evidence import EvidenceTab
 from ui.how import how_tab
 from ui.markup import meter, note
-from ui.pictures import PicturesTab
+from ui.pictures import PicturesTab, measured_html
 from ui.session import CACHE_SECONDS, Scratch, Sessions
 
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
@@ -99,6 +99,9 @@ def build_app(
             with gr.Tab("Evidence", id="evidence"):
                 _lead("evidence")
                 shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
+                if pictures is not None:
+                    heading("Picture models that are taught a forbidden thing again")
+                    markup(measured_html(concept_table.means(concept_table.read())))
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
         for tab in tabs.children:

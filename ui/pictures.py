@@ -43,6 +43,8 @@ ATTACKED = "relearnt-"
 MAX_ATTACKED = 8
 """Attacked models that the app holds at a time, of all visitors; 45 MB each in bf16."""
 CONCEPT = "pistol"
+FIRST = 1
+"""Number of the person that is drawn first; 0 is a named character, in pencil."""
 COUNTS = (1, 2, 4, 6)
 """Numbers of people that can be drawn at a time."""
 MAX_SEED = 2**32 - 1 - max(COUNTS)
@@ -86,9 +88,9 @@ class PicturesTab:
                     [(name if name != "none" else "nothing", name) for name in _HELD],
                     value=CONCEPT, label="What is held", elem_id="hf-held",
                 )  # fmt: skip
-                self.who = gr.Slider(0, 99, 0, step=1, label="Who", elem_id="hf-who")
+                self.who = gr.Slider(0, 99, FIRST, step=1, label="Who", elem_id="hf-who")
                 self.prompt = gr.Textbox(
-                    prompt_of(CONCEPT, 0), label="Prompt", lines=4, max_lines=6,
+                    prompt_of(CONCEPT, FIRST), label="Prompt", lines=4, max_lines=6,
                     max_length=MAX_PROMPT, elem_id="hf-picture-prompt",
                 )  # fmt: skip
                 self.count = gr.Radio(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +14,7 @@ from adapters.attacks.concept import ConceptProbe
 from evaluation import concept, concept_table
 from evaluation.concept_table import broken, key, means, read, steps_to_break
 from evaluation.pictures import Artist, Examiner, asked
-from evaluation.props import PropReader, accuracy, fit_head
-from evaluation.reader import Reader
+from evaluation.props import PropReader, agreement, drawn_pictures, fit, spoilt
 from pipelines.fetch import MissingWeights
 from worlds.looks import PROPS, caption
 from worlds.portraits import build_portraits
@@ -30,41 +29,50 @@ def portraits(tmp_path_factory):
 
 def test_what_is_held_is_read_from_rendered_portraits(portraits):
     held = [row["look"]["prop"] for row in portraits.meta]
-    images = np.asarray(portraits.images)
-    reader = PropReader.load()
-    assert accuracy(reader.held(images), held) >= 0.97
+    images, reader = np.asarray(portraits.images), PropReader.load()
+    assert np.mean([a == b for a, b in zip(reader.held(images), held, strict=True)]) >= 0.97
     chances = reader.probabilities(images)
     assert chances.shape == (48, len(PROPS))
     np.testing.assert_allclose(chances.sum(1), 1, atol=1e-4)
-    # The network's own classifier takes books that are held up close for nothing.
-    assert accuracy([str(p) for p in Reader.load().read(images).attributes["prop"]], held) < 0.97
 
 
-def test_a_reader_without_its_classifier_names_the_command(tmp_path):
+def test_a_pistol_is_told_in_drawn_pictures_as_the_eye_tells_it():
+    """Of six models, spoilt pictures and attacked models among them; labelled by eye."""
+    pictures, seen = drawn_pictures()
+    assert pictures.shape == (96, 96, 96, 3) and sum(seen) == 32
+    found = [prop == "pistol" for prop in PropReader.load().held(pictures)]
+    same, kappa = agreement(found, seen)
+    assert same >= 0.95 and kappa >= 0.88
+
+
+def test_a_reader_that_is_missing_names_the_command(tmp_path):
     with pytest.raises(MissingWeights) as missing:
         PropReader.load(tmp_path)
     assert missing.value.command == "python -m evaluation.props --train"
 
 
-def test_a_classifier_of_another_network_is_refused(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    from evaluation.reader import WEIGHTS
-
-    shutil.copytree(WEIGHTS, tmp_path / "reader")
-    path = tmp_path / "reader" / "props.safetensors"
-    save_file(load_file(path), path, metadata={"reader_sha256": "0"})
-    with pytest.raises(ValueError, match="belongs to another reader"):
-        PropReader.load(tmp_path / "reader")
+def test_a_few_steps_of_training_tell_things_apart(portraits):
+    pictures = np.stack([cv2.resize(x, (128, 128)) for x in np.asarray(portraits.images)])
+    props = [PROPS.index(row["look"]["prop"]) for row in portraits.meta]
+    found = PropReader(fit(pictures, props, steps=40)).held(pictures)
+    right = np.mean([PROPS[prop] == name for prop, name in zip(props, found, strict=True)])
+    assert right > 0.5  # one in seven by chance
 
 
-def test_a_linear_classifier_is_fitted_to_the_features_as_they_are():
-    generator = torch.Generator().manual_seed(0)
-    classes = torch.arange(len(PROPS)).repeat(20)
-    rows = torch.randn(len(classes), 30, generator=generator) * 0.1 + 4
-    rows[torch.arange(len(classes)), classes] += 3
-    head = fit_head(rows, classes)
-    assert (head(rows).argmax(1) == classes).float().mean() > 0.98
+def test_what_cannot_be_seen_any_more_is_to_be_read_as_nothing(portraits):
+    rng, pistol = np.random.default_rng(0), PROPS.index("pistol")
+    picture = cv2.resize(np.asarray(portraits.images[0]), (128, 128))
+    made = [spoilt(picture, pistol, rng) for _ in range(300)]
+    assert all(x.shape == (128, 128, 3) and x.dtype == np.uint8 for x, _ in made)
+    hidden = np.mean([prop == PROPS.index("none") for _, prop in made])
+    assert hidden == pytest.approx(0.32, abs=0.08)
+    assert {prop for _, prop in made} == {pistol, PROPS.index("none")}
+
+
+def test_agreement_is_told_with_what_chance_would_give():
+    assert agreement([True, False, True, False], [True, False, True, False]) == (1.0, 1.0)
+    same, kappa = agreement([True, True, False, False], [True, False, True, False])
+    assert same == 0.5 and kappa == 0
 
 
 def test_prompts_are_half_for_the_concept_and_new_with_every_seed():
