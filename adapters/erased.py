@@ -19,12 +19,10 @@ hands; a LoRA instead of cross-attention or all weights; a tenth of all safe cap
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore
-from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -154,26 +152,21 @@ def train(config: ErasedConfig, profile: Profile, options: TrainOptions) -> dict
     """Train it, save it to `options.out`, and measure it on held-out captions.
 
     Returns:
-        The figures of `evaluation.pictures.measure`, and ``steps_done``.
+        As `adapters.pictures.train_defence`.
 
     Raises:
         MissingWeights: the profile's picture model is not there.
     """
-    from adapters.pictures import PictureBase, fit, training_portraits
-    from evaluation.pictures import measure
+    from adapters.pictures import train_defence
 
-    base = PictureBase.load(profile)
-    parents = base.parents(profile)
-    portraits = training_portraits(base, config.concept)
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    _, done = fit(
-        base, config.rank, lambda step: batch_from(base, portraits, config, step), loss_of,
-        config, options, run,
-    )  # fmt: skip
-    run.finish("done" if done == config.steps else "stopped")
-    figures = measure(profile, options.out, config.concept)
-    return {"steps_done": done, "starts_from": parents, **figures}
+    return train_defence(
+        CARD.name,
+        config,
+        profile,
+        options,
+        lambda base, portraits, step: batch_from(base, portraits, config, step),
+        lambda model, _, batch: loss_of(model, batch),
+    )
 
 
 register(CARD, ErasedConfig, train, profiles=("embedded",))

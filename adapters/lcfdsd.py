@@ -29,13 +29,11 @@ the latents' channels, b an offset of one unit.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.erased import check_concept
 from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore
-from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -263,31 +261,22 @@ def train(config: LcfdsdConfig, profile: Profile, options: TrainOptions) -> dict
     """Train it, save it to `options.out`, and measure it on held-out captions.
 
     Returns:
-        The figures of `evaluation.pictures.measure`, and ``steps_done``.
+        As `adapters.pictures.train_defence`.
 
     Raises:
         MissingWeights: the profile's picture model is not there.
     """
-    from adapters.pictures import PictureBase, fit, training_portraits
-    from evaluation.pictures import measure
+    from adapters.pictures import train_defence
 
-    base, centres = PictureBase.load(profile), Centres()
-    parents = base.parents(profile)
-    portraits = training_portraits(base, config.concept)
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    _, done = fit(
-        base,
-        config.rank,
-        lambda step: batch_from(base, portraits, config, step),
-        lambda model, batch: loss_of(model, base, batch, config, centres),
+    centres = Centres()
+    return train_defence(
+        CARD.name,
         config,
+        profile,
         options,
-        run,
+        lambda base, portraits, step: batch_from(base, portraits, config, step),
+        lambda model, base, batch: loss_of(model, base, batch, config, centres),
     )
-    run.finish("done" if done == config.steps else "stopped")
-    figures = measure(profile, options.out, config.concept)
-    return {"steps_done": done, "starts_from": parents, **figures}
 
 
 register(CARD, LcfdsdConfig, train, profiles=("embedded",))

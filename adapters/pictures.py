@@ -7,7 +7,7 @@ Its pictures are "unsafe", those with anything else in hand, or nothing, "safe".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.paths import REPO
+from pipelines.paths import REPO, runs_dir
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -298,3 +298,50 @@ def fit(
     )
     save_lora(model, options.out)
     return model, done
+
+
+def train_defence(
+    name: str,
+    config: Any,
+    profile: Profile,
+    options: TrainOptions,
+    batch_of: Callable[[PictureBase, PortraitPictures, int], dict[str, Tensor]],
+    loss_of: Callable[[PeftModel, PictureBase, dict[str, Tensor]], Tensor],
+) -> dict[str, Any]:
+    """Train a defence of a profile's picture model, save it, and measure it on held-out captions.
+
+    Args:
+        name: of the defence.
+        config: its settings, with a concept and what `fit` takes.
+        profile: whose model.
+        options: where to, for how long, whether to resume.
+        batch_of: model, portraits and step number → what the loss needs.
+        loss_of: UNet with the LoRA, model and batch → loss of a step.
+
+    Returns:
+        The figures of `evaluation.pictures.measure`, ``steps_done``, and ``starts_from``: part of
+        the model that was trained on → SHA-256 of its weights.
+
+    Raises:
+        MissingWeights: the profile's picture model is not there.
+    """
+    from evaluation.pictures import measure
+    from evaluation.runs import RunStore
+
+    base = PictureBase.load(profile)
+    parents = base.parents(profile)
+    portraits = training_portraits(base, config.concept)
+    settings = {"defence": name, **asdict(config)}
+    run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
+    _, done = fit(
+        base,
+        config.rank,
+        lambda step: batch_of(base, portraits, step),
+        lambda model, batch: loss_of(model, base, batch),
+        config,
+        options,
+        run,
+    )
+    run.finish("done" if done == config.steps else "stopped")
+    figures = measure(profile, options.out, config.concept)
+    return {"steps_done": done, "starts_from": parents, **figures}

@@ -24,8 +24,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from pipelines.device import autocast, plain_attention
 from pipelines.lora import save_lora
 from pipelines.paths import ASSETS
-from pipelines.portraits import spatial_unet
-from worlds.autoencoder import load_autoencoder
+from pipelines.portraits import sampled, spatial_unet
+from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder
 from worlds.data import HELD_OUT_SEED, AvatarSet
 from worlds.denoiser import (
     DROP,
@@ -156,20 +156,12 @@ def sample(
     seed: int = 0,
 ) -> torch.Tensor:
     """Draw scaled latents [B, 8, 32, 32] by DDIM, all from noise of one generator."""
-    solver = DDIMScheduler.from_config(denoiser.scheduler.config)
-    solver.set_timesteps(steps)
-    count = len(captions)
-    x = torch.randn(count, 8, 32, 32, generator=torch.Generator().manual_seed(seed))
-    text = denoiser.text([""] * count + list(captions))
+    noise = torch.randn(
+        len(captions), LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
+    )
+    text = denoiser.text([""] * len(captions) + list(captions))
     with autocast(torch.device("cpu")):
-        for t in solver.timesteps:
-            if guidance > 1:
-                v = denoiser(x.repeat(2, 1, 1, 1), t.expand(2 * count), text).float()
-                v = v[:count] + guidance * (v[count:] - v[:count])
-            else:
-                v = denoiser(x, t.expand(count), text[count:]).float()
-            x = solver.step(v, t, x).prev_sample
-    return x
+        return sampled(denoiser.unet, denoiser.scheduler, noise, text, steps, guidance)
 
 
 def write_sheet(denoiser: TextDenoiser, vae: AutoencoderKL, data: AvatarSet, path: Path) -> None:
