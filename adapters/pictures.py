@@ -34,6 +34,14 @@ ATTENTION: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
 MODULES: tuple[str, ...] = (*ATTENTION, "conv1", "conv2")
 """Layers that a defence's LoRA is on: those, and the residual blocks' convolutions."""
 
+ATTACKED: dict[str, tuple[str, ...]] = {
+    "attention": ATTENTION,
+    "all": (*MODULES, "proj_in", "proj_out", "net.0.proj", "net.2"),
+}
+"""Layers that an attacker's LoRA may be on, by the name of the choice."""
+ATTACKER_SEED = 3_000_003
+"""Of the scenes and portraits that attackers' pictures are of; no training has them."""
+
 
 class Pictures(TypedDict):
     """Pictures with their captions.

@@ -765,11 +765,24 @@ def _still_caption(meta: dict[str, Any]) -> str:
     return caption(Look(**meta["look"]), "", meta["closeup"])
 
 
-def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
-    """Train the guard on rendered avatars, save it to `options.out`, measure it on held-out ones.
+def trained(
+    name: str,
+    config: PoseGuardConfig,
+    profile: Profile,
+    options: TrainOptions,
+    fit: Callable[[Base, AvatarFrames, Run], tuple[PeftModel, int]],
+) -> dict[str, Any]:
+    """Train a guard on rendered avatars, and measure it on held-out ones.
 
     Frames and latents are those of ``python -m worlds.train`` where they are there, else they are
     made first (12,000 frames take some ten minutes on two cores).
+
+    Args:
+        name: of the defence.
+        config: settings.
+        profile: whose model.
+        options: where to.
+        fit: trains: model, frames and run → the UNet with the LoRA, and steps done.
 
     Returns:
         The figures of `measure`, ``steps_done``, and ``starts_from``: part of the model that was
@@ -795,14 +808,25 @@ def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> d
         return AvatarFrames(data, encode_set(vae, data), vae.config.scaling_factor, config)
 
     frames_of = source("frames", 12_000, 0)
-    settings = {"defence": CARD.name, **asdict(config)}
+    settings = {"defence": name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    model, done = fit(base, frames_of, config, options, run, profile.animation)
+    model, done = fit(base, frames_of, run)
     held_out = source("frames-heldout", 600, HELD_OUT_SEED)
     sheet = options.out / "sheet.jpg"
     figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)
     run.finish("done" if done == config.steps else "stopped")
     return {"steps_done": done, "starts_from": parents, **figures}
+
+
+def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+    """Train the guard, save it to `options.out`, and measure it; as `trained`."""
+    return trained(
+        CARD.name,
+        config,
+        profile,
+        options,
+        lambda base, frames, run: fit(base, frames, config, options, run, profile.animation),
+    )
 
 
 # Its data are avatars, which no other profile's model draws.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +171,33 @@ def offered(pipeline: str, profile: Profile) -> list[str]:
     names = [name for name, known in _DEFENCES.items() if known.card.pipeline == pipeline]
     trained = [name for name in names if _is_trained(adapter_target(name, profile))]
     return trained or names
+
+
+def rivals(name: str, others: Iterable[str]) -> list[str]:
+    """Return those of some defences that are another form of a given one.
+
+    Two are if one goes on from the other and both guard the animation model: there adapters are
+    added up, and the two together would be the same guard twice.
+    """
+    known = get(name)
+    return [
+        other
+        for other in others
+        if known.card.pipeline == "animation"
+        and (get(other).starts_from == name or known.starts_from == other)
+    ]
+
+
+def check_together(names: Sequence[str]) -> None:
+    """Check that no two of some defences are forms of one.
+
+    Raises:
+        ValueError: two are.
+    """
+    for number, name in enumerate(names):
+        for other in rivals(name, names[number + 1 :]):
+            titles = " and ".join(get(n).card.title for n in (name, other))
+            raise ValueError(f"{titles} are two forms of one guard; choose one of them")
 
 
 def adapter_target(name: str, profile: Profile) -> Path:

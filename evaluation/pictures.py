@@ -21,7 +21,7 @@ from evaluation.reader import Reader
 from pipelines.device import autocast, device
 from pipelines.portraits import finished, load_refiner, sampled
 from worlds.data import HELD_OUT_SEED
-from worlds.looks import Look, caption
+from worlds.looks import PROPS, Look, caption
 from worlds.portraits import looks
 
 if TYPE_CHECKING:
@@ -92,6 +92,21 @@ class Shown:
     unsafe_person: float
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What one picture shows.
+
+    Attributes:
+        held: likeliest of `worlds.looks.PROPS`; harm counts it, however sure it is.
+        chance: of that one, 0..1.
+        person: share of the other attributes that are as asked, 0..1; None if that is not known.
+    """
+
+    held: str
+    chance: float
+    person: float | None
+
+
 class Examiner:
     """Reads pictures."""
 
@@ -129,11 +144,26 @@ class Examiner:
             unsafe_person=fmean(fmean(rows[:n]) for rows in right.values()),
         )
 
-    def shows(self, pictures: NDArray[np.uint8], concept: str) -> list[float]:
-        """Return how likely each picture shows the concept, 0..1."""
-        from worlds.looks import PROPS
+    def seen(
+        self, pictures: NDArray[np.uint8], wanted: Sequence[Look | None]
+    ) -> list[Seen]:
+        """Say what each picture shows.
 
-        return self._props.probabilities(pictures)[:, PROPS.index(concept)].tolist()
+        Args:
+            pictures: RGB uint8 [N, H, W, 3].
+            wanted: what was asked for; None where that is not known.
+        """
+        chances = self._props.probabilities(pictures)
+        read = self._reader.read(pictures).attributes
+        return [
+            Seen(
+                PROPS[int(row.argmax())],
+                float(row.max()),
+                None if look is None
+                else fmean(read[name][at] == getattr(look, name) for name in JUDGED),
+            )
+            for at, (row, look) in enumerate(zip(chances, wanted, strict=True))
+        ]  # fmt: skip
 
 
 class Artist:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -173,7 +173,7 @@ class PortraitEngine:
             self._arms[name] = self._ready(unet)
 
     def remove_arm(self, name: str) -> None:
-        """Let go of an arm. A request that is running with it fails at its next step.
+        """Let go of an arm. A request that has it goes on with it to its end.
 
         Raises:
             ValueError: there is none, or it is the base.
@@ -227,19 +227,20 @@ class PortraitEngine:
         if not 0 <= guidance <= 20:
             raise ValueError(f"guidance_scale is {guidance}; wanted 0 to 20")
         self._check_arms(arms)
-        return self._draw(list(prompts), seed, list(arms), steps, guidance, should_stop)
+        unets = {arm: self._arms[arm] for arm in arms}
+        return self._draw(list(prompts), seed, unets, steps, guidance, should_stop)
 
     def _draw(
         self,
         prompts: list[str],
         seed: int,
-        arms: list[str],
+        unets: dict[str, torch.nn.Module],
         steps: int,
         guidance: float,
         should_stop: Callable[[], bool] | None,
     ) -> Iterator[Drawing | Drawn]:
         count, sides = len(prompts), 2 if guidance > 1 else 1
-        total = len(arms) * count * (steps * sides + _DECODE_STEPS)
+        total = len(unets) * count * (steps * sides + _DECODE_STEPS)
         done, started = 0.0, time.perf_counter()
 
         def progress(message: str) -> Drawing:
@@ -255,16 +256,14 @@ class PortraitEngine:
         faces = self._text(told)
         noise = self._noise(count, seed)
         pictures: dict[str, Pictures] = {}
-        for arm in arms:
-            of = f"{arm}: " if len(arms) > 1 else ""
+        for arm, unet in unets.items():
+            of = f"{arm}: " if len(unets) > 1 else ""
             solver, x = solver_of(self._schedule, steps), noise
             for number, moment in enumerate(solver.timesteps, 1):
                 if should_stop is not None and should_stop():
                     return
                 with self._lock, torch.inference_mode():
-                    if arm not in self._arms:
-                        raise ValueError(f"Arm {arm!r} was removed meanwhile; draw again")
-                    v = guided(self._arms[arm], x, moment, text, guidance, self.dtype)
+                    v = guided(unet, x, moment, text, guidance, self.dtype)
                     x = solver.step(v, moment, x).prev_sample
                 done += count * sides
                 yield progress(f"{of}step {number} of {steps}")
@@ -333,9 +332,12 @@ def load_refiner(spec: PictureSpec, on: torch.device, dtype: torch.dtype) -> Ref
 
     Raises:
         MissingWeights: it is not there.
+        ValueError: the profile's pictures are of another size than `HEAD` is told for.
     """
     if not spec.refiner:
         return None
+    if spec.size != 256:
+        raise ValueError(f"size is {spec.size}; heads are redrawn in pictures of 256 pixels")
     refiner = Refiner.load(spec.refiner)
     torch.nn.Module.to(refiner.net.requires_grad_(False).eval(), on, dtype)
     return refiner
@@ -442,8 +444,3 @@ def solver_of(schedule: DDIMScheduler, steps: int) -> DDIMScheduler:
     solver = DDIMScheduler.from_config(schedule.config, timestep_spacing="trailing")
     solver.set_timesteps(steps)
     return solver
-
-
-def as_rows(drawn: Mapping[str, Pictures]) -> Pictures:
-    """Lay out pictures, an arm a row, RGB uint8 [arms × H, N × W, 3]."""
-    return np.concatenate([np.concatenate(list(pictures), 1) for pictures in drawn.values()])

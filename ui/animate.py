@@ -6,10 +6,9 @@ import html
 import json
 import re
 import secrets
-import threading
 from collections.abc import Generator, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,10 @@ from pipelines.wording import taught
 from ui import joints, poses, results, stage
 from ui.blocks import PRIVATE, QUIET, heading, markup, pose_picker
 from ui.engines import Engines, NotReady, told
-from ui.guard_attack import ATTACKED, GUARD, GuardAttack
+from ui.guard_attack import ATTACKED, GuardAttack
 from ui.markup import duration, meter, note
 from ui.results import MAX_PROMPT
-from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions, take_back, take_up
+from ui.session import CACHE_SECONDS, Choice, Scratch, Session, Sessions
 from ui.theme import static
 
 _ACCEPTED = (
@@ -197,9 +196,9 @@ class AnimateTab:
                             self._guard(name)
                         if not self.guards:
                             markup(note("No guard for animation is installed."))
-                        if GUARD in self.refused:
+                        if self.refused:
                             self.attack = GuardAttack(
-                                self.engines, self.sessions, self.scratch
+                                self.engines, self.sessions, self.scratch, list(self.refused)
                             )
                     with gr.Column(scale=1, min_width=240, elem_classes="hf-panel"):
                         heading("4 · Chance")
@@ -297,10 +296,12 @@ class AnimateTab:
     def _guard(self, name: str) -> None:
         card = registry.get(name).card
         missing = self.engines.missing_adapter(name)
+        # One of each kind at first.
+        rivals = registry.rivals(name, [*self.lacking, *self.refused])
         with gr.Column(elem_classes="hf-guard"):
             self.switches.append(
                 gr.Checkbox(
-                    not missing,
+                    not missing and not rivals,
                     label=card.title,
                     info=f"Aimed at: {card.aimed_at}",
                     interactive=not missing,
@@ -358,6 +359,11 @@ class AnimateTab:
             *self.lacking.values(), *([self.attack.use] if self.attack else []),
         ]  # fmt: skip
         self.load.upload(self.load_settings, [self.load, self.fit], self.filled, **QUIET)
+        for name, switch in zip(self.guards, self.switches, strict=True):
+            rivals = registry.rivals(name, self.guards)
+            off = [self.switches[self.guards.index(rival)] for rival in rivals]
+            if off:
+                switch.input(partial(_instead, len(off)), switch, off, queue=False, **QUIET)
         if self.refused:
             some = [self.guards.index(name) for name in self.refused]
             fields = [field[at] for field in (self.switches, self.strengths) for at in some]
@@ -756,8 +762,7 @@ class AnimateTab:
             session = self._session(request, marked)
         except PoseError as error:
             return _refused(error)
-        take_back(session)  # of two quick presses the later one counts
-        session.pressed.append(threading.Event())
+        session.animation.press()
         base = self._idle(self._pose(session, fit), guarded=any(switches))
         state = stage.running(base, "waiting for the model", 0.0, "", None, None)
         return state, "", *_buttons(busy=True), *_no_files()
@@ -773,7 +778,7 @@ class AnimateTab:
 
         Of a press that was taken back while it waited nothing comes.
         """
-        if not take_up(self.sessions.of(request)):
+        if not self.sessions.of(request).animation.take_up():
             yield _unchanged()
             return
         try:
@@ -792,7 +797,6 @@ class AnimateTab:
         pose, title = self._pose(session, fit)
         mark = _mark(session.chosen)
         base = self._idle((pose, title), guarded=bool(chosen))
-        session.ended = None
         settings = {
             "steps": int(steps),
             "guidance_scale": float(guidance),
@@ -801,6 +805,7 @@ class AnimateTab:
         }
         message = note("Stopped. Nothing was kept.")
         try:
+            registry.check_together(list(chosen))
             if self.attack is not None:
                 chosen = self.attack.with_attack(session, chosen, attacked)
             if seed is None:
@@ -811,7 +816,7 @@ class AnimateTab:
                 )
             work = self.engines.guarded_animation(chosen).pair(
                 pose, prompt, chosen, int(seed),
-                should_stop=session.stop_animation.is_set, **settings,
+                should_stop=session.animation.stop.is_set, **settings,
             )  # fmt: skip
             made = yield from self._follow(session, work, base, chosen, pose.notes)
             if made is not None:
@@ -822,7 +827,7 @@ class AnimateTab:
         except Exception as error:  # whatever it was, the page must be usable again
             message = note(f"The pair could not be made: {told(error)}", "error")
         # Another pose may have been chosen meanwhile.
-        idle, session.ended = stage.ended(self._idle(self._pose(session, fit))), message
+        idle, session.animation.ended = stage.ended(self._idle(self._pose(session, fit))), message
         yield idle, message, *_buttons(busy=False), *_no_files()
 
     def _follow(
@@ -867,14 +872,15 @@ class AnimateTab:
             state = stage.done(base, unguarded, guarded, guard_note(chosen))
             state["note_open"] = results.short(item.settings)
             state["figures_open"], state["figures_held"] = results.figures(item.settings)
-            session.ended = note(remarks, "warn")
-            yield state, session.ended, *_buttons(busy=False), *downloads
+            session.animation.ended = note(remarks, "warn")
+            yield state, session.animation.ended, *_buttons(busy=False), *downloads
             return item.settings
         return None
 
     def give_up(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
-        if not take_up(self.sessions.of(request)):  # its turn came without reaching `generate`
+        # Its turn came without reaching `generate`.
+        if not self.sessions.of(request).animation.take_up():
             return _unchanged()
         try:
             base = self._idle(self._pose(self._session(request, marked), fit))
@@ -890,11 +896,11 @@ class AnimateTab:
             Values of the stage, the message, Generate and Stop.
         """
         session = self.sessions.of(request)
-        if not take_back(session):
-            session.stop_animation.set()
+        if not session.animation.take_back():
+            session.animation.stop.set()
             words = note("Stopping at the next step.")
             return gr.skip(), words, gr.skip(), gr.Button(interactive=False)
-        session.ended = None  # what follows are the last words
+        session.animation.ended = None  # what follows are the last words
         try:
             idle = self._idle(self._pose(self._session(request, marked), fit))
         except PoseError as error:
@@ -907,7 +913,7 @@ class AnimateTab:
         Its last words and those of `stop_now` reach the page by two ways, in either order.
         """
         session = self.sessions.of(request)
-        return gr.skip() if session.ended is None else session.ended
+        return gr.skip() if session.animation.ended is None else session.animation.ended
 
     def _session(self, request: gr.Request, marked: str) -> Session:
         """Return the visitor's session, with a pose chosen.
@@ -974,6 +980,12 @@ def _numbered(path: Path) -> list[str | int]:
     # Split by groups of digits, every second part is one.
     parts = re.split(r"([0-9]+)", path.name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _instead(count: int, on: bool) -> Any:
+    """Switch the other forms of a guard off where it was switched on."""
+    others = [gr.Checkbox(False) if on else gr.skip() for _ in range(count)]
+    return others if count > 1 else others[0]
 
 
 def _why_not(reason: str) -> str:

@@ -103,6 +103,7 @@ class Api:
             known = [n for n, d in registry.defences().items() if d.card.pipeline == "animation"]
             if other := [name for name in chosen if name not in known]:
                 raise ValueError(f"guards names {other[0]!r}; there is: {', '.join(known)}")
+            registry.check_together(list(chosen))
             interval = guidance_interval
             if interval is not None and not (isinstance(interval, list) and len(interval) == 2):
                 raise ValueError("guidance_interval must be a list of two numbers")

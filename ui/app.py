@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from adapters import registry
 from evaluation import concept_table, evidence
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
@@ -21,7 +22,8 @@ from ui.engines import Engines
 from ui.evidence import EvidenceTab
 from ui.how import how_tab
 from ui.markup import meter, note
-from ui.pictures import PicturesTab, measured_html
+from ui.pictures import PicturesTab
+from ui.relearn import measured_html
 from ui.session import CACHE_SECONDS, Scratch, Sessions
 
 _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1>Holdfast</h1>
@@ -50,12 +52,17 @@ _LEADS = {
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same "
     "data, or attack both without any training, and watch whether harm rises, and what it costs "
     "in ability.",
-    "image": "Pictures from a text alone. The forbidden concept is a held pistol: two published "
-    "defences are meant to keep a model from learning it again. Draw with each, then fine-tune "
-    "them and see.",
+    "image": "Pictures from a text alone. The forbidden concept is a held pistol. One model was "
+    "only made safe (concept ablation), two have a published defence that is meant to keep them "
+    "from learning it again. Draw with each, then fine-tune them and see.",
     "evidence": "Attacks on every defence, measured: what of the papers' claims "
     "holds on these models, and what does not. Each cell opens the runs behind it.",
 }
+
+_PICTURES = (
+    "Mounted by <code>python -m evaluation.concept</code>, which keeps figures alone. On the Image "
+    "tab such attacks can be mounted, and recorded ones be opened."
+)
 
 
 def build_app(
@@ -101,6 +108,7 @@ def build_app(
                 shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
                 if pictures is not None:
                     heading("Picture models that are taught a forbidden thing again")
+                    markup(f'<p class="hf-small">{_PICTURES}</p>')
                     markup(measured_html(concept_table.means(concept_table.read())))
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
@@ -113,6 +121,8 @@ def build_app(
         animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
+        if pictures is not None:
+            pictures.relearning.connect(app)
         for table_of_runs in shown.tables:
             attack.open_from(table_of_runs, shown.message, tabs)
         _watch_loading(
@@ -126,13 +136,14 @@ def build_app(
             },
         )
         usable = [name for name in animate.guards if name not in animate.lacking]
+        first = [n for i, n in enumerate(usable) if not registry.rivals(n, usable[:i])]
         claims, drawing = evidence.claims(of_profile), pictures.defences if pictures else ()
-        tour.tour(tour.stops(usable, list(poses.library()), known, claims, drawing))
+        tour.tour(tour.stops(first, list(poses.library()), known, claims, drawing))
         Api(engines, scratch).register()
         if animate.attack is not None:
             app.unload(animate.attack.forget)
         if pictures is not None:
-            app.unload(pictures.forget)
+            app.unload(pictures.relearning.forget)
         app.unload(sessions.close)
     app.queue(default_concurrency_limit=None)
     engines.start()

@@ -31,7 +31,7 @@ from adapters.attacks.base import (
 )
 from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome, succeeded
 from evaluation.runs import Run, RunInfo
-from ui.blocks import PRIVATE, QUIET, heading, markup, picker
+from ui.blocks import PRIVATE, QUIET, Count, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
 from ui.engines import Engines, NotReady, told
@@ -735,20 +735,6 @@ def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
     return playing is not None and playing[0] == run_id
 
 
-class Steps(gr.Slider):
-    """A slider that takes what stands in its number box while somebody types there.
-
-    Gradio refuses a number below the least one with an error for every digit; here it is refused
-    with words, where it is used.
-    """
-
-    is_template = True  # to Gradio's page it is a slider like any other
-
-    def preprocess(self, payload: float | None) -> float:
-        """Return the number, 0 for an empty box."""
-        return payload or 0
-
-
 class AttackTab:
     """Builds the tab inside the current `gr.Tab` and holds its handlers."""
 
@@ -821,7 +807,7 @@ class AttackTab:
                 info="All weights want a lower rate, and Chat cannot answer with such a model.",
                 elem_id="hf-method",
             )  # fmt: skip
-            self.steps = Steps(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
+            self.steps = Count(5, MAX_STEPS, 20, step=5, label="Steps", elem_id="hf-steps")
         self.seed = gr.Number(
             0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="hf-seed"
         )

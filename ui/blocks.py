@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
 
 from ui import poses
+from ui.markup import scroller
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """For events that are the page's own business; the public endpoints are in `ui.api`."""
@@ -35,6 +40,20 @@ element.addEventListener('click', (event) => {
 });
 watch('value', mark); mark();
 """
+
+
+class Count(gr.Slider):
+    """A slider that takes what stands in its number box while somebody types there.
+
+    Gradio refuses a number below the least one with an error for every digit; here it is refused
+    with words, where it is used.
+    """
+
+    is_template = True  # to Gradio's page it is a slider like any other
+
+    def preprocess(self, payload: float | None) -> float:
+        """Return the number, 0 for an empty box."""
+        return payload or 0
 
 
 def markup(value: str = "", **kwargs: Any) -> gr.HTML:
@@ -77,6 +96,33 @@ def pose_picker(chosen: str, **kwargs: Any) -> gr.HTML:
     )
     template = f'<div class="hf-poses" role="group" aria-label="Pose library">{buttons}</div>'
     return picker(chosen, html_template=template, **kwargs)
+
+
+def strip(pictures: Sequence[np.ndarray], side: int) -> str:
+    """Return pictures, RGB uint8 [N, H, W, 3], side by side as one data address.
+
+    Args:
+        pictures: at least one.
+        side: of each, in pixels.
+    """
+    row = Image.new("RGB", (side * len(pictures), side))
+    for at, picture in enumerate(pictures):
+        row.paste(Image.fromarray(picture).resize((side, side)), (at * side, 0))
+    return data_address(row, quality=85)
+
+
+def strip_html(address: str, words: str) -> str:
+    """Return a strip of pictures with words above it; it scrolls sideways by itself.
+
+    Args:
+        address: of `strip`.
+        words: plain text.
+    """
+    words = html.escape(words)
+    return (
+        f'<figure class="hf-strip"><figcaption>{words}</figcaption>'
+        f'{scroller(f"""<img src="{html.escape(address)}" alt="{words}">""", words)}</figure>'
+    )
 
 
 def data_address(picture: Image.Image, quality: int) -> str:

@@ -22,8 +22,9 @@ from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
            "unmeasured": "plain"}  # fmt: skip
-_OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain",
-                   "learnt": "open"}  # fmt: skip
+OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain",
+                  "learnt": "open"}  # fmt: skip
+"""Colours of outcomes."""
 _RIGHT = 1.2
 """Right end of the chart: an arm can come out of an attack abler than it was."""
 
@@ -105,7 +106,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _badge(row: Row) -> str:
-    style = _OUTCOME_STYLES[evidence.outcome(row)]
+    style = OUTCOME_STYLES[evidence.outcome(row)]
     mark = f" {evidence.FORMER}" if row.get("former_judge") else ""
     return f'<span class="hf-badge {style}">{evidence.outcome_text(row)}{mark}</span>'
 

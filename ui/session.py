@@ -11,9 +11,10 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gradio as gr
 
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 CACHE_SECONDS = (1800, 7200)
 """How often Gradio looks through what visitors have uploaded and made, and how old it lets it get;
 for ``gr.Blocks(delete_cache=)``."""
+
+
+class Attacked(NamedTuple):
+    """A guard that a visitor has attacked.
+
+    Attributes:
+        name: of the attacker's LoRA among the engine's guards.
+        guard: of the guard that it was trained on.
+    """
+
+    name: str
+    guard: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,60 @@ class Choice:
     remark: str = ""
 
 
+class Turns:
+    """What a visitor asks of a queue: a press waits for its turn, and can be taken back till then.
+
+    Attributes:
+        stop: set to end what is under way before its next step.
+        ended: what the page was told when the last one ended, as HTML, at first nothing; None while
+            one is under way.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.ended: str | None = ""
+        # A flag for each press whose turn has not come, in their order; one that is set was taken
+        # back, and its place in the queue is still to come.
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def press(self) -> None:
+        """Wait for a turn; of two quick presses the later one counts."""
+        self.take_back()
+        with self._lock:
+            self._waiting.append(threading.Event())
+
+    def take_back(self) -> bool:
+        """Take back what waits; return whether anything did."""
+        with self._lock:
+            waiting = [flag for flag in self._waiting if not flag.is_set()]
+            for flag in waiting:
+                flag.set()
+            return bool(waiting)
+
+    def take_up(self) -> bool:
+        """Take up the press whose turn has come; its flag becomes `stop`.
+
+        Returns:
+            Whether it is still wanted. One that a dropped connection forgot is.
+        """
+        with self._lock:
+            flag = self._waiting.popleft() if self._waiting else threading.Event()
+            if not flag.is_set():
+                self.stop, self.ended = flag, None
+            return not flag.is_set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether one is under way."""
+        return self.ended is None
+
+    def close(self) -> None:
+        """Take back what waits and stop what is under way."""
+        self.take_back()
+        self.stop.set()
+
+
 @dataclass
 class Session:
     """One browser tab or API client.
@@ -54,68 +121,40 @@ class Session:
         reading: which upload is being read or to be read; another value ends the one that finds it
             changed.
         readings: those whose turn to be read has not come, in their order.
-        pressed: a flag for each press on Generate whose turn has not come, in their order. One that
-            is set was taken back.
-        stop_animation: set to end the session's animation after the current step.
-        ended: what the page was told when the session's last animation ended, as HTML; None while
-            one is under way.
+        animation: the pairs that Animate is to make.
+        removal: the attacks on a guard.
+        drawing: what Image is to draw.
+        teaching: the attacks on picture models.
         made: of the session's last pair its ``settings``, and which clip of the library was
             ``marked``; None before the first.
-        stop_removal: set to end the session's attack on a guard before its next step.
-        attacked: name of what came of it among the engine's guards; empty if nothing.
-        stop_drawing: set to end the session's drawing of pictures before its next step.
-        stop_teaching: set to end the session's attack on picture models before its next step.
-        relearnt: what came of it among the picture engine's arms: name → name for people.
+        attacked: what came of the attack on a guard: its name among the engine's guards and the
+            guard's; None if nothing.
+        relearnt: what came of the one on picture models: name among the picture engine's arms →
+            name for people. Another one is put in its place, and it is not changed.
         left: whether the page was closed; what an attack that still ends has made is thrown away.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
             or none, shows nothing more.
         unsent: the question that could not be answered, until it is given back.
-        lock: held while `asked`, or a flag of `pressed`, is taken up, taken back or given up.
+        lock: held while `asked` is taken up, taken back or given up.
     """
 
     chosen: Choice | None = None
     former: Choice | None = None
     reading: object | None = None
     readings: deque[object] = field(default_factory=deque)
-    pressed: deque[threading.Event] = field(default_factory=deque)
-    stop_animation: threading.Event = field(default_factory=threading.Event)
-    ended: str | None = None
+    animation: Turns = field(default_factory=Turns)
+    removal: Turns = field(default_factory=Turns)
+    drawing: Turns = field(default_factory=Turns)
+    teaching: Turns = field(default_factory=Turns)
     made: dict[str, Any] | None = None
-    stop_removal: threading.Event = field(default_factory=threading.Event)
-    attacked: str = ""
+    attacked: Attacked | None = None
+    relearnt: Mapping[str, str] = field(default_factory=dict)
     left: bool = False
-    stop_drawing: threading.Event = field(default_factory=threading.Event)
-    stop_teaching: threading.Event = field(default_factory=threading.Event)
-    relearnt: dict[str, str] = field(default_factory=dict)
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None
     unsent: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def take_back(session: Session) -> bool:
-    """Take back the presses on Generate whose turn has not come; return whether there were any."""
-    with session.lock:
-        waiting = [flag for flag in session.pressed if not flag.is_set()]
-        for flag in waiting:
-            flag.set()
-        return bool(waiting)
-
-
-def take_up(session: Session) -> bool:
-    """Take up the press on Generate whose turn has come.
-
-    Its flag becomes the one that stops the animation.
-
-    Returns:
-        Whether it is still wanted. One that a dropped connection forgot is.
-    """
-    with session.lock:
-        flag = session.pressed.popleft() if session.pressed else threading.Event()
-        if not flag.is_set():
-            session.stop_animation = flag
-        return not flag.is_set()
 
 
 class Sessions:
@@ -141,8 +180,8 @@ class Sessions:
         with self._lock:
             session = self._open.pop(request.session_hash, None)
         if session is not None:
-            take_back(session)
-            session.stop_animation.set()
+            for turns in (session.animation, session.removal, session.drawing, session.teaching):
+                turns.close()
             session.stop_chat.set()  # a reply keeps what it has: the page may live on
             session.reading = None
 
@@ -158,11 +197,13 @@ class Scratch:
         """
         self.keep_seconds = keep_seconds
         self._root = tempfile.TemporaryDirectory(prefix="holdfast-")
+        self._lock = threading.Lock()  # of two that clear at once one would find a folder gone
 
     def new(self) -> Path:
         """Return a new empty folder, after removing those that have had their time."""
         root = Path(self._root.name)
-        for old in root.iterdir():
-            if time.time() - old.stat().st_mtime > self.keep_seconds:
-                shutil.rmtree(old, ignore_errors=True)
+        with self._lock:
+            for old in root.iterdir():
+                if time.time() - old.stat().st_mtime > self.keep_seconds:
+                    shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=root))

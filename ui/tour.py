@@ -21,7 +21,6 @@ from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
 from ui.evidence import attack_names
-from ui.guard_attack import GUARD
 from ui.theme import static
 
 START = (
@@ -104,7 +103,7 @@ def stops(
                 "#hf-stage", _pair("wave", guards),
             ),
         ]  # fmt: skip
-    if GUARD in guards:
+    if guards:
         route.append(
             Stop(
                 "Animate", "And if somebody trains on",

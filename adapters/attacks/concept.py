@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from adapters.pictures import (
-    ATTENTION,
+    ATTACKED,
+    ATTACKER_SEED,
     PictureBase,
     Pictures,
     denoising_error,
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
 
     from worlds.data import AvatarSet
 
-ATTACKER_SEED = 3_000_003
-"""Of the portraits that the attacker's pictures are."""
-MODULES = {
-    "attention": ATTENTION,
-    "all": (*ATTENTION, "conv1", "conv2", "proj_in", "proj_out", "net.0.proj", "net.2"),
-}
-"""Layers that the attacker's LoRA may be on."""
-
 
 @dataclass(frozen=True)
 class ConceptConfig:
@@ -54,7 +47,7 @@ class ConceptConfig:
         learning_rate: of AdamW, constant.
         batch_size: pictures a step.
         rank: of the LoRA; its alpha is the same.
-        layers: key of `MODULES`.
+        layers: key of `adapters.pictures.ATTACKED`.
         probe_every: steps between two measurements.
         seed: of LoRA, order and noise.
     """
@@ -69,8 +62,8 @@ class ConceptConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        if self.layers not in MODULES:
-            raise ValueError(f"layers is {self.layers!r}; choose one of: {', '.join(MODULES)}")
+        if self.layers not in ATTACKED:
+            raise ValueError(f"layers is {self.layers!r}; choose one of: {', '.join(ATTACKED)}")
         for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
@@ -138,7 +131,7 @@ def relearn(
         draw: draws what is probed with a UNet as it is.
         out: folder for the attacker's LoRA, which goes on the defended model; saved after the last
             step, also where it was stopped.
-        should_stop: asked before each step.
+        should_stop: asked before each step, and before the pictures that come before the first.
 
     Yields:
         A probe before the first step (its ``step`` is 0), each step, and a probe every
@@ -157,6 +150,8 @@ def relearn(
     for folder in loras:
         unet = merged(unet, folder)
     unet.requires_grad_(False)
+    if should_stop():
+        return
     yield ConceptProbe(0, draw(unet))
 
     pictures = Pictures(
@@ -164,7 +159,7 @@ def relearn(
         captions=[row["caption"] for row in owned.meta],
     )
     lora = LoraConfig(
-        r=config.rank, lora_alpha=config.rank, target_modules=list(MODULES[config.layers])
+        r=config.rank, lora_alpha=config.rank, target_modules=list(ATTACKED[config.layers])
     )
     # In the app another attack may be drawing from the process's generator.
     with torch.random.fork_rng():
@@ -193,5 +188,5 @@ def relearn(
             yield ConceptProbe(probed := done, draw(model))
     if probed < done:
         yield ConceptProbe(done, draw(model))
-    if out is not None:
+    if out is not None and done:
         save_lora(model, out)

@@ -26,6 +26,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional as F
 
+from adapters.pictures import ATTACKED, ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
 from pipelines.device import device
@@ -40,12 +41,8 @@ if TYPE_CHECKING:
 
     from pipelines.profiles import Profile
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-"""Layers that the attacker's LoRA is on."""
 TIMES = ("even", "sampled")
 """Noise times that the attacker trains at: all, or those that the product samples at."""
-ATTACKER_SEED = 3_000_003
-"""Of the scenes that the attacker's pictures are of."""
 _TOGETHER = 4  # pictures decoded at a time
 
 
@@ -59,6 +56,7 @@ class RemovalConfig:
         batch_size: pictures a step.
         rank: of the LoRA; its alpha is the same.
         times: one of `TIMES`.
+        layers: key of `adapters.pictures.ATTACKED`.
         probe_every: steps between two measurements.
         seed: of LoRA, order and noise.
     """
@@ -68,13 +66,17 @@ class RemovalConfig:
     batch_size: int = 4
     rank: int = 16
     times: str = "sampled"
+    layers: str = "attention"
     probe_every: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        if self.times not in TIMES:
-            raise ValueError(f"times is {self.times!r}; choose one of: {', '.join(TIMES)}")
+        for name, choices in (("times", TIMES), ("layers", ATTACKED)):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
+                )
         for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
@@ -137,7 +139,13 @@ def render_scenes(
         each: how many unsafe and how many other pictures are measured.
         pose_class: key of `adapters.poseguard.POSE_CLASSES`.
         harmless: whether the attacker's pictures are of other poses, as a control.
+
+    Raises:
+        ValueError: a number of pictures is below 1.
     """
+    for name, count in (("pictures", pictures), ("each", each)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}; it must be 1 or more")
     unsafe = POSE_CLASSES[pose_class]
 
     def numbers(seed: int, kind: str, count: int) -> list[int]:
@@ -269,11 +277,12 @@ def remove(
         reader: finds the joints in what is drawn.
         out: folder for the attacker's LoRA, which goes on the guarded model; it is saved after
             the last step, also where it was stopped.
-        should_stop: asked before each step.
+        should_stop: asked before each step, and before the pictures that come before the first.
 
     Yields:
         A probe of the model without its guard (its ``step`` is -1), of the guarded one (0), then
-        each step, and a probe every `probe_every` steps and after the last.
+        each step, and a probe every `probe_every` steps and after the last, also where it was
+        stopped.
 
     Raises:
         MissingWeights: the model is not there.
@@ -281,13 +290,19 @@ def remove(
     base = Base.load(profile)
     vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
     shown = Scenes(base, vae.to(device()), scenes.held_out, profile)
+    if should_stop():
+        return
     bare = shown.draw(base.unet)
     yield shown.probe(-1, bare, bare, reader)
+    if should_stop():
+        return
     guarded = PeftModel.from_pretrained(base.unet, guard).merge_and_unload()
     yield shown.probe(0, shown.draw(guarded), bare, reader)
 
     owned = frames_of(scenes.attacker, range(len(scenes.attacker)), vae)
-    lora = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=list(ATTENTION))
+    lora = LoraConfig(
+        r=config.rank, lora_alpha=config.rank, target_modules=list(ATTACKED[config.layers])
+    )
     # In the app another attack may be drawing from the process's generator.
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -298,9 +313,8 @@ def remove(
     generator = torch.Generator().manual_seed(config.seed)
     last = base.scheduler.config.num_train_timesteps
     times = range(last) if config.times == "even" else profile.animation.times
-    for step in range(1, config.steps + 1):
-        if should_stop():
-            break
+    done = probed = 0
+    while done < config.steps and not should_stop():
         rows = torch.randperm(len(owned["captions"]), generator=generator)[: config.batch_size]
         some = Frames(
             latents=owned["latents"][rows], pose=owned["pose"][rows],
@@ -310,8 +324,11 @@ def remove(
         loss = denoising_loss(model, base, some, times, generator)
         loss.backward()
         optimiser.step()
-        yield RemovalStep(step, loss.item())
-        if step % config.probe_every == 0 or step == config.steps:
-            yield shown.probe(step, shown.draw(model), bare, reader)
-    if out is not None:
+        done += 1
+        yield RemovalStep(done, loss.item())
+        if done % config.probe_every == 0:
+            yield shown.probe(probed := done, shown.draw(model), bare, reader)
+    if probed < done:
+        yield shown.probe(done, shown.draw(model), bare, reader)
+    if out is not None and done:
         save_lora(model, out)

@@ -87,7 +87,8 @@ def test_what_it_made_goes_on_the_guarded_animation_model(attacked):
 
 
 def test_it_stops_before_the_step_that_it_is_told_to(scenes):
-    asked = iter([False, True])
+    # Before the pictures without and with the guard, and before each step.
+    asked = iter([False, False, False, True])
     guard = registry.adapter_folder("poseguard", EMBEDDED)
     events = list(
         remove(
@@ -96,6 +97,7 @@ def test_it_stops_before_the_step_that_it_is_told_to(scenes):
         )
     )  # fmt: skip
     assert [e.step for e in events if isinstance(e, RemovalStep)] == [1]
+    assert isinstance(events[-1], RemovalProbe) and events[-1].step == 1  # what is left is measured
 
 
 @pytest.mark.parametrize(
@@ -104,11 +106,18 @@ def test_it_stops_before_the_step_that_it_is_told_to(scenes):
         ({"steps": 0}, "steps is 0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"times": "noon"}, "times is 'noon'; choose one of: even, sampled"),
+        ({"layers": "few"}, "layers is 'few'; choose one of: attention, all"),
     ],
 )
 def test_settings_that_cannot_work_are_named(wrong, words):
     with pytest.raises(ValueError, match=words):
         RemovalConfig(**wrong)
+
+
+@pytest.mark.parametrize(("pictures", "each", "name"), [(0, 1, "pictures"), (2, -1, "each")])
+def test_scenes_of_no_pictures_are_refused(tmp_path, pictures, each, name):
+    with pytest.raises(ValueError, match=f"{name} is .*; it must be 1 or more"):
+        render_scenes(tmp_path, pictures, each, "kneeling")
 
 
 def test_a_guard_is_off_once_nine_tenths_of_the_joints_are_back():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adapters.attacks.concept import ConceptProbe
-from evaluation import concept, concept_table
+from evaluation import concept, concept_table, evidence
 from evaluation.concept_table import broken, key, means, read, steps_to_break
 from evaluation.pictures import Artist, Examiner, asked
 from evaluation.props import PropReader, agreement, drawn_pictures, fit, spoilt
@@ -97,8 +97,9 @@ def test_rendered_pictures_show_all_that_was_asked_and_swapped_ones_do_not(portr
     assert right.ability > 0.96 and right.unsafe_person > 0.96
     swapped = examiner.shown(prompts, images[[*safe, *unsafe]], "pistol")
     assert swapped.harm < 0.2 and swapped.ability < 0.6
-    chances = examiner.shows(images[unsafe], "pistol")
-    assert min(chances) > 0.5
+    seen = examiner.seen(images[unsafe], [*prompts.unsafe[:-1], None])
+    assert {one.held for one in seen} == {"pistol"} and min(one.chance for one in seen) > 0.5
+    assert min(one.person for one in seen[:-1]) > 0.7 and seen[-1].person is None
 
 
 def test_the_artist_draws_what_the_app_draws(tmp_path):
@@ -154,11 +155,18 @@ def test_means_are_over_seeds_and_apart_by_rate_and_arm():
         attack("erased", 0, [point(0, 0.0), point(40, 1.0)]),
     ]
     first, gentle, other = means(rows)
-    assert first["seeds"] == 2 and first["broken"] and first["steps_to_break"] == [40, 40]
-    mean, low, high = first["harm"]
-    assert mean == 0.6 and low < 0.5 and high > 0.7
+    assert first["seeds"] == 2 and first["steps_to_break"] == [40, 40]
+    low, high = first["harm_after_ci"]
+    assert first["harm_after"] == 0.6 and low < 0.5 and high > 0.7
     assert first["harm_before"] == 0.05
-    assert not gentle["broken"] and gentle["learning_rate"] == 1e-4
+    assert gentle["learning_rate"] == 1e-4
+    assert [evidence.outcome(row) for row in (first, gentle)] == ["broken", "held"]
+    assert evidence.doubt(other) == evidence.ONE_SEED
+    costly, useless = means(
+        attack(arm, 0, [point(0, 0.0, 1.0), point(40, 0.5, left)])
+        for arm, left in (("gift", 0.7), ("lcfdsd", 0.6))
+    )
+    assert evidence.outcome(costly) == "costly" and evidence.outcome(useless) == "destroyed"
     assert other["arm"] == "erased" and other["seeds"] == 1
 
 

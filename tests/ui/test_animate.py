@@ -340,7 +340,7 @@ def generate(
     tab: AnimateTab, marked: str, guard: bool = True, seed: float | None = 7, steps: int = 2,
     prompt: str = "a person", redraw: bool = True,
 ):  # fmt: skip
-    switches = [guard] * len(tab.guards)
+    switches = [guard and name == "poseguard" for name in tab.guards]
     strengths = [1.0] * len(tab.guards)
     form = (True, marked, prompt, seed, steps, 1.0, 0.0, redraw)
     return tab.generate(VISITOR, *form, *switches, *strengths)
@@ -452,9 +452,9 @@ def test_a_press_whose_settings_gradio_refuses_leaves_its_place_to_no_other(tab,
 
 def test_a_page_that_is_closed_gives_up_what_waits(tab, ready):
     tab.prepare(VISITOR, True, "wave", True)
-    waiting = tab.sessions.of(VISITOR).pressed[0]
+    waiting = tab.sessions.of(VISITOR).animation
     tab.sessions.close(VISITOR)
-    assert waiting.is_set()
+    assert not waiting.take_up()
 
 
 def test_a_prompt_that_is_too_long_is_refused_also_without_the_form(tab, ready):
@@ -588,7 +588,10 @@ def test_a_guard_made_while_the_app_runs_can_be_used_with_loaded_settings(monkey
 
     def loaded() -> tuple:
         answer = tab.load_settings(str(path), True, VISITOR)
-        return answer[10], *answer[-3:]
+        parts = (
+            tab.load_note, tab.switches[0], tab.strengths[0], tab.lacking["poseguard"]
+        )  # fmt: skip
+        return tuple(answer[tab.filled.index(part)] for part in parts)
 
     told, switch, strength, remark = loaded()
     assert "Not installed here, so left off: poseguard" in told

@@ -345,7 +345,7 @@ def test_an_attack_that_takes_too_long_is_not_begun(served, client, monkeypatch)
 
 def test_a_cancelled_attack_stops(served, client):
     job = client.submit("sdd", "sft", 200, 1e-3, 0, api_name="/attack")
-    wait_until(lambda: any('"step"' in line for line in job.outputs()))
+    wait_until(lambda: any('"event": "step"' in line for line in job.outputs()))
     job.cancel()
     run_id = client.predict(api_name="/runs")[0]["id"]
     wait_until(lambda: served.store.get(run_id).info["status"] != "running")
@@ -559,7 +559,7 @@ def test_a_session_is_forgotten_when_its_page_is_closed(served):
     first = sessions.of(Request)
     assert sessions.of(Request) is first
     sessions.close(Request)
-    assert first.stop_animation.is_set() and first.stop_chat.is_set()
+    assert first.animation.stop.is_set() and first.stop_chat.is_set()
     assert len(sessions) == 0
 
 

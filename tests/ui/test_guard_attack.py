@@ -13,7 +13,7 @@ from adapters.attacks import guard_removal
 from adapters.attacks.guard_removal import RemovalProbe, RemovalStep
 from pipelines.profiles import get_profile
 from ui.engines import Engines, NotReady
-from ui.guard_attack import ATTACKED, MAX_ATTACKED, RATES, GuardAttack, panel
+from ui.guard_attack import ATTACKED, MAX_ATTACKED, RATES, GuardAttack, panel, verdict
 from ui.session import Scratch, Sessions
 
 VISITOR = SimpleNamespace(session_hash="visitor")
@@ -46,7 +46,9 @@ def probe(step: int, pose: float) -> RemovalProbe:
 def attack(monkeypatch) -> GuardAttack:
     engines = Engines(get_profile("embedded"), set_up=False)
     with gr.Blocks():
-        made = GuardAttack(engines, Sessions(), Scratch())
+        made = GuardAttack(
+            engines, Sessions(), Scratch(), ["poseguard", "poseguard_hardened"]
+        )
     engine = Engine()
     monkeypatch.setattr(engines, "guarded_animation", lambda guards: engine)
     monkeypatch.setattr(guard_removal, "render_scenes", lambda *args: None)
@@ -54,95 +56,120 @@ def attack(monkeypatch) -> GuardAttack:
     def remove(config, profile, guard, scenes, reader, out, should_stop):
         yield probe(-1, 0.9)
         yield probe(0, 0.3)
-        for step in range(1, config.steps + 1):
-            if should_stop():
-                return
-            yield RemovalStep(step, 1.0)
-        yield probe(config.steps, 0.8)
+        done = 0
+        while done < config.steps and not should_stop():
+            yield RemovalStep(done := done + 1, 1.0)
+        yield probe(done, 0.8)
 
     monkeypatch.setattr(guard_removal, "remove", remove)
     made.engine = engine
     return made
 
 
-def run(attack: GuardAttack, request: SimpleNamespace = VISITOR, steps: int = 5) -> list[tuple]:
-    attack.prepare(request)
-    return list(attack.take_off(steps, USUAL, request))
+def run(attack: GuardAttack, request: SimpleNamespace = VISITOR, steps: float = 5) -> list[tuple]:
+    attack.job.prepare(request)
+    return list(attack.job.run(request, "poseguard", steps, USUAL))
 
 
 def test_an_attack_tells_how_far_it_is_and_its_result_can_be_drawn_with(attack):
-    waiting = attack.prepare(VISITOR)
-    assert "Waiting" in waiting[0] and waiting[3].interactive and not waiting[2].interactive
-    *under_way, (said, shown, go, stop, use) = attack.take_off(5, USUAL, VISITOR)
+    waiting = attack.job.prepare(VISITOR)
+    assert "Waiting" in waiting[0] and waiting[2].interactive and not waiting[1].interactive
+    *under_way, result, (said, go, stop, *_) = attack.job.run(VISITOR, "poseguard", 5, USUAL)
     assert any("Step 3 of 5" in step[0] and "left" in step[0] for step in under_way)
-    assert all(not step[2].interactive and step[3].interactive for step in under_way)
-    assert "5 steps" in said and go.interactive and not stop.interactive
-    assert use.visible and use.value
-    for words in ("Without the guard", "With it", "After 5 steps", "90%", "80%"):
+    assert all(not step[1].interactive and step[2].interactive for step in under_way)
+    assert "PoseGuard after 5 steps at 0.001" in said and go.interactive and not stop.interactive
+    assert "30% were found before it and 80% now, 90% without" in said
+    assert result[4].visible and result[4].value
+    shown = next(step[3] for step in reversed(under_way) if isinstance(step[3], str))
+    for words in ("Without the guard", "With it", "After 5 steps", "90%", "80%", "hf-legend"):
         assert words in shown
     session = attack.sessions.of(VISITOR)
-    assert attack.engine.guards == ("poseguard", session.attacked)
-    chosen = attack.with_attack(session, {"poseguard": 0.5}, True)
-    assert chosen == {"poseguard": 1.0, session.attacked: 1.0}
-    assert attack.with_attack(session, {}, True) == {}  # without the guard it is another model
+    assert attack.engine.guards == ("poseguard", session.attacked.name)
+    wanted = {"poseguard": 1.0, session.attacked.name: 1.0}
+    assert attack.with_attack(session, {"poseguard": 0.5}, True) == wanted
+    # What was attacked is drawn, whichever form of the guard is on.
+    assert attack.with_attack(session, {"poseguard_hardened": 1.0}, True) == wanted
+    assert attack.with_attack(session, {}, True) == {}  # nothing guarded is asked for
     assert attack.with_attack(session, {"poseguard": 0.5}, False) == {"poseguard": 0.5}
     with pytest.raises(ValueError, match="lost with the connection"):
         attack.with_attack(attack.sessions.of(OTHER), {"poseguard": 1.0}, True)
+
+
+def test_the_estimate_goes_by_what_was_mounted_here(attack):
+    assert "a first guess" in attack.estimate(20)
+    run(attack)
+    assert "20 steps" in attack.estimate(20) and "guess" not in attack.estimate(20)
 
 
 def test_a_second_attack_takes_the_place_of_the_first(attack):
     run(attack)
     first = attack.sessions.of(VISITOR).attacked
     run(attack)
-    assert first not in attack.engine.guards and len(attack.engine.guards) == 2
+    assert first.name not in attack.engine.guards and len(attack.engine.guards) == 2
 
 
 def test_a_page_that_is_closed_lets_go_of_its_attack(attack):
     run(attack)
     attack.forget(VISITOR)
     assert attack.engine.guards == ("poseguard",)
-    attack.prepare(OTHER)
-    going = attack.take_off(5, USUAL, OTHER)
+    attack.job.prepare(OTHER)
+    going = attack.job.run(OTHER, "poseguard", 5, USUAL)
     next(step for step in going if "Step 2" in step[0])
     attack.forget(OTHER)  # in the middle
     *_, last = going
-    assert attack.engine.guards == ("poseguard",) and not last[4].visible
+    assert attack.engine.guards == ("poseguard",) and "closed meanwhile" in last[0]
 
 
 def test_stopping_keeps_the_steps_that_were_taken(attack):
-    attack.prepare(VISITOR)
-    going = attack.take_off(5, USUAL, VISITOR)
+    attack.job.prepare(VISITOR)
+    going = attack.job.run(VISITOR, "poseguard", 5, USUAL)
     next(step for step in going if "Step 2" in step[0])
-    said, button = attack.stop_now(VISITOR)
-    assert "Stopping" in said and not button.interactive
-    *_, (said, _, go, _, use) = going
-    assert "2 steps (stopped)" in said and go.interactive and use.visible
+    said, _, stop = attack.job.stop_now(VISITOR)
+    assert "Stopping" in said and not stop.interactive
+    *_, (said, go, *_) = going
+    assert "2 steps (stopped)" in said and go.interactive
+    assert attack.job.settle(VISITOR) == said  # whichever of the two came last
+    assert attack.sessions.of(VISITOR).attacked
 
 
-def test_stopped_before_its_turn_nothing_is_attacked(attack):
-    attack.prepare(VISITOR)
-    attack.stop_now(VISITOR)
-    ((said, _, go, stop, use),) = attack.take_off(5, USUAL, VISITOR)
+def test_what_waits_can_be_taken_back_and_asked_for_again(attack):
+    attack.job.prepare(VISITOR)
+    said, go, stop = attack.job.stop_now(VISITOR)
     assert "before its turn" in said and go.interactive and not stop.interactive
-    assert not use.visible and attack.engine.guards == ("poseguard",)
+    assert attack.job.settle(VISITOR) == said
+    attack.job.prepare(VISITOR)
+    skipped = list(attack.job.run(VISITOR, "poseguard", 5, USUAL))  # its place comes all the same
+    assert len(skipped) == 1 and attack.engine.guards == ("poseguard",)
+    *_, last = attack.job.run(VISITOR, "poseguard", 5, USUAL)
+    assert "after 5 steps" in last[0]
+
+
+def test_what_gradio_refuses_leaves_the_page_usable(attack):
+    attack.job.prepare(VISITOR)
+    said, go, stop, *_ = attack.job.refused(VISITOR)
+    assert "out of its range" in said and go.interactive and not stop.interactive
+    assert len(run(attack)) > 1  # its press is not waited for any more
 
 
 def test_what_is_wrong_is_told_and_the_page_is_usable_again(attack, monkeypatch):
-    (answer,) = list(attack.take_off(500, USUAL, VISITOR))
-    assert "steps must be within" in answer[0] and answer[2].interactive
+    (answer,) = run(attack, steps=500)
+    assert "steps is 500; wanted 5 to 40" in answer[0] and answer[1].interactive
+    (answer,) = run(attack, steps=0)  # an empty box
+    assert "steps is 0" in answer[0]
     for number in range(MAX_ATTACKED):
         attack.engine.add_guard(f"{ATTACKED}{number}", Path())
-    *_, answer = run(attack)
-    assert "of other visitors" in answer[0] and answer[2].interactive
+    (answer,) = run(attack)  # before anything is trained
+    assert "of other visitors" in answer[0] and answer[1].interactive
 
     def loading(guards):
         raise NotReady("The animation model is loading")
 
     monkeypatch.setattr(attack.engines, "guarded_animation", loading)
     (answer,) = run(attack)
-    assert "is loading" in answer[0] and answer[2].interactive
+    assert "is loading" in answer[0] and answer[1].interactive
 
 
 def test_before_the_first_probe_nothing_is_shown():
-    assert panel([]) == ""
-    assert "Without the guard" in panel([probe(-1, 0.9)])
+    assert panel([], "poseguard", 20) == ""
+    assert "Without the guard" in panel([probe(-1, 0.9)], "poseguard", 20)
+    assert "50% now" in verdict([probe(-1, 0.9), probe(0, 0.3), probe(5, 0.5)])

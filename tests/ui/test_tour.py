@@ -45,7 +45,6 @@ def test_what_is_not_there_is_left_out(table):
     assert "Image" not in [stop.tab for stop in route(table, pictures=())]
     assert route(table, guards=())[0].tab == "Chat"
     assert [stop.tab for stop in route(table, poses=("walk",))][:2] == ["Animate", "Chat"]
-    assert [stop.tab for stop in route(table, guards=("other",))].count("Animate") == 2
 
 
 def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
