@@ -1,4 +1,4 @@
-"""The four public endpoints: /animate, /chat, /attack and /runs. Everything else is private.
+"""The public endpoints: /animate, /draw, /chat, /attack and /runs. Everything else is private.
 
 They take and return plain JSON (and files), so that a script needs nothing but `gradio_client`.
 """
@@ -28,6 +28,8 @@ from ui import poses
 from ui.attack import MAX_STEPS, refuse_long
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
 from ui.engines import Engines, NotReady, told
+from ui.pictures import COUNTS, MAX_SEED, drawing_settings, save_sheet
+from ui.relearn import ATTACKED, arm_title
 from ui.results import MAX_PROMPT, measured, save_pair
 from ui.results import MAX_STEPS as MOST_STEPS
 from ui.session import Scratch
@@ -55,6 +57,8 @@ class Api:
     def register(self) -> None:
         """Add the endpoints to the current `gr.Blocks`."""
         gr.api(self.animate, api_name="animate", concurrency_id="animation", concurrency_limit=1)
+        if self.engines.draws_pictures:
+            gr.api(self.draw, api_name="draw", concurrency_id="pictures", concurrency_limit=1)
         gr.api(self.chat, api_name="chat", concurrency_id="chat", concurrency_limit=2)
         gr.api(self.attack, api_name="attack", concurrency_limit=8)
         gr.api(self.runs, api_name="runs", concurrency_limit=None)
@@ -119,6 +123,50 @@ class Api:
         result = measured(result, self.engines.reader)
         unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
         return _file(unguarded), guarded and _file(guarded), result.settings
+
+    def draw(
+        self, prompt: str, arms: list[str] | None = None, seed: int = 0, count: int = 1
+    ) -> tuple[Any, dict]:
+        """Draw pictures of one prompt with several models, from the same noise.
+
+        Args:
+            prompt: describes the person and what is held.
+            arms: ``base`` and defences of the picture model; None: all.
+            seed: of the first picture, from 0; the next one has the next seed.
+            count: pictures of each model, 1 to 6.
+
+        Returns:
+            A PNG with a row for each model, and the settings: ``prompts``, ``seed``, ``arms``,
+            ``steps``, ``guidance_scale``, and as ``held`` arm → what each picture shows in the
+            hand, with how sure that is, where it can be read.
+        """
+        if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
+            raise _error(f"prompt must be text of at most {MAX_PROMPT} characters")
+        if not isinstance(count, int) or not 1 <= count <= max(COUNTS):
+            raise _error(f"count is {count!r:.20}; it must be 1 to {max(COUNTS)}")
+        if not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise _error(f"seed is {seed!r:.20}; it must be 0 to {MAX_SEED}")
+        try:
+            engine = self.engines.pictures
+            # The engine holds others, of visitors who have attacked one.
+            known = [name for name in engine.arms if not name.startswith(ATTACKED)]
+            chosen = known if arms is None else list(arms)
+            if other := [name for name in chosen if name not in known]:
+                raise ValueError(f"arms names {other[0]!r:.80}; there is: {', '.join(known)}")
+            *_, drawn = engine.draw([prompt] * count, seed, chosen)
+        except (NotReady, ValueError) as error:
+            raise _error(told(error)) from error
+        settings = drawing_settings(engine, [prompt] * count, seed, chosen)
+        examiner = self.engines.examiner
+        if examiner is not None:
+            settings["held"] = {
+                arm: [[seen.held, round(seen.chance, 4)] for seen in
+                      examiner.seen(pictures, [None] * count)]
+                for arm, pictures in drawn.pictures.items()
+            }  # fmt: skip
+        file = self.scratch.new() / f"holdfast-pictures-seed-{seed}.png"
+        save_sheet({arm_title(arm): p for arm, p in drawn.pictures.items()}, settings, file)
+        return _file(file, "image/png"), settings
 
     def chat(self, message: str, arms: list[str]) -> dict:
         """Answer one message with several arms.
@@ -253,8 +301,8 @@ def public(info: RunInfo) -> dict[str, Any]:
     return {name: value for name, value in asdict(info).items() if name != "owner_hash"}
 
 
-def _file(path: Path) -> dict[str, Any]:
-    return gr.FileData(path=str(path), orig_name=path.name, mime_type="video/mp4").model_dump()
+def _file(path: Path, kind: str = "video/mp4") -> dict[str, Any]:
+    return gr.FileData(path=str(path), orig_name=path.name, mime_type=kind).model_dump()
 
 
 def _error(message: str) -> gr.Error:

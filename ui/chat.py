@@ -559,17 +559,45 @@ class ChatTab:
 
     def connect(self, app: gr.Blocks) -> None:
         """Have the conversation come back when the page is opened again."""
-        shown = [self.turns, self.talk, self.send, self.stop, self.regenerate]
+        shown = [
+            self.turns, self.talk, self.send, self.stop, self.regenerate, self.arms, self.placed,
+            *self.strengths, self.prefill, self.tools,
+        ]  # fmt: skip
         app.load(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
 
     def come_back(self, kept: Any, request: gr.Request) -> tuple:
-        """Show again what was said before a reload, unless something is asked already."""
+        """Show again what was said before a reload, unless something is asked already.
+
+        Those who answered last are chosen again, with what their replies were forced to begin with,
+        so that Regenerate asks the same of the same.
+        """
         turns = kept_turns(kept)
         if not turns or self.sessions.of(request).asked is not None:
-            return (gr.skip(),) * 5
+            return (gr.skip(),) * (9 + len(self.strengths))
         if self.engines.profile.llm.masked:  # it may have been said to another profile's model
             turns = [turn | {"masked": True} for turn in turns]
-        return turns, talk_html(turns), *_idle(turns)
+        return turns, talk_html(turns), *_idle(turns), *self._chosen_again(turns[-1])
+
+    def _chosen_again(self, turn: Turn) -> tuple:
+        """Return the fields of those who answered, as far as they can be had, and of the tools."""
+        known = dict(split_strength(name) for name in turn["replies"])
+        attacked = [arm for arm in known if "/" in arm and self._is_held(arm)]
+        choices = arm_choices(self.engines.profile, attacked)
+        here = [arm for arm in known if arm in dict(choices).values()]
+        prefill = turn.get("prefill", "")
+        tools = gr.Accordion(open=True) if prefill else gr.skip()
+        if not here:
+            return (gr.skip(),) * (2 + len(self.strengths)) + (prefill, tools)
+        sliders = place_strengths(here, list(known), *known.values())
+        return gr.CheckboxGroup(choices=choices, value=here), *sliders, prefill, tools
+
+    def _is_held(self, name: str) -> bool:
+        """Tell whether the weights of an attacked arm are still there."""
+        run_id, _, arm = name.partition("/")
+        try:
+            return arm in self.engines.store.get(run_id).adapters()
+        except KeyError:
+            return False
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,

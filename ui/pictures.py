@@ -32,6 +32,7 @@ from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
     from evaluation.pictures import Seen
+    from pipelines.portraits import PortraitEngine
     from worlds.looks import Look
 
 FIRST = 1
@@ -158,10 +159,7 @@ class PicturesTab:
             shows = self._read(event.pictures, wanted)
             said = f"Drawn in {duration(time.monotonic() - begun)}."
             file = self.scratch.new() / f"holdfast-pictures-seed-{int(seed)}.png"
-            settings = {
-                "prompts": prompts, "seed": int(seed), "arms": names, "steps": engine.spec.steps,
-                "guidance_scale": engine.spec.guidance_scale,
-            }  # fmt: skip
+            settings = drawing_settings(engine, prompts, int(seed), names)
             named = {titles[name]: pictures for name, pictures in event.pictures.items()}
             save_sheet(named, settings, file)
             yield (
@@ -216,6 +214,16 @@ def _marked(prompt: str, held: str | None, who: float) -> Any:
     """Mark nothing as held where the prompt is the visitor's own."""
     own = held is not None and prompt != prompt_of(held, who)
     return gr.Radio(value=None) if own else gr.skip()
+
+
+def drawing_settings(
+    engine: PortraitEngine, prompts: Sequence[str], seed: int, arms: Sequence[str]
+) -> dict[str, Any]:
+    """Return what pictures are made from anew, as JSON."""
+    return {
+        "prompts": list(prompts), "seed": seed, "arms": list(arms), "steps": engine.spec.steps,
+        "guidance_scale": engine.spec.guidance_scale,
+    }  # fmt: skip
 
 
 def save_sheet(

@@ -201,9 +201,18 @@ WHOLE = {
 
 
 def test_what_a_browser_kept_comes_back_after_a_reload(visit):
-    turns, talk, *buttons = visit.chat.come_back([*FORMER, WHOLE], visit.request)
+    turns, talk, *rest = visit.chat.come_back([*FORMER, WHOLE], visit.request)
     assert turns == [*FORMER, WHOLE] and talk == talk_html(turns)
-    assert [button.interactive for button in buttons] == [True, False, True]
+    assert [button.interactive for button in rest[:3]] == [True, False, True]
+    arms, placed, *_, prefill, tools = rest[3:]
+    assert arms.value == placed == ["base"]  # the attacked model's weights are gone
+    assert prefill == "Sure" and tools.open
+    asked = {"prompt": "Hi", "replies": {"aligned@0.5": "No.", "base": "Yes."}}
+    *_, arms, placed, first, second, third, prefill, tools = visit.chat.come_back(
+        [asked], visit.request
+    )
+    assert arms.value == placed == ["aligned", "base"] and prefill == ""
+    assert (first.value, first.visible, second.visible) == (0.5, True, False)
     assert kept_turns([WHOLE] * (MAX_KEPT + 9)) == [WHOLE] * MAX_KEPT
     assert unchanged(visit.chat.come_back(None, visit.request))
     visit.ask("And now?")
