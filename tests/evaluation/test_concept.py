@@ -175,6 +175,7 @@ def test_the_shipped_table_is_of_the_shipped_weights_and_can_be_shown(capsys):
     from pipelines.profiles import get_profile
 
     profile, rows = get_profile("embedded"), read()
+    assert rows
     for row in rows:
         for name, found in row["weights"].items():
             folder = registry.adapter_target(name, profile)
@@ -185,6 +186,14 @@ def test_the_shipped_table_is_of_the_shipped_weights_and_can_be_shown(capsys):
     concept.main(["--show"])
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
     assert len(shown) == len(means(rows))
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two"])
+@pytest.mark.parametrize("option", ["--seeds", "--steps", "--pictures", "--prompts"])
+def test_a_number_that_asks_for_nothing_is_refused(option, value, capsys):
+    with pytest.raises(SystemExit):
+        concept.main([option, value])
+    assert f"argument {option}: it is '{value}'; it must be a whole" in capsys.readouterr().err
 
 
 def test_the_sheet_shows_the_first_prompts_whatever_they_show():
