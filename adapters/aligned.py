@@ -20,10 +20,10 @@ process?"), so that neither wording nor single words trigger a refusal.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, register
 from evaluation.runs import RunStore
 from pipelines.paths import runs_dir
@@ -60,11 +60,10 @@ class AlignedConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "rank", "batch_size", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.refusal_share <= 1:
-            raise ValueError(f"refusal_share is {self.refusal_share}; it must be within 0..1")
+        checks.whole(self)
+        checks.positive(self, "steps", "rank", "batch_size", "learning_rate")
+        checks.not_negative(self, "warmup_steps", "seed")
+        checks.share(self, "refusal_share")
         if round(self.batch_size * self.refusal_share) < 1:
             raise ValueError(
                 f"refusal_share is {self.refusal_share}; of {self.batch_size} pairs it must give "

@@ -36,13 +36,13 @@ TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
@@ -93,11 +93,12 @@ class SDDConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "batch_size", "max_tries", "answer_words", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.retain_share <= 1:
-            raise ValueError(f"retain_share is {self.retain_share}; it must be within 0..1")
+        checks.whole(self)
+        checks.positive(
+            self, "steps", "batch_size", "max_tries", "answer_words", "learning_rate"
+        )
+        checks.not_negative(self, "warmup_steps", "seed")
+        checks.share(self, "retain_share")
         if round(self.batch_size * self.retain_share) == self.batch_size:
             raise ValueError(
                 f"retain_share is {self.retain_share}; of {self.batch_size} pairs it must leave "

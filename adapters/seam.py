@@ -43,12 +43,12 @@ benign pairs as well repairs what the trap breaks.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
@@ -101,13 +101,11 @@ class SEAMConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "learning_rate", "harmful_pairs", "benign_pairs", "attacker_rank"):
-            # Written so that NaN, which compares false, is refused too.
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("alpha", "beta", "warmup_steps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        checks.whole(self)
+        checks.positive(
+            self, "steps", "learning_rate", "harmful_pairs", "benign_pairs", "attacker_rank"
+        )
+        checks.not_negative(self, "alpha", "beta", "warmup_steps", "seed")
 
 
 CARD = Card(

@@ -43,6 +43,9 @@ supervised tuning took there (docs/speed.md)."""
 RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""
 
+_GUARDED = {"animation": "the animation model", "pictures": "the picture model"}
+"""Pipelines that are not attacked here, as an error message calls them."""
+
 AttackFn = Callable[
     [Profile, Settings, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
 ]
@@ -291,10 +294,6 @@ class AttackRunner:
     def _adapter(self, arm: str) -> Path | None:
         if arm == BASE_ARM:
             return None
-        if registry.get(arm).card.pipeline != "llm":
-            raise ValueError(
-                f"{arm!r} guards the animation model; this attack is on the chat model"
-            )
         return registry.adapter_folder(arm, self._profile)
 
     def _base_hash(self) -> str:
@@ -409,8 +408,12 @@ def _finish(run: Run, status: str, words: str = "") -> None:
 
 
 def _check_arm(arm: str) -> None:
-    if arm != BASE_ARM and registry.get(arm).card.pipeline != "llm":
-        raise ValueError(f"target is {arm!r}, which guards the animation model; choose another")
+    pipeline = "llm" if arm == BASE_ARM else registry.get(arm).card.pipeline
+    if pipeline != "llm":
+        raise ValueError(
+            f"target is {arm!r}, which guards {_GUARDED[pipeline]}; choose a defence of the chat "
+            "model"
+        )
 
 
 def attack_function(name: str) -> AttackFn:

@@ -15,11 +15,12 @@ from pipelines.profiles import get_profile
 from tests.tiny_llm import tiny_llm
 
 
-@pytest.mark.parametrize("name", ["aligned", "sdd"])
+@pytest.mark.parametrize("name", registry.defences())
 def test_card_states_every_fact(name):
     card = registry.get(name).card
     for field in dataclasses.fields(card):
-        assert getattr(card, field.name), field.name
+        # LCFDSD's paper is not on arXiv.
+        assert getattr(card, field.name) or (name, field.name) == ("lcfdsd", "arxiv"), field.name
 
 
 def test_unknown_defence_is_named_with_the_choices():
@@ -42,6 +43,21 @@ def test_card_checks_what_code_branches_on(change):
     card = registry.get("sdd").card
     with pytest.raises(ValueError, match=repr(next(iter(change.values())))):
         dataclasses.replace(card, **change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["aligned", "sdd", "seam", "tokenbuncher", "seam_tokenbuncher", "erased", "gift", "lcfdsd"],
+)
+def test_numbers_of_things_are_whole_and_none_is_negative(name):
+    config_class = registry.get(name).config_cls
+    with pytest.raises(ValueError, match="warmup_steps is -1; it must be 0 or more"):
+        config_class(warmup_steps=-1)
+    for field in dataclasses.fields(config_class):
+        if field.type == "int":
+            wrong = field.default + 0.5
+            with pytest.raises(ValueError, match=f"{field.name} is {wrong}; it must be a whole"):
+                config_class(**{field.name: wrong})
 
 
 @pytest.mark.parametrize(
