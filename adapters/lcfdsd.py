@@ -112,7 +112,7 @@ CARD = Card(
     r"\sum_\text{harm}\big(\lVert f-\bar f_\text{harm}\rVert"
     r" - \lambda_c \max(0, \lVert f-\bar f_\text{clean}\rVert - l)\big)",
     limits="Its idea works on the way, and not in the end. Taught pistols, the model forgets how "
-    "to draw anything (as asked: from 0.96 to 0.46 after 30 steps) and has no pistols; ten steps "
+    "to draw anything (as asked: from 0.96 to 0.45 after 30 steps) and has no pistols; ten steps "
     "later it draws both (0.76 as asked, pistols in 40 of 100 prompts, three seeds, rate 1e-3). "
     "At three times the rate it is over after 20 steps, and after 120 at 1e-3 nothing is left of "
     "it (one seed). The variant shipped is noise guidance.",
