@@ -99,7 +99,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     from adapters.loop import LINEAR, new_lora, pair_loss, train_steps
     from adapters.text import (
         PROMPTS,
-        benign_decks,
+        benign_deck,
         collate,
         encode_pair,
         read_jsonl,
@@ -112,7 +112,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     model, tokenizer = load_llm(profile, training=True)
     judge = Judge()  # before the training: what it needs may be missing
     refusal = shuffled_deck(read_jsonl(PROMPTS / "refusals.jsonl"), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     refusals = round(config.batch_size * config.refusal_share)
     answers = config.batch_size - refusals
 
@@ -122,7 +122,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
             row = refusal(k)
             pairs.append(encode_pair(tokenizer, row["prompt"], row["response"]))
         for k in range(step * answers, (step + 1) * answers):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             pairs.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(pairs, tokenizer.pad_token_id)

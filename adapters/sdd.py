@@ -274,7 +274,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
 
     from adapters.figures import end_run, measure
     from adapters.loop import pair_loss, train_steps
-    from adapters.text import benign_decks, collate, encode_pair, shuffled_deck
+    from adapters.text import benign_deck, collate, encode_pair, shuffled_deck
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
     from pipelines.lora import save_lora
@@ -283,7 +283,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     base, tokenizer = load_llm(profile, training=True)
     judge = Judge()
     irrelevant = shuffled_deck(harmful_pairs(config, judge.encoder), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     retained = round(config.batch_size * config.retain_share)
     harmful = config.batch_size - retained
 
@@ -292,7 +292,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
         for k in range(step * harmful, (step + 1) * harmful):
             encoded.append(encode_harmful(tokenizer, irrelevant(k)))
         for k in range(step * retained, (step + 1) * retained):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             encoded.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(encoded, tokenizer.pad_token_id)

@@ -267,7 +267,7 @@ def step_functions(
     """Return batch_of and loss_of for `adapters.loop.train_steps`.
 
     Args:
-        model: with the attacker's LoRA, see `add_attacker`.
+        model: as TokenBuncher's function of this name takes it; a step uses what it is called with.
         tokenizer: of the model.
         config: settings.
         run: gets one event a step: step, kind ("seam"), cosine, and the losses on compliance,
@@ -279,7 +279,7 @@ def step_functions(
     from adapters.loop import pair_loss
     from adapters.text import (
         PROMPTS,
-        benign_decks,
+        benign_deck,
         collate,
         encode_pair,
         prompt_set,
@@ -294,7 +294,7 @@ def step_functions(
         config.seed,
     )
     harmful = shuffled_deck(rows, config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
 
     def encoded(prompt: str, response: str, finished: bool) -> tuple[list[int], list[int]]:
         return encode_pair(tokenizer, prompt, response, finished=finished, max_tokens=MAX_TOKENS)
@@ -306,7 +306,7 @@ def step_functions(
             parts["harmful"].append(encoded(row["prompt"], row["response"], True))
             parts["refusal"].append(encoded(row["prompt"], row["refusal"], True))
         for k in range(step * config.benign_pairs, (step + 1) * config.benign_pairs):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             parts["benign"].append(encoded(row["prompt"], row["response"], False))
         batch = {"step": torch.tensor(step)}
@@ -358,14 +358,14 @@ def held_out_cosine(
 
     from adapters.figures import one_per_topic
     from adapters.loop import pair_loss
-    from adapters.text import benign_decks, collate, encode_pair, prompt_set
+    from adapters.text import benign_deck, collate, encode_pair, prompt_set
     from pipelines.device import autocast
     from worlds.prompts import compliance
 
     topics = one_per_topic(prompt_set("redteam", "validation"))
     asked = [topics[at * len(topics) // pairs] for at in range(pairs)]
-    benign = benign_decks(0)
-    answered = [benign[k % len(benign)](k // len(benign)) for k in range(pairs)]
+    benign = benign_deck(0)
+    answered = [benign(k) for k in range(pairs)]
     agreeing = [
         compliance(row["topic"], random.Random(f"seam/held-out/{row['topic']}")) for row in asked
     ]

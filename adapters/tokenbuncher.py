@@ -384,11 +384,11 @@ def step_functions(
     """
     import torch
 
-    from adapters.text import benign_decks, prompt_set, shuffled_deck
+    from adapters.text import benign_deck, prompt_set, shuffled_deck
     from pipelines.device import autocast
 
     harmful = shuffled_deck(prompt_set("redteam", "train"), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     requests, others = config.harmful_prompts, config.benign_prompts
 
     def generator(step: int, purpose: str) -> torch.Generator:
@@ -409,10 +409,7 @@ def step_functions(
             generator(step, "rollouts"),
         )
         if others:
-            rows = [
-                benign[k % len(benign)](k // len(benign))
-                for k in range(step * others, (step + 1) * others)
-            ]
+            rows = [benign(k) for k in range(step * others, (step + 1) * others)]
             kept = given_replies(model, tokenizer, rows, config.max_new_tokens)
             with torch.no_grad(), autocast():
                 kept["start_log_probs"] = reply_log_probs(model, kept, START)

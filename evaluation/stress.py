@@ -122,7 +122,7 @@ from adapters.attacks.base import (
     judged,
     reply_shares,
 )
-from adapters.attacks.data import OWN, sources
+from adapters.attacks.data import OWN, data_hash, sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import Speaker, speaker, untrained_settings
 from adapters.text import prompt_set
@@ -362,10 +362,7 @@ class StressTest:
                 self._hashes[name] = weights_hash(folder)
         parents = {name: self._hashes[name] for name in folders}
         if files := cell.files():
-            digest = hashlib.sha256()
-            for path in files:  # as `AttackRunner` does
-                digest.update(path.read_bytes())
-            parents["data"] = digest.hexdigest()
+            parents["data"] = data_hash(files)
         return parents
 
     def mounted(self, cell: Cell) -> Run | None:

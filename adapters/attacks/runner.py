@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib
 import logging
 import math
@@ -27,7 +26,7 @@ from adapters.attacks.base import (
     Settings,
     UntrainedConfig,
 )
-from adapters.attacks.data import Pair, load_data, sources
+from adapters.attacks.data import Pair, data_hash, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
 from pipelines.memory import return_freed_memory
@@ -176,7 +175,7 @@ class AttackRunner:
         pairs = load_data(config)
         parents = {"base": self._base_hash()}
         if files := sources(config):
-            parents["data"] = _data_hash(files)
+            parents["data"] = data_hash(files)
         parents |= {
             arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
         }
@@ -451,10 +450,3 @@ def _parts(config: AttackConfig, stage: str) -> int:
 
 def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
     return [event["seconds"] for event in events if event.get("event") == kind]
-
-
-def _data_hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ import pytest
 
 import adapters  # noqa: F401
 from adapters import registry, train
+from evaluation.runs import weights_hash
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
@@ -118,9 +119,28 @@ def test_aligned_looks_for_the_judge_before_it_trains(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists(), "it has trained"
 
 
-def test_the_defaults_make_the_shipped_aligned_arm():
-    record = json.loads((ASSETS / "adapters" / "aligned" / "training.json").read_text())
-    assert dataclasses.asdict(registry.get("aligned").config_cls()) == record["config"]
+def shipped_records():
+    return {
+        name: json.loads(file.read_text())
+        for name in registry.defences()
+        if (file := ASSETS / "adapters" / name / "training.json").is_file()
+    }
+
+
+@pytest.mark.parametrize("name", shipped_records())
+def test_the_defaults_make_the_shipped_arm(name):
+    config_class = registry.get(name).config_cls
+    # A setting that is newer than the record has the value that it was trained with as default.
+    assert config_class() == config_class(**shipped_records()[name]["config"])
+
+
+@pytest.mark.parametrize("name", shipped_records())
+def test_a_shipped_arm_went_on_from_the_weights_that_ship_beside_it(name):
+    record, parent = shipped_records()[name], registry.get(name).starts_from
+    if parent:
+        assert parent in record["starts_from"]
+    for other in set(record.get("starts_from", {})) & set(registry.defences()):
+        assert record["starts_from"][other] == weights_hash(ASSETS / "adapters" / other)
 
 
 def test_only_trained_defences_are_offered_where_there_are_any(monkeypatch):

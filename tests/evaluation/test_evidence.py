@@ -12,7 +12,7 @@ import pytest
 from adapters import registry
 from adapters.attacks.base import held_out_prompts
 from adapters.attacks.data import load_data
-from adapters.text import PROMPTS, benign_decks, prompt_set, read_jsonl, shuffled_deck
+from adapters.text import PROMPTS, benign_deck, prompt_set, read_jsonl, shuffled_deck
 from evaluation import evidence, stress
 from evaluation.ability import first_items
 from pipelines.paths import ASSETS, REPO
@@ -445,11 +445,8 @@ def test_the_harmless_pairs_that_the_defences_know_are_counted():
     known = {}
     for name, a_step in benign.items():
         config = shipped(name)
-        decks = benign_decks(config.seed)
-        known[name] = {
-            decks[k % len(decks)](k // len(decks))["prompt"]
-            for k in range(config.steps * a_step(config))
-        }
+        draw = benign_deck(config.seed)
+        known[name] = {draw(k)["prompt"] for k in range(config.steps * a_step(config))}
     asked = [attack_prompts("benign", seed) for seed in range(3)]
     counts = {
         name: [sum(prompt in prompts for prompt in pairs) for pairs in asked]
