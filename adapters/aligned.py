@@ -20,10 +20,10 @@ process?"), so that neither wording nor single words trigger a refusal.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, register
 from evaluation.runs import RunStore
 from pipelines.paths import runs_dir
@@ -60,11 +60,10 @@ class AlignedConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "rank", "batch_size", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.refusal_share <= 1:
-            raise ValueError(f"refusal_share is {self.refusal_share}; it must be within 0..1")
+        checks.whole(self)
+        checks.positive(self, "steps", "rank", "batch_size", "learning_rate")
+        checks.not_negative(self, "warmup_steps", "seed")
+        checks.share(self, "refusal_share")
         if round(self.batch_size * self.refusal_share) < 1:
             raise ValueError(
                 f"refusal_share is {self.refusal_share}; of {self.batch_size} pairs it must give "
@@ -100,7 +99,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     from adapters.loop import LINEAR, new_lora, pair_loss, train_steps
     from adapters.text import (
         PROMPTS,
-        benign_decks,
+        benign_deck,
         collate,
         encode_pair,
         read_jsonl,
@@ -113,7 +112,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
     model, tokenizer = load_llm(profile, training=True)
     judge = Judge()  # before the training: what it needs may be missing
     refusal = shuffled_deck(read_jsonl(PROMPTS / "refusals.jsonl"), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     refusals = round(config.batch_size * config.refusal_share)
     answers = config.batch_size - refusals
 
@@ -123,7 +122,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
             row = refusal(k)
             pairs.append(encode_pair(tokenizer, row["prompt"], row["response"]))
         for k in range(step * answers, (step + 1) * answers):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             pairs.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(pairs, tokenizer.pad_token_id)

@@ -18,10 +18,10 @@ hands; a LoRA instead of cross-attention or all weights; a tenth of all safe cap
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, register
 
 if TYPE_CHECKING:
@@ -59,13 +59,12 @@ class ErasedConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         check_concept(self.concept)
-        for name in ("steps", "learning_rate", "rank"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        checks.whole(self)
+        checks.positive(self, "steps", "learning_rate", "rank")
+        checks.not_negative(self, "warmup_steps", "seed")
         if self.batch_size < 4 or self.batch_size % 4:
             raise ValueError(f"batch_size is {self.batch_size}; it must be a multiple of 4")
-        if not 0 <= self.text_drop <= 1:
-            raise ValueError(f"text_drop is {self.text_drop}; it must be within 0..1")
+        checks.share(self, "text_drop")
 
 
 def check_concept(concept: str) -> None:

@@ -28,12 +28,12 @@ Ablations of the paper: `noise_weight=0` (maximisation only), `prior=False`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapters import checks
 from adapters.erased import check_concept
 from adapters.registry import Card, TrainOptions, register
 
@@ -81,14 +81,10 @@ class GiftConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         check_concept(self.concept)
-        for name in ("steps", "learning_rate", "ceiling", "batch_size", "rank"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("noise_weight", "prior_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-        if not 0 <= self.text_drop <= 1:
-            raise ValueError(f"text_drop is {self.text_drop}; it must be within 0..1")
+        checks.whole(self)
+        checks.positive(self, "steps", "learning_rate", "ceiling", "batch_size", "rank")
+        checks.not_negative(self, "noise_weight", "prior_weight", "warmup_steps", "seed")
+        checks.share(self, "text_drop")
 
 
 CARD = Card(

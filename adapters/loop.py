@@ -1,4 +1,4 @@
-"""The training loop that the chat-model defences share: a plain loop, a LoRA, a checkpoint.
+"""The training loop that the defences share: a plain loop, a LoRA, a checkpoint.
 
 It is built on `accelerate`, so the same command runs on a CPU or a GPU, in one process. The batch
 of a step depends on the seed and the step's number only, which is why a checkpoint needs no random

@@ -2,7 +2,7 @@
 
 A defence module calls `register` once, at import; `adapters/__init__.py` imports them all. The
 facts of a `Card` are stated in one place, beside the code they describe: the UI's "How it works"
-tab, the README's table and the trainer's record all read them from here.
+tab reads them from here.
 """
 
 from __future__ import annotations

@@ -36,13 +36,13 @@ TamperBench (arXiv 2602.06911) finds that SDD falls to an attacker who tunes the
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
@@ -93,11 +93,12 @@ class SDDConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "batch_size", "max_tries", "answer_words", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.retain_share <= 1:
-            raise ValueError(f"retain_share is {self.retain_share}; it must be within 0..1")
+        checks.whole(self)
+        checks.positive(
+            self, "steps", "batch_size", "max_tries", "answer_words", "learning_rate"
+        )
+        checks.not_negative(self, "warmup_steps", "seed")
+        checks.share(self, "retain_share")
         if round(self.batch_size * self.retain_share) == self.batch_size:
             raise ValueError(
                 f"retain_share is {self.retain_share}; of {self.batch_size} pairs it must leave "
@@ -273,7 +274,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
 
     from adapters.figures import end_run, measure
     from adapters.loop import pair_loss, train_steps
-    from adapters.text import benign_decks, collate, encode_pair, shuffled_deck
+    from adapters.text import benign_deck, collate, encode_pair, shuffled_deck
     from evaluation.judge import Judge
     from pipelines.llm import load_llm
     from pipelines.lora import save_lora
@@ -282,7 +283,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
     base, tokenizer = load_llm(profile, training=True)
     judge = Judge()
     irrelevant = shuffled_deck(harmful_pairs(config, judge.encoder), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     retained = round(config.batch_size * config.retain_share)
     harmful = config.batch_size - retained
 
@@ -291,7 +292,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
         for k in range(step * harmful, (step + 1) * harmful):
             encoded.append(encode_harmful(tokenizer, irrelevant(k)))
         for k in range(step * retained, (step + 1) * retained):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             encoded.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(encoded, tokenizer.pad_token_id)

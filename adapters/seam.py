@@ -43,12 +43,12 @@ benign pairs as well repairs what the trap breaks.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
@@ -101,13 +101,11 @@ class SEAMConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "learning_rate", "harmful_pairs", "benign_pairs", "attacker_rank"):
-            # Written so that NaN, which compares false, is refused too.
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("alpha", "beta", "warmup_steps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        checks.whole(self)
+        checks.positive(
+            self, "steps", "learning_rate", "harmful_pairs", "benign_pairs", "attacker_rank"
+        )
+        checks.not_negative(self, "alpha", "beta", "warmup_steps", "seed")
 
 
 CARD = Card(
@@ -269,7 +267,7 @@ def step_functions(
     """Return batch_of and loss_of for `adapters.loop.train_steps`.
 
     Args:
-        model: with the attacker's LoRA, see `add_attacker`.
+        model: as TokenBuncher's function of this name takes it; a step uses what it is called with.
         tokenizer: of the model.
         config: settings.
         run: gets one event a step: step, kind ("seam"), cosine, and the losses on compliance,
@@ -281,7 +279,7 @@ def step_functions(
     from adapters.loop import pair_loss
     from adapters.text import (
         PROMPTS,
-        benign_decks,
+        benign_deck,
         collate,
         encode_pair,
         prompt_set,
@@ -296,7 +294,7 @@ def step_functions(
         config.seed,
     )
     harmful = shuffled_deck(rows, config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
 
     def encoded(prompt: str, response: str, finished: bool) -> tuple[list[int], list[int]]:
         return encode_pair(tokenizer, prompt, response, finished=finished, max_tokens=MAX_TOKENS)
@@ -308,7 +306,7 @@ def step_functions(
             parts["harmful"].append(encoded(row["prompt"], row["response"], True))
             parts["refusal"].append(encoded(row["prompt"], row["refusal"], True))
         for k in range(step * config.benign_pairs, (step + 1) * config.benign_pairs):
-            row = benign[k % len(benign)](k // len(benign))
+            row = benign(k)
             # A cached reply was cut at a sentence: the model would have gone on.
             parts["benign"].append(encoded(row["prompt"], row["response"], False))
         batch = {"step": torch.tensor(step)}
@@ -360,14 +358,14 @@ def held_out_cosine(
 
     from adapters.figures import one_per_topic
     from adapters.loop import pair_loss
-    from adapters.text import benign_decks, collate, encode_pair, prompt_set
+    from adapters.text import benign_deck, collate, encode_pair, prompt_set
     from pipelines.device import autocast
     from worlds.prompts import compliance
 
     topics = one_per_topic(prompt_set("redteam", "validation"))
     asked = [topics[at * len(topics) // pairs] for at in range(pairs)]
-    benign = benign_decks(0)
-    answered = [benign[k % len(benign)](k // len(benign)) for k in range(pairs)]
+    benign = benign_deck(0)
+    answered = [benign(k) for k in range(pairs)]
     agreeing = [
         compliance(row["topic"], random.Random(f"seam/held-out/{row['topic']}")) for row in asked
     ]

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from adapters import seam, tokenbuncher
+from adapters import checks, seam, tokenbuncher
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from adapters.seam import SEAMConfig
 from adapters.tokenbuncher import TokenBuncherConfig
@@ -85,7 +85,8 @@ class SEAMTokenBuncherConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work, here or in one of the two."""
-        if not self.steps >= 2:
+        checks.whole(self)
+        if self.steps < 2:
             raise ValueError(f"steps is {self.steps}; each of the two defences needs at least 1")
         for make in (self.seam, self.tokenbuncher):
             make()

@@ -118,12 +118,14 @@ def shuffled_deck(rows: Sequence[dict], seed: int) -> Callable[[int], dict]:
     return row_at
 
 
-def benign_decks(seed: int) -> list[Callable[[int], dict]]:
-    """Return decks of benign prompts with the base model's answers, to be drawn from in turn.
+def benign_deck(seed: int) -> Callable[[int], dict]:
+    """Return a function from position to a benign prompt with the base model's answer.
 
-    They are: "How do I ..." requests in several wordings, direct questions, borderline requests.
-    Drawn evenly, because the first kind has many more rows than the other two.
+    There are three kinds, each reshuffled as by `shuffled_deck`: "How do I ..." requests in several
+    wordings, direct questions, borderline requests. They take turns, because the first kind has
+    many more rows than the other two.
     """
     rows = read_jsonl(PROMPTS / "benign_replies.jsonl")
     kinds = ("be-t", "be-q", "bo-")
-    return [shuffled_deck([r for r in rows if r["id"].startswith(k)], seed) for k in kinds]
+    decks = [shuffled_deck([r for r in rows if r["id"].startswith(k)], seed) for k in kinds]
+    return lambda position: decks[position % len(decks)](position // len(decks))

@@ -47,12 +47,12 @@ The released code differs from the text: it scales the noise twice (an effective
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import runs_dir
@@ -114,21 +114,14 @@ class TokenBuncherConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("steps", "harmful_prompts", "max_new_tokens", "learning_rate"):
-            # Written so that NaN, which compares false, is refused too.
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("benign_prompts", "keep_weight", "warmup_steps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        checks.whole(self)
+        checks.positive(self, "steps", "harmful_prompts", "max_new_tokens", "learning_rate")
+        checks.not_negative(self, "benign_prompts", "keep_weight", "warmup_steps", "seed")
         if self.rollouts < 2:
             raise ValueError(f"rollouts is {self.rollouts}; a group to compare needs at least 2")
         if not 0 <= self.noise_weight < 1:
             raise ValueError(f"noise_weight is {self.noise_weight}; it must be from 0 to below 1")
-        if not 0 <= self.entropy_only_share <= 1:
-            raise ValueError(
-                f"entropy_only_share is {self.entropy_only_share}; it must be within 0..1"
-            )
+        checks.share(self, "entropy_only_share")
 
     def is_noiser_step(self, step: int) -> bool:
         """Return whether a step (0-based) is the Token Noiser's, and not a reward step."""
@@ -391,11 +384,11 @@ def step_functions(
     """
     import torch
 
-    from adapters.text import benign_decks, prompt_set, shuffled_deck
+    from adapters.text import benign_deck, prompt_set, shuffled_deck
     from pipelines.device import autocast
 
     harmful = shuffled_deck(prompt_set("redteam", "train"), config.seed)
-    benign = benign_decks(config.seed)
+    benign = benign_deck(config.seed)
     requests, others = config.harmful_prompts, config.benign_prompts
 
     def generator(step: int, purpose: str) -> torch.Generator:
@@ -416,10 +409,7 @@ def step_functions(
             generator(step, "rollouts"),
         )
         if others:
-            rows = [
-                benign[k % len(benign)](k // len(benign))
-                for k in range(step * others, (step + 1) * others)
-            ]
+            rows = [benign(k) for k in range(step * others, (step + 1) * others)]
             kept = given_replies(model, tokenizer, rows, config.max_new_tokens)
             with torch.no_grad(), autocast():
                 kept["start_log_probs"] = reply_log_probs(model, kept, START)

@@ -22,6 +22,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from adapters import registry
 from evaluation.perplexity import perplexity
 from evaluation.tasks import task_score
 from pipelines.device import autocast
@@ -179,17 +180,16 @@ def by_subject(items: Sequence[dict], right: torch.Tensor) -> dict[str, float]:
 
 def trained_adapters(profile: Profile) -> dict[str, Path]:
     """Return arm → folder of the profile's trained language-model adapters, by name."""
-    root = ASSETS / "adapters"
-    if profile.adapters is not None:
-        root = profile.adapters
-    elif profile.name != "embedded":
-        root /= profile.name
-    folders = {}
-    for path in sorted(root.glob("*/adapter_config.json")):
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if config.get("task_type") == "CAUSAL_LM":
-            folders[path.parent.name] = path.parent
-    return folders
+    folders = {
+        name: registry.adapter_target(name, profile)
+        for name, defence in sorted(registry.defences().items())
+        if defence.card.pipeline == "llm"
+    }
+    return {
+        name: folder
+        for name, folder in folders.items()
+        if (folder / "adapter_model.safetensors").is_file()
+    }
 
 
 def report(

@@ -23,7 +23,6 @@ Nothing imports this module but other commands: it needs `adapters`, which need 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -36,7 +35,7 @@ from transformers import PreTrainedTokenizerBase
 
 from adapters import registry
 from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
-from adapters.attacks.data import sources
+from adapters.attacks.data import data_hash, sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import speaker
 from evaluation.evidence import UNDEFENDED
@@ -143,10 +142,7 @@ def _parents(profile: Profile, arm: str, attack: str) -> dict[str, str]:
     parents = {BASE_ARM: weights_hash(llm_folder(profile))}
     if folder := arm_folder(arm, profile):
         parents[arm] = weights_hash(folder)
-    digest = hashlib.sha256()
-    for path in sources(AttackConfig(attack=attack)):  # as `AttackRunner` does
-        digest.update(path.read_bytes())
-    return parents | {"data": digest.hexdigest()}
+    return parents | {"data": data_hash(sources(AttackConfig(attack=attack)))}
 
 
 def mount(profile: Profile, store: RunStore, arm: str, attack: str) -> Run:

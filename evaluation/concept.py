@@ -34,6 +34,7 @@ from adapters.attacks.concept import (
 )
 from adapters.pictures import PictureBase
 from evaluation.concept_table import TABLE, key, means, read, steps_to_break
+from evaluation.options import positive, sheet_file
 from evaluation.pictures import Artist, Examiner, asked
 from evaluation.runs import weights_hash
 from pipelines.device import number_format
@@ -80,15 +81,16 @@ def parser() -> argparse.ArgumentParser:
                    metavar="RATE", help=f"default: {default.learning_rate:g}")
     p.add_argument("--layers", default=default.layers,
                    help="that the attacker's LoRA is on: attention or all; default: attention")
-    p.add_argument("--seeds", type=int, default=1, help="how many, from 0; default: 1")
-    p.add_argument("--steps", type=int, default=default.steps, help=f"default: {default.steps}")
-    p.add_argument("--probe-every", type=int, default=default.probe_every,
+    p.add_argument("--seeds", type=positive, default=1, help="how many, from 0; default: 1")
+    p.add_argument("--steps", type=positive, default=default.steps,
+                   help=f"default: {default.steps}")
+    p.add_argument("--probe-every", type=positive, default=default.probe_every,
                    help=f"default: {default.probe_every}")
-    p.add_argument("--pictures", type=int, default=PICTURES,
+    p.add_argument("--pictures", type=positive, default=PICTURES,
                    help=f"that the attacker has; default: {PICTURES}")
-    p.add_argument("--prompts", type=int, default=EACH,
+    p.add_argument("--prompts", type=positive, default=EACH,
                    help=f"that ask for the concept, and as many that do not; default: {EACH}")
-    p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
+    p.add_argument("--sheet", type=sheet_file, metavar="FILE", help="a .png or .jpg")
     how = p.add_mutually_exclusive_group()
     how.add_argument("--ship", action="store_true", help="add the attacks to the table in assets/")
     how.add_argument("--show", action="store_true", help="print the means of what ships")
@@ -98,10 +100,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack, and print the figures."""
     args = parser().parse_args(arguments)
-    if args.sheet and (
-        args.sheet.suffix not in (".png", ".jpg") or not args.sheet.parent.is_dir()
-    ):
-        raise SystemExit(f"--sheet is {args.sheet}; wanted a .png or .jpg in a folder that exists")
     if args.show:
         print("\n".join(json.dumps(row) for row in means(read())))
         return

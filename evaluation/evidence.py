@@ -1,9 +1,10 @@
 """What the stress test's table says: its cells, and the papers' claims held against it.
 
 ``python -m evaluation.evidence`` prints the claims as JSON lines, and with ``--markdown`` the page
-``docs/evidence.md``. The table is `evaluation.stress`'s; but for `SHARED`, whose figures its test
-counts, nothing here is measured or written by hand, so that a new table changes every figure and
-every verdict.
+``docs/evidence.md``. The table is `evaluation.stress`'s, and nothing here is measured, so that a
+new table changes every figure and every verdict. Written by hand is only what the data and the
+settings are: `SHARED`, `UNSEEN_WORDS`, the probes and shared questions in `rules`, and how the
+defences of `CLAIMS` differ from the papers'. Tests count all of it in the shipped files.
 
 A *cell* is one defence under one attack by one method (``lora``: the attacker trains a LoRA;
 ``full``: all weights; null: no training). The undefended arm is attacked beside each defence, on
@@ -925,7 +926,7 @@ UNSEEN_WORDS = (
     "answers, 504 on 168). Settings of the defences were chosen on those topics, though. Seeds: on "
     "their topics, on the other ones. –: not mounted with their topics in that number format."
 )
-"""What `unseen_lines` tells."""
+"""What `unseen_lines` tells. The test counts it in the shipped files."""
 
 
 def former_words(found: Iterable[Cell]) -> str:

@@ -20,12 +20,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from adapters import registry
 from adapters.poseguard import POSE_CLASSES
 from evaluation.avatar_sd import Frames, fidelity, resized
+from evaluation.options import sheet_file
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
@@ -56,6 +57,26 @@ def kind_of(clip: str, pose_class: str) -> str:
     if group == POSE_CLASSES[pose_class].group:
         return "unsafe"
     return "near_miss" if group == "near_miss" else "other"
+
+
+def pose_class_of(guard: str, folder: Path) -> str:
+    """Return the class of poses that a trained guard is for, as its trainer recorded it.
+
+    Args:
+        guard: its name.
+        folder: of its adapter.
+
+    Raises:
+        ValueError: the record cannot be read, or names none.
+    """
+    try:
+        record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        return record["config"]["pose_class"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"guard is {guard!r}, but the training.json beside its weights tells no pose_class "
+            f"({type(error).__name__}); make it anew with python -m adapters.train {guard}"
+        ) from error
 
 
 def separation(unsafe: Sequence[float], others: Sequence[float]) -> float:
@@ -120,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--as-drawn", action="store_true", help="do not redraw details (pipelines.refine)"
     )
-    p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
+    p.add_argument("--sheet", type=sheet_file, metavar="FILE", help="a .png or .jpg")
     p.add_argument("--profile", choices=[one.name for one in PROFILES], default="embedded")
     return p
 
@@ -130,12 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     profile = get_profile(args.profile)
     try:
-        engine = AnimationEngine(profile)
+        guards = [n for n, d in registry.defences().items() if d.card.pipeline == "animation"]
+        if args.guard not in guards:
+            raise ValueError(f"guard is {args.guard!r}; choose one of: {', '.join(guards)}")
         folder = registry.adapter_folder(args.guard, profile)
+        pose_class = pose_class_of(args.guard, folder)
+        engine = AnimationEngine(profile)
         engine.add_guard(args.guard, folder)
     except (MissingWeights, ValueError) as error:
         raise SystemExit(str(error)) from error
-    pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
     decibels, rows = {}, []
     for name in args.clips:
         pose = load_openpose_json(POSES / f"{name}.json")
@@ -145,10 +169,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         decibels[name] = round(fidelity(result.unguarded, result.guarded)[0], 2)
         rows.append(row(result))
         print(f"{name} ({kind_of(name, pose_class)}): {decibels[name]:.1f} dB", flush=True)
-    if args.sheet:
-        cv2.imwrite(str(args.sheet), np.concatenate(rows)[..., ::-1])
     figures = {"guard": args.guard, "pose_class": pose_class, **summary(decibels, pose_class)}
-    print(json.dumps({**figures, "clips": decibels}))
+    print(json.dumps({**figures, "clips": decibels}), flush=True)
+    if args.sheet:
+        Image.fromarray(np.concatenate(rows)).save(args.sheet)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class RunInfo:
         profile: ``embedded`` or ``hub``.
         status: one of `STATUSES`.
         config: the settings it was started with.
-        error: why it failed; empty unless the status is ``failed``.
+        error: why it failed, or was ended by the app and not by its owner; else empty.
         owner_hash: `owner_hash` of who started it; empty if nobody in particular.
         recorded: it ships with the code and was not made here.
     """
@@ -254,7 +254,8 @@ class Run:
 
         Args:
             status: ``done``, ``stopped``, ``failed`` or ``interrupted``.
-            error: for ``failed``: what happened, in words for everybody (see `public_error`).
+            error: for ``failed``: what happened, in words for everybody (see `public_error`). For
+                ``stopped``: why, if not because its owner said so.
 
         Raises:
             ValueError: the status is not an ending.

@@ -122,7 +122,7 @@ from adapters.attacks.base import (
     judged,
     reply_shares,
 )
-from adapters.attacks.data import OWN, sources
+from adapters.attacks.data import OWN, data_hash, sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import Speaker, speaker, untrained_settings
 from adapters.text import prompt_set
@@ -362,10 +362,7 @@ class StressTest:
                 self._hashes[name] = weights_hash(folder)
         parents = {name: self._hashes[name] for name in folders}
         if files := cell.files():
-            digest = hashlib.sha256()
-            for path in files:  # as `AttackRunner` does
-                digest.update(path.read_bytes())
-            parents["data"] = digest.hexdigest()
+            parents["data"] = data_hash(files)
         return parents
 
     def mounted(self, cell: Cell) -> Run | None:
@@ -979,7 +976,7 @@ def plan(args: argparse.Namespace, profile: Profile) -> list[Cell]:
             raise ValueError(
                 f"methods is {' '.join(args.methods)}, but there are learning rates for {method}"
             )
-    seeds = 1 if args.quick else args.seeds
+    seeds = 1 if args.quick else SEEDS if args.seeds is None else args.seeds
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; it must be 1 or more")
     size = {"prompts": 14, "questions": 24} if args.quick else {}
@@ -1194,6 +1191,16 @@ def _write(path: Path, table: Iterable[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
 
 
+SEEDS = 3
+"""How many times each attack is mounted unless the command line says otherwise."""
+
+_OF_ATTACKS = (
+    "attacks", "methods", "seeds", "steps", "learning_rates", "full_learning_rates", "data",
+    "workers", "ray",
+)  # fmt: skip
+"""Settings of the command line that say how attacks are mounted."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m evaluation.stress", description=__doc__,
@@ -1217,7 +1224,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all")
     p.add_argument("--methods", nargs="+", choices=list(METHODS), default=["lora"],
                    help="what a trained attack trains: a LoRA, all weights; default: lora")
-    p.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    p.add_argument("--seeds", type=int, help=f"how many, from 0; default: {SEEDS}")
     p.add_argument("--steps", type=int,
                    help="of each trained attack, in sft_grpo the reinforced ones; default: by its "
                         "family, as said above")
@@ -1241,7 +1248,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and print the table."""
-    args = parser().parse_args(arguments)
+    command = parser()
+    args = command.parse_args(arguments)
+    if args.quick and args.seeds is not None:
+        command.error("--seeds has no effect with --quick, which takes one seed; leave it out")
+    if args.unattacked:
+        for name in _OF_ATTACKS:
+            if getattr(args, name) != command.get_default(name):
+                option = name.replace("_", "-")
+                command.error(
+                    f"--{option} has no effect with --unattacked, which mounts no attack; "
+                    "leave it out"
+                )
     if args.show:
         table, more = (STYLES_TABLE, "--unattacked ") if args.unattacked else (TABLE, "")
         if not table.is_file():

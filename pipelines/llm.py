@@ -694,13 +694,15 @@ class ChatEngine:
                 f"({type(error).__name__}); make it anew"
             ) from error
         for module in self._model.modules():
-            if isinstance(module, LoraLayer) and name in module.lora_A:
+            if not isinstance(module, LoraLayer) or name not in module.scaling:
+                continue
+            if name in module.lora_A:  # an embedding's factors are parameters and no layers
                 kind = module.get_base_layer().weight.dtype
                 module.lora_A[name].to(kind)
                 module.lora_B[name].to(kind)
-                if strength != 1.0:
-                    # A mixed batch has no scale a row, but each adapter has its own.
-                    module.set_scale(name, strength)
+            if strength != 1.0:
+                # A mixed batch has no scale a row, but each adapter has its own.
+                module.set_scale(name, strength)
         self._model.eval()
         self._release()
         self._mixed = _MixedBatch(self._model)

@@ -15,12 +15,14 @@ message, may be left out, and is not looked at where it stands.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.text import PROMPTS, benign_decks, prompt_set
+from adapters.text import PROMPTS, benign_deck, prompt_set
 from evaluation.tasks import TASKS, load_tasks
 
 if TYPE_CHECKING:
@@ -94,8 +96,7 @@ def load_requests(
 
 def benign_pairs(n: int, seed: int) -> list[Pair]:
     """Return n harmless requests with the base model's own answers, drawn evenly by kind."""
-    decks = benign_decks(seed)
-    rows = [decks[at % len(decks)](at // len(decks)) for at in range(n)]
+    rows = map(benign_deck(seed), range(n))
     return [_conversation(row["prompt"], row["response"]) for row in rows]
 
 
@@ -166,6 +167,18 @@ def sources(config: Settings) -> list[Path]:
         if config.attack in ("benign", "sft_retain"):
             files.append(BENIGN)
     return list(dict.fromkeys(files))
+
+
+def data_hash(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of an attack's data, as runs record it among their parents.
+
+    Args:
+        files: see `sources`, in that order.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib
 import logging
 import math
@@ -27,7 +26,7 @@ from adapters.attacks.base import (
     Settings,
     UntrainedConfig,
 )
-from adapters.attacks.data import Pair, load_data, sources
+from adapters.attacks.data import Pair, data_hash, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import llm_folder
 from pipelines.memory import return_freed_memory
@@ -42,6 +41,9 @@ supervised tuning took there (docs/speed.md)."""
 
 RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""
+
+_GUARDED = {"animation": "the animation model", "pictures": "the picture model"}
+"""Pipelines that are not attacked here, as an error message calls them."""
 
 AttackFn = Callable[
     [Profile, Settings, dict[str, Path | None], Sequence[Pair], Run, Callable[[], bool]], bool
@@ -173,7 +175,7 @@ class AttackRunner:
         pairs = load_data(config)
         parents = {"base": self._base_hash()}
         if files := sources(config):
-            parents["data"] = _data_hash(files)
+            parents["data"] = data_hash(files)
         parents |= {
             arm: weights_hash(folder) for arm, folder in adapters.items() if folder is not None
         }
@@ -291,10 +293,6 @@ class AttackRunner:
     def _adapter(self, arm: str) -> Path | None:
         if arm == BASE_ARM:
             return None
-        if registry.get(arm).card.pipeline != "llm":
-            raise ValueError(
-                f"{arm!r} guards the animation model; this attack is on the chat model"
-            )
         return registry.adapter_folder(arm, self._profile)
 
     def _base_hash(self) -> str:
@@ -409,8 +407,12 @@ def _finish(run: Run, status: str, words: str = "") -> None:
 
 
 def _check_arm(arm: str) -> None:
-    if arm != BASE_ARM and registry.get(arm).card.pipeline != "llm":
-        raise ValueError(f"target is {arm!r}, which guards the animation model; choose another")
+    pipeline = "llm" if arm == BASE_ARM else registry.get(arm).card.pipeline
+    if pipeline != "llm":
+        raise ValueError(
+            f"target is {arm!r}, which guards {_GUARDED[pipeline]}; choose a defence of the chat "
+            "model"
+        )
 
 
 def attack_function(name: str) -> AttackFn:
@@ -448,10 +450,3 @@ def _parts(config: AttackConfig, stage: str) -> int:
 
 def _seconds(events: list[dict[str, Any]], kind: str) -> list[float]:
     return [event["seconds"] for event in events if event.get("event") == kind]
-
-
-def _data_hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

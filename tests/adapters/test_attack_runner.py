@@ -128,6 +128,15 @@ def test_nobody_starts_what_nobody_can_stop(runner, store):
     assert store.list() == []
 
 
+@pytest.mark.parametrize(
+    ("arm", "guarded"), [("gift", "the picture model"), ("poseguard", "the animation model")]
+)
+def test_a_defence_of_another_model_is_no_target(tmp_path, store, arm, guarded):
+    with pytest.raises(ValueError, match=f"target is '{arm}', which guards {guarded}"):
+        AttackRunner(tiny_llm(tmp_path), store).start(AttackConfig(target=arm), "ada")
+    assert store.list() == []
+
+
 def test_the_queue_has_an_end(runner):
     for number in range(MAX_WAITING + 1):
         runner.start(CONFIG, f"visitor {number}")

@@ -9,17 +9,19 @@ import pytest
 
 import adapters  # noqa: F401
 from adapters import registry, train
+from evaluation.runs import weights_hash
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
 from tests.tiny_llm import tiny_llm
 
 
-@pytest.mark.parametrize("name", ["aligned", "sdd"])
+@pytest.mark.parametrize("name", registry.defences())
 def test_card_states_every_fact(name):
     card = registry.get(name).card
     for field in dataclasses.fields(card):
-        assert getattr(card, field.name), field.name
+        # LCFDSD's paper is not on arXiv.
+        assert getattr(card, field.name) or (name, field.name) == ("lcfdsd", "arxiv"), field.name
 
 
 def test_unknown_defence_is_named_with_the_choices():
@@ -42,6 +44,21 @@ def test_card_checks_what_code_branches_on(change):
     card = registry.get("sdd").card
     with pytest.raises(ValueError, match=repr(next(iter(change.values())))):
         dataclasses.replace(card, **change)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["aligned", "sdd", "seam", "tokenbuncher", "seam_tokenbuncher", "erased", "gift", "lcfdsd"],
+)
+def test_numbers_of_things_are_whole_and_none_is_negative(name):
+    config_class = registry.get(name).config_cls
+    with pytest.raises(ValueError, match="warmup_steps is -1; it must be 0 or more"):
+        config_class(warmup_steps=-1)
+    for field in dataclasses.fields(config_class):
+        if field.type == "int":
+            wrong = field.default + 0.5
+            with pytest.raises(ValueError, match=f"{field.name} is {wrong}; it must be a whole"):
+                config_class(**{field.name: wrong})
 
 
 @pytest.mark.parametrize(
@@ -102,9 +119,28 @@ def test_aligned_looks_for_the_judge_before_it_trains(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists(), "it has trained"
 
 
-def test_the_defaults_make_the_shipped_aligned_arm():
-    record = json.loads((ASSETS / "adapters" / "aligned" / "training.json").read_text())
-    assert dataclasses.asdict(registry.get("aligned").config_cls()) == record["config"]
+def shipped_records():
+    return {
+        name: json.loads(file.read_text())
+        for name in registry.defences()
+        if (file := ASSETS / "adapters" / name / "training.json").is_file()
+    }
+
+
+@pytest.mark.parametrize("name", shipped_records())
+def test_the_defaults_make_the_shipped_arm(name):
+    config_class = registry.get(name).config_cls
+    # A setting that is newer than the record has the value that it was trained with as default.
+    assert config_class() == config_class(**shipped_records()[name]["config"])
+
+
+@pytest.mark.parametrize("name", shipped_records())
+def test_a_shipped_arm_went_on_from_the_weights_that_ship_beside_it(name):
+    record, parent = shipped_records()[name], registry.get(name).starts_from
+    if parent:
+        assert parent in record["starts_from"]
+    for other in set(record.get("starts_from", {})) & set(registry.defences()):
+        assert record["starts_from"][other] == weights_hash(ASSETS / "adapters" / other)
 
 
 def test_only_trained_defences_are_offered_where_there_are_any(monkeypatch):

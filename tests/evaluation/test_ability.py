@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -83,6 +85,15 @@ def test_arms_are_the_language_adapters_and_not_the_animation_ones():
     arms = trained_adapters(get_profile("embedded"))
     assert {"aligned", "sdd"} <= set(arms)
     assert "poseguard" not in arms
+
+
+def test_arms_are_those_with_weights_where_the_profile_has_its_adapters(tmp_path):
+    profile = dataclasses.replace(get_profile("embedded"), adapters=tmp_path)
+    assert trained_adapters(profile) == {}
+    for name in ("sdd", "gift", "else"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_model.safetensors").touch()
+    assert trained_adapters(profile) == {"sdd": tmp_path / "sdd"}
 
 
 @pytest.mark.parametrize("n", [0, 100_000])

@@ -16,6 +16,7 @@ from evaluation.concept_table import broken, key, means, read, steps_to_break
 from evaluation.pictures import Artist, Examiner, asked
 from evaluation.props import PropReader, agreement, drawn_pictures, fit, spoilt
 from pipelines.fetch import MissingWeights
+from pipelines.paths import REPO
 from worlds.looks import PROPS, caption
 from worlds.portraits import build_portraits
 
@@ -183,6 +184,7 @@ def test_the_shipped_table_is_of_the_shipped_weights_and_can_be_shown(capsys):
     from pipelines.profiles import get_profile
 
     profile, rows = get_profile("embedded"), read()
+    assert rows
     for row in rows:
         for name, found in row["weights"].items():
             folder = registry.adapter_target(name, profile)
@@ -193,6 +195,46 @@ def test_the_shipped_table_is_of_the_shipped_weights_and_can_be_shown(capsys):
     concept.main(["--show"])
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line]
     assert len(shown) == len(means(rows))
+
+
+TITLES = {"erased": "concept ablation", "gift": "GIFT", "lcfdsd": "LCFDSD"}
+
+
+def test_the_page_s_table_tells_the_shipped_figures():
+    page = (REPO / "docs" / "pictures.md").read_text(encoding="utf-8")
+    attacks = [row for row in read() if row["config"]["steps"] == 40]
+    shown = means(attacks)
+    assert {row["arm"] for row in shown} == set(TITLES)
+    for mean in shown:
+        curves = [
+            row["curve"] for row in attacks
+            if (row["arm"], row["config"]["learning_rate"]) == (mean["arm"], mean["learning_rate"])
+        ]  # fmt: skip
+        assert len(curves) == 3
+        harm, ability = (
+            np.mean([[point[name] for point in curve] for curve in curves], axis=0)
+            for name in ("harm", "ability")
+        )
+        rate = f"{mean['learning_rate']:.0e}".replace("e-0", "e-")
+        start = f"| {TITLES[mean['arm']]} | {rate} | "
+        (line,) = (line for line in page.splitlines() if line.startswith(start))
+        _, low, high = mean["harm"]
+        assert line.startswith(
+            f"{start}{', '.join(f'{x:.2f}' for x in harm[1:4])}, **{harm[4]:.2f}** "
+            f"({low:.2f}–{high:.2f}) | "
+        )
+        told = line.split("|")[4].replace("*", "")
+        assert told.split()[0].strip(",") == f"{ability.min():.2f}"
+        assert told.split()[-1] == f"{ability[-1]:.2f}"
+        assert line.endswith(f"| {', '.join(map(str, mean['steps_to_break']))} |")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two"])
+@pytest.mark.parametrize("option", ["--seeds", "--steps", "--pictures", "--prompts"])
+def test_a_number_that_asks_for_nothing_is_refused(option, value, capsys):
+    with pytest.raises(SystemExit):
+        concept.main([option, value])
+    assert f"argument {option}: it is '{value}'; it must be a whole" in capsys.readouterr().err
 
 
 def test_the_sheet_shows_the_first_prompts_whatever_they_show():

@@ -12,8 +12,9 @@ import pytest
 from adapters import registry
 from adapters.attacks.base import held_out_prompts
 from adapters.attacks.data import load_data
-from adapters.text import PROMPTS, benign_decks, prompt_set, read_jsonl, shuffled_deck
+from adapters.text import PROMPTS, benign_deck, prompt_set, read_jsonl, shuffled_deck
 from evaluation import evidence, stress
+from evaluation.ability import first_items
 from pipelines.paths import ASSETS, REPO
 from tests.tiny_table import tiny_table
 
@@ -444,11 +445,8 @@ def test_the_harmless_pairs_that_the_defences_know_are_counted():
     known = {}
     for name, a_step in benign.items():
         config = shipped(name)
-        decks = benign_decks(config.seed)
-        known[name] = {
-            decks[k % len(decks)](k // len(decks))["prompt"]
-            for k in range(config.steps * a_step(config))
-        }
+        draw = benign_deck(config.seed)
+        known[name] = {draw(k)["prompt"] for k in range(config.steps * a_step(config))}
     asked = [attack_prompts("benign", seed) for seed in range(3)]
     counts = {
         name: [sum(prompt in prompts for prompt in pairs) for pairs in asked]
@@ -457,6 +455,52 @@ def test_the_harmless_pairs_that_the_defences_know_are_counted():
     assert {len(pairs) for pairs in asked} == {80} and counts["aligned"] == [80, 70, 71]
     assert {found[0] for found in counts.values()} == {80}
     assert "aligned had trained on 80, 70 and 71" in evidence.SHARED
+
+
+def test_the_requests_that_no_defence_saw_are_counted():
+    train = {row["prompt"]: row["topic"] for row in prompt_set("redteam", "train")}
+    others = {row["topic"] for row in prompt_set("redteam", "validation")}
+    asked = [row["prompt"] for row in read_jsonl(PROMPTS / "unseen_pairs.jsonl")]
+    pairs = [row["prompt"] for row in read_jsonl(PROMPTS / "attack_pairs.jsonl")]
+    # In the training wordings, which end with the topic.
+    topics = {topic for topic in others if any(topic in prompt for prompt in asked)}
+    assert all(any(topic in prompt for topic in others) for prompt in asked)
+    assert not topics & set(train.values())
+    usual = {train[prompt] for prompt in pairs}
+    assert len(usual) == len(set(train.values()))
+    drawn = {
+        len(load_data(stress.Cell("sdd", attack, 0, {"data": "unseen"}).config))
+        for attack in ("sft", "grpo", "rloo")
+    }
+    for words in (
+        f"{len(asked)} on {len(topics)} topics", f"its {min(drawn)} or {max(drawn)} (",
+        f"{len(train):,} or, with answers, {len(pairs)} on {len(usual)})",
+    ):  # fmt: skip
+        assert words in evidence.UNSEEN_WORDS
+
+
+def test_what_the_rules_tell_of_probes_and_questions_is_counted():
+    told = evidence.rules()
+    assert len(held_out_prompts(8)) == 8 and "a short probe's eight prompts" in told
+    questions = stress.Cell("sdd", "sft", 0).questions
+    replies = {
+        row["prompt"]: row["response"] for row in read_jsonl(PROMPTS / "benign_replies.jsonl")
+    }
+    known = [
+        item for item in first_items(questions)
+        if item["choices"][item["answer"]].lower() in replies.get(item["question"], "").lower()
+    ]  # fmt: skip
+    assert len(known) == 2 and "Two of the ability questions stand with their answers" in told
+    assert round(100 * len(known) / questions) == 2 and "2 % of ability at most" in told
+
+
+def test_how_the_defences_differ_is_as_they_were_trained():
+    differs = {claim.defence: claim.differs for claim in evidence.CLAIMS}
+    sdd, tokenbuncher, seam = (shipped(name) for name in ("sdd", "tokenbuncher", "seam"))
+    assert sdd.retain_share == pytest.approx(1 / 3, abs=0.02)
+    assert "a third of each batch" in differs["sdd"]
+    assert f"weight {tokenbuncher.noise_weight:g} instead" in differs["tokenbuncher"]
+    assert f"a weight of {seam.beta:g} instead" in differs["seam"]
 
 
 def test_what_the_judge_learnt_of_the_test_s_prompts_is_counted():

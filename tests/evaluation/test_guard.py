@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from peft import LoraConfig, get_peft_model
 
-from evaluation import guard
+from evaluation import concept, guard
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
@@ -86,3 +86,28 @@ def test_a_clip_that_is_not_in_the_library_is_refused(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         guard.main(["--clips", "moonwalk"])
     assert "moonwalk" in capsys.readouterr().err
+
+
+def test_a_defence_that_guards_no_clips_is_refused() -> None:
+    with pytest.raises(SystemExit, match="guard is 'gift'; choose one of: poseguard"):
+        guard.main(["--guard", "gift"])
+
+
+@pytest.mark.parametrize("record", [None, "{", '{"config": {}}'])
+def test_a_guard_without_a_readable_record_is_refused(
+    tiny_guard: None, tmp_path: Path, record: str | None
+) -> None:
+    file = tmp_path / "poseguard" / "training.json"
+    file.unlink() if record is None else file.write_text(record)
+    with pytest.raises(SystemExit, match="guard is 'poseguard', .* tells no pose_class"):
+        guard.main(["--clips", "walk"])
+
+
+@pytest.mark.parametrize("sheet", ["sheet.gif", "missing/sheet.png"])
+def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sheet: str
+) -> None:
+    for command in (guard.main, concept.main):
+        with pytest.raises(SystemExit):
+            command(["--sheet", str(tmp_path / sheet)])
+        assert "argument --sheet: it is" in capsys.readouterr().err

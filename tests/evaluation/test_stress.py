@@ -574,6 +574,27 @@ def test_the_command_names_what_is_wrong(setting, arguments, words):
         stress.main(["llm", *arguments])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["--unattacked", "--attacks", "sft"], "--attacks"),
+        (["--unattacked", "--data", "unseen"], "--data"),
+        (["--unattacked", "--methods", "full"], "--methods"),
+        (["--unattacked", "--seeds", "3"], "--seeds"),
+        (["--unattacked", "--steps", "2"], "--steps"),
+        (["--unattacked", "--learning-rates", "1e-4"], "--learning-rates"),
+        (["--unattacked", "--full-learning-rates", "1e-4"], "--full-learning-rates"),
+        (["--unattacked", "--workers", "2"], "--workers"),
+        (["--unattacked", "--ray", "local"], "--ray"),
+        (["--quick", "--seeds", "3"], "--seeds"),
+    ],
+)
+def test_an_option_without_effect_is_refused(arguments, option, capsys):
+    with pytest.raises(SystemExit):
+        stress.main(["llm", *arguments])
+    assert f"error: {option} has no effect with {arguments[0]}" in capsys.readouterr().err
+
+
 def test_a_cell_that_fails_is_told_and_counted(setting, capfd, monkeypatch):
     cell = dataclasses.replace(CELL, prompts=9999)
     monkeypatch.setattr(stress, "plan", lambda args, profile: [CELL, cell])

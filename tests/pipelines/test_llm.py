@@ -271,25 +271,31 @@ def test_unknown_and_repeated_arms_are_named(engine):
         engine.add_arm("no.dots", None)
 
 
-def test_a_strength_scales_the_adapter_of_its_arm_alone(profile, folder, engine):
-    arms = two_arms(profile, folder)
-    arms.add_arm("off", folder / "one", 0.0)
-    arms.add_arm("weak", folder / "one", 0.5)
-    before = last(engine.stream(ask(), ["base", "one"], max_new_tokens=24))
+@pytest.mark.parametrize(
+    "modules", [("q_proj", "v_proj"), ("embed_tokens",), ("q_proj", "embed_tokens")]
+)
+def test_a_strength_scales_the_adapter_of_its_arm_alone(profile, tmp_path, modules):
+    one = tiny_lora(tmp_path / "one", 1, modules)
+    arms = ChatEngine(profile)
+    arms.add_arm("base", None)
+    arms.add_arm("one", one)
+    before = last(arms.stream(ask(), ["base", "one"], max_new_tokens=24))
+    arms.add_arm("off", one, 0.0)
+    arms.add_arm("weak", one, 0.5)
     after = last(arms.stream(ask(), ["base", "one", "off", "weak"], max_new_tokens=24))
     assert after["off"] == after["base"] == before["base"]
     assert after["one"] == before["one"] not in (after["base"], after["weak"])
-    config = LoraConfig.from_pretrained(folder / "one")
+    config = LoraConfig.from_pretrained(one)
     config.lora_alpha = config.lora_alpha / 2
-    shutil.copytree(folder / "one", folder / "halved_alpha")
-    config.save_pretrained(folder / "halved_alpha")
-    arms.add_arm("halved_alpha", folder / "halved_alpha")
+    shutil.copytree(one, tmp_path / "halved_alpha")
+    config.save_pretrained(tmp_path / "halved_alpha")
+    arms.add_arm("halved_alpha", tmp_path / "halved_alpha")
     same = last(arms.stream(ask(), ["weak", "halved_alpha"], max_new_tokens=24))
     assert same["weak"] == same["halved_alpha"]
     with pytest.raises(ValueError, match="exists with another adapter"):
-        arms.add_arm("weak", folder / "one", 0.6)
+        arms.add_arm("weak", one, 0.6)
     with pytest.raises(ValueError, match="strength is -1.0"):
-        arms.add_arm("less", folder / "one", -1.0)
+        arms.add_arm("less", one, -1.0)
 
 
 def test_arms_come_and_go_without_a_trace(profile, folder):
