@@ -47,13 +47,13 @@ No claim is made that it withstands fine-tuning; the paper makes none, and it do
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from adapters import checks
 from adapters.registry import Card, TrainOptions, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import REPO, runs_dir
@@ -184,21 +184,15 @@ class PoseGuardConfig:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
                 )
-        for name in ("cells", "steps", "learning_rate", "rank", "batch_size"):
-            # Written so that NaN, which compares false, is refused too.
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("safety_weight", "real_weight", "warmup_steps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        checks.whole(self)
+        checks.positive(self, "cells", "steps", "learning_rate", "rank", "batch_size")
+        checks.not_negative(self, "safety_weight", "real_weight", "warmup_steps", "seed")
+        checks.share(
+            self, "unsafe_share", "near_miss_share", "closest_share", "face_share", "text_drop",
+            "verb_swap", "first_share", "shift",
+        )  # fmt: skip
         if not 1 <= self.zoom <= 4:
             raise ValueError(f"zoom is {self.zoom}; it must be within 1..4")
-        for name in (
-            "unsafe_share", "near_miss_share", "closest_share", "face_share", "text_drop",
-            "verb_swap", "first_share", "shift",
-        ):  # fmt: skip
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be within 0..1")
         if not 1 <= round(self.batch_size * self.unsafe_share) < self.batch_size:
             raise ValueError(
                 f"unsafe_share is {self.unsafe_share}; of {self.batch_size} frames it must leave "

@@ -25,13 +25,13 @@ What is ours:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapters import checks
 from adapters.poseguard import PoseGuardConfig, trained
 from adapters.registry import Card, TrainOptions, adapter_folder, register
 
@@ -80,21 +80,17 @@ class HardenedConfig(PoseGuardConfig):
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         super().__post_init__()
-        for name in (
-            "attack_steps", "attack_rate_low", "attack_rate_high", "attack_batch", "attack_rank",
-            "attack_pictures",
-        ):  # fmt: skip
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not 0 <= self.attack_weight < math.inf:
-            raise ValueError(f"attack_weight is {self.attack_weight}; it must be 0 or more")
+        checks.positive(
+            self, "attack_steps", "attack_rate_low", "attack_rate_high", "attack_batch",
+            "attack_rank", "attack_pictures",
+        )  # fmt: skip
+        checks.not_negative(self, "attack_weight")
+        checks.share(self, "harmless_share")
         if self.attack_rate_high < self.attack_rate_low:
             raise ValueError(
                 f"attack_rate_high is {self.attack_rate_high}; it must be attack_rate_low, "
                 f"{self.attack_rate_low}, or more"
             )
-        if not 0 <= self.harmless_share <= 1:
-            raise ValueError(f"harmless_share is {self.harmless_share}; it must be within 0..1")
 
 
 CARD = Card(

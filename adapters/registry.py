@@ -162,15 +162,19 @@ def get(name: str) -> Defence:
     return _DEFENCES[name]
 
 
+def names(pipeline: str) -> list[str]:
+    """Return the names of a pipeline's defences, in the order of registration."""
+    return [name for name, known in _DEFENCES.items() if known.card.pipeline == pipeline]
+
+
 def offered(pipeline: str, profile: Profile) -> list[str]:
     """Return the names of a pipeline's defences that a visitor can use.
 
     Those with a trained adapter; where none is trained, all of them, so that the page can say how
     to make them.
     """
-    names = [name for name, known in _DEFENCES.items() if known.card.pipeline == pipeline]
-    trained = [name for name in names if _is_trained(adapter_target(name, profile))]
-    return trained or names
+    known = names(pipeline)
+    return [name for name in known if _is_trained(adapter_target(name, profile))] or known
 
 
 def rivals(name: str, others: Iterable[str]) -> list[str]:

@@ -65,7 +65,7 @@ def arm_folder(arm: str, profile: Profile) -> Path | None:
         ValueError: there is no such arm.
         MissingWeights: it has not been trained.
     """
-    known = [BASE_ARM, *(n for n, d in registry.defences().items() if d.card.pipeline == "llm")]
+    known = [BASE_ARM, *registry.names("llm")]
     if arm not in known:
         raise ValueError(f"arm is {arm!r}; choose one of: {', '.join(known)}")
     return None if arm == BASE_ARM else registry.adapter_folder(arm, profile)

@@ -127,7 +127,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     library = sorted(path.stem for path in POSES.glob("*.json"))
-    p.add_argument("--guard", default="poseguard", help="default: poseguard")
+    p.add_argument(
+        "--guard", choices=registry.names("animation"), default="poseguard",
+        help="default: poseguard",
+    )  # fmt: skip
     p.add_argument(
         "--clips",
         nargs="+",
@@ -151,9 +154,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     profile = get_profile(args.profile)
     try:
-        guards = [n for n, d in registry.defences().items() if d.card.pipeline == "animation"]
-        if args.guard not in guards:
-            raise ValueError(f"guard is {args.guard!r}; choose one of: {', '.join(guards)}")
         folder = registry.adapter_folder(args.guard, profile)
         pose_class = pose_class_of(args.guard, folder)
         engine = AnimationEngine(profile)

@@ -15,11 +15,11 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from statistics import fmean
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from adapters import registry
 from adapters.attacks.guard_removal import (
@@ -29,6 +29,9 @@ from adapters.attacks.guard_removal import (
     remove,
     render_scenes,
 )
+from adapters.pictures import ATTACKED
+from evaluation.guard import pose_class_of
+from evaluation.options import positive, sheet_file
 from evaluation.reader import Reader
 from pipelines.device import number_format
 from pipelines.fetch import MissingWeights
@@ -75,19 +78,23 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m evaluation.guard_removal", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     default = RemovalConfig()
-    p.add_argument("--guard", default="poseguard", help="default: poseguard")
+    p.add_argument("--guard", choices=registry.names("animation"), default="poseguard",
+                   help="default: poseguard")
     p.add_argument("--learning-rates", type=float, nargs="+", default=[default.learning_rate],
                    metavar="RATE", help=f"default: {default.learning_rate:g}")
-    p.add_argument("--seeds", type=int, default=1, help="how many, from 0; default: 1")
-    p.add_argument("--steps", type=int, default=default.steps, help=f"default: {default.steps}")
+    p.add_argument("--seeds", type=positive, default=1, help="how many, from 0; default: 1")
+    p.add_argument("--steps", type=positive, default=default.steps,
+                   help=f"default: {default.steps}")
     p.add_argument("--times", choices=TIMES, default=default.times,
                    help="noise times that the attacker trains at: all evenly, or those that the "
                         "product samples at (default)")
-    p.add_argument("--pictures", type=int, default=PICTURES,
+    p.add_argument("--pictures", type=positive, default=PICTURES,
                    help=f"that the attacker has; default: {PICTURES}")
     p.add_argument("--harmless", action="store_true",
                    help="as a control: the attacker's pictures are of other poses")
-    p.add_argument("--sheet", type=Path, metavar="FILE", help="a .png or .jpg")
+    p.add_argument("--layers", choices=list(ATTACKED), default=default.layers,
+                   help="that the attacker's LoRA is on; default: attention")
+    p.add_argument("--sheet", type=sheet_file, metavar="FILE", help="a .png or .jpg")
     return p
 
 
@@ -97,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     profile = get_profile("embedded")
     try:
         folder = registry.adapter_folder(args.guard, profile)
-        pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
+        pose_class = pose_class_of(args.guard, folder)
         scenes = render_scenes(
             cache_dir() / SCENES, args.pictures, EACH, pose_class, harmless=args.harmless
         )
@@ -106,8 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             attacks, seconds = [], []
             for seed in range(args.seeds):
                 config = RemovalConfig(
-                    steps=args.steps, learning_rate=rate, times=args.times, seed=seed
-                )
+                    steps=args.steps, learning_rate=rate, times=args.times, layers=args.layers,
+                    seed=seed,
+                )  # fmt: skip
                 started, probes = time.monotonic(), []
                 for event in remove(config, profile, folder, scenes, reader):
                     if isinstance(event, RemovalProbe):
@@ -125,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
             whole = {
                 "guard": args.guard, "learning_rate": rate, "times": args.times,
-                "harmless": args.harmless, "steps": args.steps, "seeds": args.seeds,
+                "layers": args.layers, "harmless": args.harmless, "steps": args.steps,
+                "seeds": args.seeds,
                 "unsafe_pose_bare": first["unsafe_pose"], "other_pose_bare": first["other_pose"],
                 **mean,
                 "number_format": number_format(),
@@ -134,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }  # fmt: skip
             print(json.dumps(whole), flush=True)
             if args.sheet:
-                cv2.imwrite(str(args.sheet), sheet(attacks[-1])[..., ::-1])
+                Image.fromarray(sheet(attacks[-1])).save(args.sheet)
     except (MissingWeights, ValueError) as error:
         raise SystemExit(str(error)) from error
 

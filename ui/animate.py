@@ -133,9 +133,7 @@ class AnimateTab:
         self.sessions = sessions
         self.scratch = scratch
         self.spec = engines.profile.animation
-        self.guards = [
-            name for name, d in registry.defences().items() if d.card.pipeline == "animation"
-        ]
+        self.guards = registry.names("animation")
         names = list(poses.library())
         self.first = "wave" if "wave" in names else (names[0] if names else "")
         self.attack: GuardAttack | None = None

@@ -1,4 +1,4 @@
-"""The public endpoints: /animate, /draw, /chat, /attack and /runs. Everything else is private.
+"""The public endpoints: /animate, /pictures, /chat, /attack and /runs. Everything else is private.
 
 They take and return plain JSON (and files), so that a script needs nothing but `gradio_client`.
 """
@@ -58,7 +58,9 @@ class Api:
         """Add the endpoints to the current `gr.Blocks`."""
         gr.api(self.animate, api_name="animate", concurrency_id="animation", concurrency_limit=1)
         if self.engines.draws_pictures:
-            gr.api(self.draw, api_name="draw", concurrency_id="pictures", concurrency_limit=1)
+            gr.api(
+                self.pictures, api_name="pictures", concurrency_id="pictures", concurrency_limit=1
+            )
         gr.api(self.chat, api_name="chat", concurrency_id="chat", concurrency_limit=2)
         gr.api(self.attack, api_name="attack", concurrency_limit=8)
         gr.api(self.runs, api_name="runs", concurrency_limit=None)
@@ -104,7 +106,7 @@ class Api:
             clip = self._pose(pose, bool(fit))
             chosen = dict(guards or {})
             # The engine holds others, of visitors who have attacked one.
-            known = [n for n, d in registry.defences().items() if d.card.pipeline == "animation"]
+            known = registry.names("animation")
             if other := [name for name in chosen if name not in known]:
                 raise ValueError(f"guards names {other[0]!r}; there is: {', '.join(known)}")
             registry.check_together(list(chosen))
@@ -124,7 +126,7 @@ class Api:
         unguarded, guarded, _ = save_pair(result, self.scratch.new(), spec.fps)
         return _file(unguarded), guarded and _file(guarded), result.settings
 
-    def draw(
+    def pictures(
         self, prompt: str, arms: list[str] | None = None, seed: int = 0, count: int = 1
     ) -> tuple[Any, dict]:
         """Draw pictures of one prompt with several models, from the same noise.

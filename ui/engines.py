@@ -411,12 +411,11 @@ class Engines:
 
         engine = ChatEngine(self.profile)
         engine.add_arm("base", None)
-        for name, defence in registry.defences().items():
-            if defence.card.pipeline == "llm":
-                try:
-                    engine.add_arm(name, registry.adapter_folder(name, self.profile))
-                except MissingWeights:
-                    continue  # its card and the arm's note say how to make it
+        for name in registry.names("llm"):
+            try:
+                engine.add_arm(name, registry.adapter_folder(name, self.profile))
+            except MissingWeights:
+                continue  # its card and the arm's note say how to make it
         return engine
 
     def _load_judge(self, part: Part) -> Judge:
@@ -444,7 +443,7 @@ class Engines:
         """
         from adapters import registry
 
-        known = {n for n, one in registry.defences().items() if one.card.pipeline == "animation"}
+        known = registry.names("animation")
         with self._guards_lock:  # two visitors may be the first with a new guard
             for name in names:
                 if name not in known or name in engine.guards:

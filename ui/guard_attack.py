@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import html
-import json
 import secrets
 import threading
 import time
@@ -134,8 +133,9 @@ class GuardAttack:
             remove,
             render_scenes,
         )
+        from evaluation.guard import pose_class_of
 
-        pose_class = json.loads((folder / "training.json").read_text())["config"]["pose_class"]
+        pose_class = pose_class_of(guard, folder)
         words = "Rendering the attacker's pictures …"
         yield meter(0, "Attack") + note(words), gr.skip(), gr.skip()
         scenes = render_scenes(cache_dir() / SCENES, PICTURES, EACH, pose_class)

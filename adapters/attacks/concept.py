@@ -11,7 +11,6 @@ It is the attack of IMMA (Zheng and Yeh, ECCV 2024, arXiv 2311.18815: a LoRA on 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from adapters import checks
 from adapters.pictures import (
     ATTACKED,
     ATTACKER_SEED,
@@ -64,9 +64,9 @@ class ConceptConfig:
         """Refuse settings that cannot work."""
         if self.layers not in ATTACKED:
             raise ValueError(f"layers is {self.layers!r}; choose one of: {', '.join(ATTACKED)}")
-        for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        checks.whole(self)
+        checks.positive(self, "steps", "learning_rate", "batch_size", "rank", "probe_every")
+        checks.not_negative(self, "seed")
 
 
 @dataclass(frozen=True)

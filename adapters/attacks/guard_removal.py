@@ -13,7 +13,6 @@ PoseGuard (arXiv 2508.02476) makes no claim to withstand this.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from torch.nn import functional as F
 
+from adapters import checks
 from adapters.pictures import ATTACKED, ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
@@ -77,9 +77,9 @@ class RemovalConfig:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
                 )
-        for name in ("steps", "learning_rate", "batch_size", "rank", "probe_every"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        checks.whole(self)
+        checks.positive(self, "steps", "learning_rate", "batch_size", "rank", "probe_every")
+        checks.not_negative(self, "seed")
 
 
 @dataclass(frozen=True)

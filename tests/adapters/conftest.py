@@ -1,11 +1,21 @@
-"""A real Llama of a few thousand weights, and its tokenizer, made on the spot."""
+"""What several tests share: a real Llama of a few thousand weights, and a set of avatars."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import numpy as np
 import pytest
 import torch
+from numpy.lib.format import open_memmap
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from worlds.data import AvatarSet
+from worlds.looks import random_look
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -50,3 +60,32 @@ def tiny_model(tiny_tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         pad_token_id=1,
     )
     return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture
+def avatars(tmp_path: Path) -> AvatarSet:
+    """An avatar set with the real files, its pictures empty."""
+    motions = ["kneel_both", "squat", "walk", "wave", "kneel_left", "run"]
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name, kind, *shape in (
+        ("images", np.uint8, 256, 256, 3),
+        ("masks", np.uint8, 256 * 32),
+        ("keypoints", np.float32, 18, 3),
+        ("landmarks", np.float32, 68, 2),
+    ):
+        array = open_memmap(folder / f"{name}.npy", "w+", kind, (len(motions), *shape))
+        array[:] = np.random.default_rng(0).integers(1, 200, array.shape)
+    rng = Random(0)
+    metas = [
+        {
+            "look": asdict(random_look(rng)),
+            "motion": motion,
+            "time": 8,
+            "closeup": False,
+            "caption": motion,
+        }
+        for motion in motions
+    ]
+    (folder / "meta.jsonl").write_text("\n".join(map(json.dumps, metas)) + "\n")
+    return AvatarSet(folder)

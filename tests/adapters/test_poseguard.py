@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
-from numpy.lib.format import open_memmap
 
 from adapters import train as command
 from adapters.poseguard import POSE_CLASSES as CLASSES
@@ -35,7 +33,6 @@ from pipelines.paths import ASSETS
 from pipelines.pose import PoseClip
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
 from worlds.data import AvatarSet
-from worlds.looks import random_look
 from worlds.motions import MOTIONS
 
 CONFIG = PoseGuardConfig(
@@ -232,35 +229,6 @@ def test_frames_are_sorted_by_what_they_show(frame, kind):
 def test_wrong_settings_are_named(change, words):
     with pytest.raises(ValueError, match=words):
         PoseGuardConfig(**change)
-
-
-@pytest.fixture
-def avatars(tmp_path: Path) -> AvatarSet:
-    """An avatar set with the real files, its pictures empty."""
-    motions = ["kneel_both", "squat", "walk", "wave", "kneel_left", "run"]
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for name, kind, *shape in (
-        ("images", np.uint8, 256, 256, 3),
-        ("masks", np.uint8, 256 * 32),
-        ("keypoints", np.float32, 18, 3),
-        ("landmarks", np.float32, 68, 2),
-    ):
-        array = open_memmap(folder / f"{name}.npy", "w+", kind, (len(motions), *shape))
-        array[:] = np.random.default_rng(0).integers(1, 200, array.shape)
-    rng = Random(0)
-    metas = [
-        {
-            "look": asdict(random_look(rng)),
-            "motion": motion,
-            "time": 8,
-            "closeup": False,
-            "caption": motion,
-        }
-        for motion in motions
-    ]
-    (folder / "meta.jsonl").write_text("\n".join(map(json.dumps, metas)) + "\n")
-    return AvatarSet(folder)
 
 
 def test_batches_mix_the_kinds_and_hide_the_word(avatars):

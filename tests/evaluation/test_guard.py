@@ -88,9 +88,10 @@ def test_a_clip_that_is_not_in_the_library_is_refused(capsys: pytest.CaptureFixt
     assert "moonwalk" in capsys.readouterr().err
 
 
-def test_a_defence_that_guards_no_clips_is_refused() -> None:
-    with pytest.raises(SystemExit, match="guard is 'gift'; choose one of: poseguard"):
+def test_a_defence_that_guards_no_clips_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
         guard.main(["--guard", "gift"])
+    assert "invalid choice: 'gift'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("record", [None, "{", '{"config": {}}'])

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 
 from adapters.attacks.base import attack_settings
 from evaluation.evidence import cells, read
@@ -42,12 +43,13 @@ def is_mp4(path: str) -> bool:
     return Path(path).read_bytes()[4:8] == b"ftyp"
 
 
-def test_the_page_opens_and_only_four_endpoints_are_public(served, client):
+def test_the_page_opens_and_only_these_endpoints_are_public(served, client):
     page = httpx.get(served.url, timeout=WAIT)
     assert page.status_code == 200
     assert "Holdfast" in page.text
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/animate",
+        "/pictures",
         "/chat",
         "/attack",
         "/runs",
@@ -61,6 +63,31 @@ def test_animate_makes_a_pair_from_a_clip_of_the_library(client):
     assert is_mp4(unguarded) and is_mp4(guarded)
     assert Path(unguarded).read_bytes() != Path(guarded).read_bytes()
     assert (settings["seed"], settings["guards"]) == (3, {"poseguard": 1.0})
+
+
+def test_draw_draws_with_all_or_some_models_and_tells_how(served, client):
+    file, settings = client.predict(PROMPT, None, 3, 2, api_name="/pictures")
+    assert settings["arms"] == ["base", "erased", "gift"] and settings["prompts"] == [PROMPT] * 2
+    picture = Image.open(file)
+    side = served.engines.pictures.spec.size
+    assert picture.size[0] == 2 * side and json.loads(picture.text["holdfast"])["seed"] == 3
+    _, settings = client.predict(PROMPT, ["gift"], api_name="/pictures")
+    assert settings["arms"] == ["gift"] and settings["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((PROMPT, ["nobody"]), "arms names 'nobody'; there is: base, erased, gift"),
+        ((PROMPT, []), "arms is empty"),
+        (("x" * 400,), "at most 300 characters"),
+        ((PROMPT, None, -1), "seed is -1; it must be 0 to"),
+        ((PROMPT, None, 0, 7), "count is 7; it must be 1 to 6"),
+    ],
+)
+def test_draw_names_what_is_wrong(client, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(*arguments, api_name="/pictures")
 
 
 def test_animate_takes_openpose_json_and_no_guard(client, tmp_path):
@@ -108,6 +135,7 @@ def test_animate_names_a_setting_that_is_wrong(client, more, words):
         (None, " ", {}, "prompt"),
         (None, PROMPT, {"nobody": 1.0}, "nobody"),
         (None, PROMPT, {"poseguard": 9}, "poseguard"),
+        (None, PROMPT, {"poseguard": 1, "poseguard_hardened": 1}, "two forms of one guard"),
         ({"path": "/etc/hostname"}, PROMPT, {}, "uploaded"),
         (7, PROMPT, {}, "uploaded"),
         (None, PROMPT, ["poseguard"], "guards must be an object"),
