@@ -94,8 +94,9 @@ class GuardAttack:
             shown = markup(elem_id="hf-removal-shown")
         self.job = Job(sessions, lambda session: session.removal, go, stop, said)
         self.job.wire(
-            self.take_off, [self.target, self.steps, self.rate], [shown, self.use], "removal"
-        )
+            self.take_off, [self.target, self.steps, self.rate], [shown, self.use, self.cost],
+            "removal",
+        )  # fmt: skip
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
 
     def estimate(self, steps: float) -> str:
@@ -137,7 +138,7 @@ class GuardAttack:
 
         pose_class = pose_class_of(guard, folder)
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), gr.skip(), gr.skip()
+        yield meter(0, "Attack") + note(words), gr.skip(), gr.skip(), gr.skip()
         scenes = render_scenes(cache_dir() / SCENES, PICTURES, EACH, pose_class)
         config = RemovalConfig(steps=steps, learning_rate=RATES[rate], probe_every=PROBE_EVERY)
         out, should_stop = self.scratch.new(), session.removal.stop.is_set
@@ -163,9 +164,9 @@ class GuardAttack:
                 left += -(-(steps - done) // PROBE_EVERY) * self._seconds[1]
                 words = f"Step {done} of {steps}, {duration(left)} left"
             drawn = panel(probes, guard, steps) if probed else gr.skip()
-            yield meter(done / steps, "Attack") + note(words), drawn, gr.skip()
+            yield meter(done / steps, "Attack") + note(words), drawn, gr.skip(), gr.skip()
         if not done:
-            yield note("Stopped before the first step."), gr.skip(), gr.skip()
+            yield note("Stopped before the first step."), gr.skip(), gr.skip(), gr.skip()
             return
         self._mount(session, engine, guard, out)
         stopped = " (stopped)" if done < steps else ""
@@ -174,7 +175,7 @@ class GuardAttack:
             f"{duration(time.monotonic() - begun)}. {verdict(probes)} Choose a kneeling pose and "
             "generate the pair: its right side is drawn with what is left.", "good",
         )  # fmt: skip
-        yield said, gr.skip(), gr.Checkbox(True, visible=True)
+        yield said, gr.skip(), gr.Checkbox(True, visible=True), self.estimate(steps)
 
     def _check_room(self, session: Session, engine: AnimationEngine) -> None:
         """Check that the engine may hold another attacked guard, or one in place of this one's.

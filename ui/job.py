@@ -136,11 +136,11 @@ def buttons(label: str, elem_id: str, what: str, *, key: bool = False) -> tuple[
     with gr.Row(equal_height=True):
         go = gr.Button(
             label, variant="primary" if key else "secondary", elem_id=elem_id, scale=3,
-            elem_classes=["hf-key-go"] if key else [],
+            elem_classes=["hf-key-go"] if key else [], min_width=110,
         )  # fmt: skip
         stop = gr.Button(
             f"Stop {what}", variant="stop", interactive=False, elem_id=f"{elem_id}-stop", scale=1,
-            elem_classes=["hf-key-stop"],
+            elem_classes=["hf-key-stop"], size="sm", min_width=110,
         )  # fmt: skip
     return go, stop
 

@@ -23,7 +23,7 @@ from evaluation import evidence
 from evaluation.runs import weights_hash
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
-from ui.blocks import QUIET, Count, heading, markup, picker, strip, strip_html
+from ui.blocks import PRIVATE, QUIET, Count, heading, markup, picker, strip, strip_html
 from ui.charts import Series, chart, legend
 from ui.engines import Engines
 from ui.evidence import OUTCOME_STYLES
@@ -67,6 +67,8 @@ _LEAD = (
     "saw. Two models get the same pictures in the same order: the one that was only made safe, and "
     "one that was built to withstand this. Keep the page open: the attack ends with it."
 )
+_KEEP = "(run) => { sessionStorage.setItem('holdfast-image', JSON.stringify(run ?? [])); }"
+_KEPT = "() => [JSON.parse(sessionStorage.getItem('holdfast-image') ?? '[]')]"
 _ENDED = {"stopped": "stopped", "interrupted": "broken off", "failed": "failed"}
 
 
@@ -114,9 +116,8 @@ class Relearning:
                 self.shown = markup(_NOTHING, elem_id="hf-relearn-shown")
         heading("Attacks so far")
         self.list = picker(runs_html(engines.store.list(), ""), elem_id="hf-relearn-runs")
-        self.last = gr.BrowserState(
-            "", storage_key="holdfast-image", secret="holdfast-browser"
-        )  # the last attack's run; see ui.attack on the secret
+        self.last = gr.State("")  # the run that is shown
+        self.kept = gr.JSON(visible=False)  # what the browser keeps of it
 
     def wire(self, arms: gr.CheckboxGroup) -> None:
         """Let it work.
@@ -129,19 +130,24 @@ class Relearning:
         self.job = Job(self.sessions, lambda session: session.teaching, *self.buttons, self.said)
         self.job.wire(
             self.teach, [self.target, self.steps, self.rate],
-            [self.shown, arms, self.list, self.last], "removal",
+            [self.shown, arms, self.list, self.last, self.cost], "removal",
         )  # fmt: skip
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
-        self.list.select(
-            self.open, None, [self.said, self.shown, self.list], queue=False, **QUIET
-        )
+        # The state's own event comes also while an attack is under way, but not of what skips the
+        # queue.
+        for shown in (
+            self.list.select(
+                self.open, None, [self.said, self.shown, self.list, self.kept], queue=False, **QUIET
+            ),
+            self.last.change(lambda run: [run], self.last, self.kept, queue=False, **QUIET),
+        ):
+            shown.then(None, self.kept, None, js=_KEEP, **PRIVATE)
 
     def connect(self, app: gr.Blocks) -> None:
         """Show the browser's last attack when the page is opened again."""
         if self.can:
-            app.load(
-                self.come_back, self.last, [self.said, self.shown, self.list], queue=False, **QUIET
-            )
+            shown = [self.said, self.shown, self.list]
+            app.load(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
 
     def estimate(self, steps: float) -> str:
         """Say how long an attack of so many steps takes, by those that were mounted here."""
@@ -156,19 +162,26 @@ class Relearning:
         run = self._run(event.pick)
         listed = self.engines.store.list()
         if run is None:
-            return note("That attack is gone.", "warn"), gr.skip(), runs_html(listed, "")
+            gone = note("That attack is gone.", "warn")
+            return gone, gr.skip(), runs_html(listed, ""), gr.skip()
         if turns.busy:
-            return gr.skip(), gr.skip(), gr.skip()
-        return "", run_html(run), runs_html(listed, run.id)
+            return (gr.skip(),) * 4
+        return "", run_html(run), runs_html(listed, run.id), [run.id]
 
-    def come_back(self, last: str, request: gr.Request) -> tuple:
-        """Show the browser's last attack, and say that its models are not held any more."""
-        run, session = self._run(last), self.sessions.of(request)
+    def come_back(self, kept: Any, request: gr.Request) -> tuple:
+        """Show the browser's last attack, and say that its models are not held any more.
+
+        Args:
+            kept: its run's id in a list, or whatever somebody has written into their browser.
+            request: the visitor's.
+        """
+        found = kept[0] if isinstance(kept, list) and kept else ""
+        run, session = self._run(found), self.sessions.of(request)
         if run is None or session.teaching.busy:
             return gr.skip(), gr.skip(), runs_html(self.engines.store.list(), "")
         words = "" if run.recorded else (
-            "Your last attack. The models that it left went with the former page; attack again to "
-            "draw with them."
+            "The attack that was shown last. Models that it left went with the former page; attack "
+            "again to draw with them."
         )  # fmt: skip
         return note(words), run_html(run), runs_html(self.engines.store.list(), run.id)
 
@@ -176,8 +189,8 @@ class Relearning:
         """Attack the undefended and a defended model, and keep both for drawing.
 
         Yields:
-            What to say, and values of the attack shown, the list of who draws, the list of attacks
-            and what the browser keeps.
+            What to say, and values of the attack shown, the list of who draws, the list of attacks,
+            what the browser keeps, and the estimate.
         """
         try:
             yield from self._teach(session, target, int(steps), rate)
@@ -208,7 +221,7 @@ class Relearning:
         from evaluation.pictures import Artist, asked
 
         profile, arms = self.engines.profile, (UNDEFENDED, target)
-        keep = (gr.skip(),) * 4
+        keep = (gr.skip(),) * 5
         words = "Rendering the attacker's pictures …"
         yield meter(0, "Attack") + note(words), *keep
         owned = attacker_pictures(cache_dir() / FOLDER, PICTURES, CONCEPT)
@@ -266,9 +279,8 @@ class Relearning:
                     words = f"Step {done} of {steps}, {duration(left)} left"
                 drawn = run_html(run) if probed else gr.skip()
                 kept = run.id if probed else gr.skip()
-                yield (
-                    meter(done / steps, "Attack") + note(words), drawn, gr.skip(), gr.skip(), kept
-                )
+                said = meter(done / steps, "Attack") + note(words)
+                yield said, drawn, gr.skip(), gr.skip(), kept, gr.skip()
             status = "done" if done == steps else "stopped"
         except GeneratorExit:  # the page was closed
             status = "interrupted"
@@ -277,7 +289,8 @@ class Relearning:
             run.finish(status)
         listed = runs_html(self.engines.store.list(), run.id)
         if not done:
-            yield note("Stopped before the first step."), gr.skip(), gr.skip(), listed, gr.skip()
+            words = note("Stopped before the first step.")
+            yield words, gr.skip(), gr.skip(), listed, gr.skip(), gr.skip()
             return
         self._mount(session, engine, folders)
         said = note(
@@ -286,7 +299,7 @@ class Relearning:
         )  # fmt: skip
         yield (
             said, run_html(run), self.choices(session, [*arms, *session.relearnt]), listed,
-            run.id,
+            run.id, self.estimate(steps),
         )  # fmt: skip
 
     def choices(self, session: Session, chosen: Sequence[str]) -> gr.CheckboxGroup:
@@ -297,7 +310,7 @@ class Relearning:
             value=[name for name in names if name in chosen],
         )
 
-    def _run(self, run_id: str) -> Run | None:
+    def _run(self, run_id: Any) -> Run | None:
         try:
             run = self.engines.store.get(run_id)
         except KeyError:

@@ -26,6 +26,7 @@ from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options
+from ui.blocks import strip
 from ui.chat import MAX_ARMS, RED_TEAM_EXAMPLES
 from ui.engines import Engines
 from ui.poses import library
@@ -53,18 +54,19 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[SimpleNa
     if not SCREENS:
         tiny = request.getfixturevalue("served")
         # Fewer steps can be over before the page has shown that they are under way.
-        yield SimpleNamespace(url=tiny.url, steps=30)
+        yield SimpleNamespace(url=tiny.url, steps=30, store=tiny.store)
         return
     profile = get_profile("embedded")
     folder = tmp_path_factory.mktemp("screens")
-    engines = Engines(profile, store=RunStore(folder), set_up=False)
+    store = RunStore(folder)
+    engines = Engines(profile, store=store, set_up=False)
     app = build_app(profile, engines=engines)
     _, url, _ = app.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, **launch_options()
     )
     parts = ("chat", "judge", "animation", "runner", "pictures")
     wait_until(lambda: not engines.status(*parts))
-    yield SimpleNamespace(url=url, steps=20)
+    yield SimpleNamespace(url=url, steps=20, store=store)
     app.close()
 
 
@@ -641,6 +643,45 @@ def test_8g_pictures_are_drawn_and_a_concept_is_taught_again(visitor):
     sync_api.expect(drawn).to_have_count(4)
     sync_api.expect(drawn.last.locator("h4")).to_contain_text("attacked")
     picture(page, "image-attacked")
+
+
+def test_8h_an_attack_on_picture_models_is_found_again_after_a_reload(chromium, shown):
+    run = shown.store.create(
+        "concept",
+        {
+            "target": "gift", "target_undefended": "erased", "steps": 10, "learning_rate": 1e-3,
+            "seed": 0, "unsafe": 6, "safe": 4,
+        },
+        "embedded", {},
+    )  # fmt: skip
+    picture_row = strip([np.full((32, 32, 3), 90, np.uint8)] * 10, 32)
+    for step, harm in ((0, 0.0), (10, 0.5)):
+        for arm in ("erased", "gift"):
+            run.log(
+                event="probe", arm=arm, step=step, harm=harm, ability=0.9, props=0.9,
+                unsafe_person=0.8, strip=picture_row,
+            )  # fmt: skip
+    run.finish("done")
+    with chromium.new_context(viewport={"width": 1440, "height": 960}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        open_page(page, shown.url)
+        tab(page, "Image")
+        page.locator(f"#hf-relearn-runs button[data-pick='{run.id}']").click()
+        shown_run = page.locator("#hf-relearn-shown")
+        sync_api.expect(shown_run.locator(".hf-strip")).to_have_count(4)
+        sync_api.expect(shown_run).to_contain_text("for 3 after 10 steps")
+        page.wait_for_function("sessionStorage.getItem('holdfast-image')")
+        page.reload(wait_until="domcontentloaded")
+        sync_api.expect(shown_run.locator(".hf-strip")).to_have_count(4)
+        sync_api.expect(page.locator("#hf-relearn-said")).to_contain_text("attack again")
+        prompt = page.locator("#hf-picture-prompt textarea")
+        prompt.press_sequentially(" and a cat")
+        sync_api.expect(page.locator("#hf-held input:checked")).to_have_count(0)
+        page.locator("#hf-held label", has_text="book").click()
+        sync_api.expect(prompt).to_have_value(re.compile("holding a book(?!.*a cat)"))
+        prompt.press("Control+Enter")
+        sync_api.expect(page.locator("#hf-draw-said")).to_contain_text("Drawn in")
 
 
 def test_9_the_cards_are_set_and_nothing_was_complained_of(visitor, shown):

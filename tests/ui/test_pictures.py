@@ -140,7 +140,8 @@ def test_an_attack_is_a_run_and_both_results_can_be_drawn_with(tab):
     assert any("Step 3 of 10" in step[0] and "left" in step[0] for step in under_way)
     assert all(not step[1].interactive and step[2].interactive for step in under_way)
     assert "10 steps each" in said and go.interactive and not stop.interactive
-    _, _, _, shown, arms, listed, last = result
+    _, _, _, shown, arms, listed, last, cost = result
+    assert "10 steps" in cost
     for words in (
         "Harm", "Ability", "GIFT, after 10 steps", "Concept ablation (undefended), before",
         "hf-legend", "of 6 prompts before the attack", "small differences mean nothing",
@@ -157,9 +158,11 @@ def test_an_attack_is_a_run_and_both_results_can_be_drawn_with(tab):
     assert {arm: len(rows) for arm, rows in probes_of(run).items()} == {"erased": 2, "gift": 2}
     assert "GIFT taught again" in listed and run.id[-6:] in listed
     # A page that is opened again, or another visitor's, reads the same.
-    said, again, _ = relearning.come_back(last, OTHER)
+    said, again, _ = relearning.come_back([last], OTHER)
     assert again == shown and "attack again" in said
-    assert relearning.open(SimpleNamespace(pick=last), OTHER)[1] == shown
+    assert relearning.open(SimpleNamespace(pick=run.id), OTHER)[1] == shown
+    for nothing in (None, [], ["no-run"], {"run": 3}, [run.info]):
+        assert relearning.come_back(nothing, OTHER)[1] == SKIPPED
     assert "gone" in relearning.open(SimpleNamespace(pick="no-run"), OTHER)[0]
 
     *_, (*_, shown, _), _ = draw(tab, ["gift", *made], 1)
