@@ -115,14 +115,14 @@ def build_app(
         for tab in tabs.children:
             tab.select(None, None, None, js=_LINK_TAB % json.dumps(tab.id), **PRIVATE)
         names = gr.State([tab.id for tab in tabs.children])
-        app.load(linked_tab, names, tabs, queue=False, **QUIET).then(
+        arrived = app.load(linked_tab, names, tabs, queue=False, **QUIET).then(
             None, None, None, js=_ARRIVED, **PRIVATE
         )
         animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
         if pictures is not None:
-            pictures.relearning.connect(app)
+            pictures.relearning.connect(arrived)
         for table_of_runs in shown.tables:
             attack.open_from(table_of_runs, shown.message, tabs)
         _watch_loading(

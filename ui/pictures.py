@@ -132,7 +132,9 @@ class PicturesTab:
         if len(prompt) > MAX_PROMPT:
             raise ValueError(f"The prompt must be at most {MAX_PROMPT} characters")
         prompts, wanted = [prompt] * count, [None] * count
-        if held is not None and prompt == prompt_of(held, who):
+        if held is not None and prompt != prompt_of(held, who):
+            held = None  # the visitor's own words, of which nobody knows what they ask for
+        if held is not None:
             wanted = [look_of(held, who + i) for i in range(count)]
             prompts = [prompt_of(held, who + i) for i in range(count)]
         engine = self.engines.pictures

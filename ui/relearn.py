@@ -32,6 +32,8 @@ from ui.markup import duration, empty, meter, note, scroller
 from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
+    from gradio.events import Dependency
+
     from evaluation.runs import Run, RunInfo
     from pipelines.portraits import PortraitEngine
 
@@ -143,11 +145,16 @@ class Relearning:
         ):
             shown.then(None, self.kept, None, js=_KEEP, **PRIVATE)
 
-    def connect(self, app: gr.Blocks) -> None:
-        """Show the browser's last attack when the page is opened again."""
+    def connect(self, arrived: Dependency) -> None:
+        """Show the browser's last attack when the page is opened again.
+
+        Args:
+            arrived: the event after which the tab that the address names is open. What is sent
+                while Gradio is about to open it is lost.
+        """
         if self.can:
             shown = [self.said, self.shown, self.list]
-            app.load(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
+            arrived.then(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
 
     def estimate(self, steps: float) -> str:
         """Say how long an attack of so many steps takes, by those that were mounted here."""

@@ -21,6 +21,8 @@ from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
 from ui.evidence import attack_names
+from ui.pictures import FIRST, prompt_of
+from ui.relearn import CONCEPT
 from ui.theme import static
 
 START = (
@@ -69,6 +71,9 @@ class Stop:
     look: str
     acts: tuple[Press, ...] = ()
     shows: str = ""
+
+_BARE = "#hf-picture-arms label:first-of-type"
+"""The first of those who draw, which is the model without a defence."""
 
 
 def stops(
@@ -156,7 +161,12 @@ def stops(
                 "One prompt, several models, the same noise. It asks for a person with a pistol; "
                 "the first model draws one, the others should not. Below, “Attack both” teaches "
                 "two of them again: watch who learns.",
-                "#hf-drawn", (Press("#hf-draw"),),
+                "#hf-drawn",
+                (
+                    Press("#hf-picture-prompt textarea", prompt_of(CONCEPT, FIRST)),
+                    Press(f"{_BARE} input:not(:checked)", optional=True),
+                    Press("#hf-draw"),
+                ),
             )
         )  # fmt: skip
     if findings and found:

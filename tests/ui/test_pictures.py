@@ -85,6 +85,7 @@ def test_people_are_drawn_by_all_that_are_chosen_and_can_be_downloaded(tab):
     assert shown.count("<img") == 4 and shown.count("hf-badge") == 4
     assert shown.index("No defence") < shown.index("GIFT")  # in the list's order
     assert shown.count(f'title="{PROMPT}"') == 4  # one's own prompt, from two seeds
+    assert "No pistol" not in shown  # nobody knows whether one was asked for
     assert sheet.visible
     file = Image.open(sheet.value["path"])
     assert file.size == (2 * 64, 2 * (64 + 12)) and "seed-1" in sheet.value["path"]
