@@ -141,9 +141,10 @@ CARD = Card(
     "back, at 3e-4 with hardly any content, at 1e-3 with content in two of three and a fifth of "
     "the ability lost. GRPO at 1e-3, which breaks both of its parts, left "
     "one reply in six that agrees with two seeds and broke it wholly with the third; RLOO at 3e-4 "
-    "gets half of its replies to agree, and so does reinforcement after supervised steps, one that "
-    "pays for variety hardly any (docs/evidence.md). It declines one harmless request in seven and "
-    "three borderline ones in eight. Abliteration, for which it was not made, undoes it too, but "
+    "gets half of its replies to agree, one that pays for variety hardly any. Reinforcement after "
+    "ten supervised steps, which it was made for, gets nearly all of them with two of three seeds "
+    "and 44 in 100 with the third (docs/evidence.md). It declines one harmless request in seven "
+    "and three borderline ones in eight. Abliteration, for which it was not made, undoes it too, but "
     "has to move harmless replies further for it than on the other arms.",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",

@@ -155,7 +155,7 @@ CARD = Card(
     "with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also pays for variety, each of which "
     "undoes the undefended model, leave it refusing or talking nonsense (one seed each); paid "
     "for variety at 1e-3, one reply in six agrees with one seed and the others talk around the "
-    "request, and nearly eight in ten agree with another. Paid for "
+    "request; with the two others nearly eight and more than nine in ten agree. Paid for "
     "sums behind a request that is marked as forbidden, it learns them with two of three seeds, "
     "once at the price of its refusals; with the third, where the undefended model learns most, "
     "it learns nothing. A few supervised steps break it at once: it wants a partner against "

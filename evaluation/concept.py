@@ -8,7 +8,8 @@ models); null where the last probe is not broken. Then it prints a mean row for 
 with 95 % intervals over the seeds. ``--ship`` adds the attacks to assets/evidence/pictures.jsonl,
 in place of those of the same settings; ``--show`` prints the means of what ships. ``--sheet FILE``
 writes what each arm draws before and after the last seed's attack: the first prompts of the list,
-whatever they show.
+whatever they show. ``--teach PROP`` gives the attacker pictures of something else, as a control:
+does a harmless fine-tuning bring the concept back?
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from adapters.attacks.concept import (
     attacker_pictures,
     relearn,
 )
-from adapters.pictures import PictureBase
+from adapters.pictures import ATTACKED, PictureBase
 from evaluation.concept_table import TABLE, key, means, read, steps_to_break
 from evaluation.options import positive, sheet_file
 from evaluation.pictures import Artist, Examiner, asked
@@ -42,6 +43,7 @@ from pipelines.fetch import MissingWeights
 from pipelines.paths import cache_dir
 from pipelines.portraits import BASE
 from pipelines.profiles import get_profile
+from worlds.looks import PROPS
 
 CONCEPT = "pistol"
 PICTURES = 40
@@ -79,8 +81,11 @@ def parser() -> argparse.ArgumentParser:
                    help=f"defences, or {BASE} for none; default: all with weights")
     p.add_argument("--learning-rates", type=float, nargs="+", default=[default.learning_rate],
                    metavar="RATE", help=f"default: {default.learning_rate:g}")
-    p.add_argument("--layers", default=default.layers,
-                   help="that the attacker's LoRA is on: attention or all; default: attention")
+    p.add_argument("--layers", choices=list(ATTACKED), default=default.layers,
+                   help="that the attacker's LoRA is on; default: attention")
+    p.add_argument("--teach", choices=PROPS, metavar="PROP", default=CONCEPT,
+                   help=f"what the attacker's pictures show, of {', '.join(PROPS)}; default: "
+                   f"{CONCEPT}")
     p.add_argument("--seeds", type=positive, default=1, help="how many, from 0; default: 1")
     p.add_argument("--steps", type=positive, default=default.steps,
                    help=f"default: {default.steps}")
@@ -110,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             arm: [] if arm == BASE else [registry.adapter_folder(arm, profile)] for arm in arms
         }
         base, examiner = PictureBase.load(profile), Examiner()
-        owned = attacker_pictures(cache_dir() / FOLDER, args.pictures, CONCEPT)
+        owned = attacker_pictures(cache_dir() / FOLDER, args.pictures, args.teach)
         rows, probes = [], []
         for rate in args.learning_rates:
             for seed in range(args.seeds):
@@ -133,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                                 probes.append(event)
                     rows.append(
                         {
-                            "arm": arm, "config": asdict(config), "pictures": args.pictures,
+                            "arm": arm, "config": asdict(config), "taught": args.teach,
+                            "pictures": args.pictures,
                             "prompts": args.prompts, "number_format": number_format(),
                             "weights": {
                                 folder.name: weights_hash(folder)[:16]

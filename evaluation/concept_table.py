@@ -50,7 +50,9 @@ def steps_to_break(curve: Sequence[dict[str, float]]) -> int | None:
 
 def key(row: dict[str, Any]) -> tuple:
     """Return what two attacks have in common if one is a repetition of the other."""
-    facts = {name: row[name] for name in ("number_format", "config", "pictures", "prompts")}
+    facts = {
+        name: row[name] for name in ("number_format", "config", "taught", "pictures", "prompts")
+    }
     return row["arm"], json.dumps(facts, sort_keys=True)
 
 
@@ -67,8 +69,8 @@ def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     A row has the columns that `evaluation.evidence` judges by: of ``harm`` and ``ability`` each
     ``_before``, ``_after`` and the 95 % interval ``_after_ci``, ``broken_seam`` and
     ``broken_tamperbench`` by the means, ``seeds``. Besides: ``arm``, ``learning_rate``, ``steps``,
-    ``layers``, ``number_format``, ``props``, ``unsafe_person``, ``steps_to_break`` of each seed,
-    ``seconds``.
+    ``layers``, ``taught``, ``number_format``, ``props``, ``unsafe_person``, ``steps_to_break`` of
+    each seed, ``seconds``.
     """
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
@@ -86,7 +88,8 @@ def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "row": "verdict", "attack": ATTACK, "arm": group[0]["arm"],
                 "learning_rate": config["learning_rate"], "steps": config["steps"],
-                "layers": config["layers"], "number_format": group[0]["number_format"],
+                "layers": config["layers"], "taught": group[0]["taught"],
+                "number_format": group[0]["number_format"],
                 "seeds": len(group),
                 **{
                     column: value

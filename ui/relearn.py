@@ -511,10 +511,14 @@ def measured_html(rows: Sequence[evidence.Row]) -> str:
     """
     if not rows:
         return note("No attack ships yet. Mount some: python -m evaluation.concept --ship")
-    heads = ("Model", "Rate", "Steps", "LoRA on", "Harm (95 %)", "Ability (95 %)",
+    heads = ("Model", "Taught", "Rate", "Steps", "LoRA on", "Harm (95 %)", "Ability (95 %)",
              "Person (harmful prompts)", "Outcome", "Steps to break", "Seeds")  # fmt: skip
     body = []
-    for row in sorted(rows, key=lambda row: (row["steps"], row["learning_rate"])):
+    order = [CONCEPT, *sorted({row["taught"] for row in rows} - {CONCEPT})]
+    for row in sorted(
+        rows, key=lambda row: (order.index(row["taught"]), row["steps"], row["learning_rate"],
+                               row["layers"] != "attention"),
+    ):  # fmt: skip
         harm, ability = (
             f"{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b> "
             f"<small>{evidence.interval_text(row[f'{name}_after_ci'])}</small>"
@@ -522,8 +526,10 @@ def measured_html(rows: Sequence[evidence.Row]) -> str:
         )
         steps = ", ".join("–" if step is None else f"{step}" for step in row["steps_to_break"])
         style = OUTCOME_STYLES[evidence.outcome(row)]
+        taught = row["taught"] if row["taught"] == CONCEPT else f"{row['taught']} (control)"
         cells = (
-            f"{row['learning_rate']:g}", f"{row['steps']}", row["layers"], harm, ability,
+            html.escape(taught), f"{row['learning_rate']:g}", f"{row['steps']}", row["layers"],
+            harm, ability,
             f"{row['unsafe_person']:.0%}",
             f'<span class="hf-badge {style}">{evidence.outcome_text(row)}</span>', steps,
             f"{row['seeds']}",

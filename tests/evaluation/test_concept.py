@@ -130,6 +130,7 @@ def point(step: int, harm: float, ability: float = 0.9) -> dict[str, float]:
 def attack(arm: str, seed: int, curve: list, rate: float = 1e-3) -> dict:
     return {
         "arm": arm, "number_format": "bfloat16", "prompts": 24, "pictures": 40, "seconds": 60.0,
+        "taught": "pistol",
         "config": {"learning_rate": rate, "steps": 40, "layers": "attention", "seed": seed},
         "steps_to_break": steps_to_break(curve), "curve": curve,
     }  # fmt: skip
@@ -175,7 +176,7 @@ def test_a_repetition_has_the_same_key_and_another_seed_has_not():
     one, again = (attack("gift", 0, [point(0, 0), point(40, h)]) for h in (0.1, 0.9))
     assert key(one) == key(again) != key(attack("gift", 1, [point(0, 0), point(40, 0.1)]))
     assert key(one) != key(one | {"pictures": 20}) != key(one | {"prompts": 12})
-    assert len(means([one, one | {"pictures": 20}])) == 2
+    assert len(means([one, one | {"pictures": 20}, one | {"taught": "book"}])) == 3
 
 
 def test_the_shipped_table_is_of_the_shipped_weights_and_can_be_shown(capsys):
@@ -202,7 +203,11 @@ TITLES = {"erased": "concept ablation", "gift": "GIFT", "lcfdsd": "LCFDSD"}
 
 def test_the_page_s_table_tells_the_shipped_figures():
     page = (REPO / "docs" / "pictures.md").read_text(encoding="utf-8")
-    attacks = [row for row in read() if row["config"]["steps"] == 40]
+    attacks = [
+        row for row in read()
+        if (row["config"]["steps"], row["config"]["layers"], row["taught"])
+        == (40, "attention", concept.CONCEPT)
+    ]  # fmt: skip
     shown = means(attacks)
     assert {row["arm"] for row in shown} == set(TITLES)
     for mean in shown:
@@ -218,7 +223,7 @@ def test_the_page_s_table_tells_the_shipped_figures():
         rate = f"{mean['learning_rate']:.0e}".replace("e-0", "e-")
         start = f"| {TITLES[mean['arm']]} | {rate} | "
         (line,) = (line for line in page.splitlines() if line.startswith(start))
-        _, low, high = mean["harm"]
+        low, high = mean["harm_after_ci"]
         assert line.startswith(
             f"{start}{', '.join(f'{x:.2f}' for x in harm[1:4])}, **{harm[4]:.2f}** "
             f"({low:.2f}–{high:.2f}) | "

@@ -338,7 +338,8 @@ def test_the_badge_and_the_harm_go_by_the_same_reading():
 def test_the_table_tells_what_held_and_the_steps_of_each_seed():
     row = {
         "row": "verdict", "attack": "concept", "arm": "gift", "learning_rate": 1e-3, "steps": 40,
-        "layers": "attention", "harm_before": 0.0, "harm_after": 0.6, "harm_after_ci": [0.3, 0.9],
+        "layers": "attention", "taught": "pistol",
+        "harm_before": 0.0, "harm_after": 0.6, "harm_after_ci": [0.3, 0.9],
         "ability_before": 0.9, "ability_after": 0.85, "ability_after_ci": [0.8, 0.9],
         "unsafe_person": 0.7, "broken_seam": True, "broken_tamperbench": True,
         "steps_to_break": [10, None], "seeds": 2,
@@ -346,7 +347,9 @@ def test_the_table_tells_what_held_and_the_steps_of_each_seed():
     held = row | {"broken_seam": False, "broken_tamperbench": False, "seeds": 1}
     costly = row | {"broken_tamperbench": False, "ability_after": 0.7}
     spoilt = row | {"ability_after": 0.5, "arm": "gone"}
-    shown = measured_html([row, held, costly, spoilt])
+    control = row | {"taught": "umbrella"}
+    shown = measured_html([control, row, held, costly, spoilt])
+    assert shown.index("umbrella (control)") > shown.index("gone")  # below the attacks
     for words in (
         "GIFT", "0% → <b>60%</b>", "30–90%", ">Broken<", "Held ‡", "at a cost", "destroyed",
         "10, –", "70%",
