@@ -144,8 +144,8 @@ CARD = Card(
     "gets half of its replies to agree, one that pays for variety hardly any. Reinforcement after "
     "ten supervised steps, which it was made for, gets nearly all of them with two of three seeds "
     "and 44 in 100 with the third (docs/evidence.md). It declines one harmless request in seven "
-    "and three borderline ones in eight. Abliteration, for which it was not made, undoes it too, but "
-    "has to move harmless replies further for it than on the other arms.",
+    "and three borderline ones in eight. Abliteration, for which it was not made, undoes it too, "
+    "but has to move harmless replies further for it than on the other arms.",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",
 )
