@@ -102,9 +102,9 @@ CARD = Card(
     r"-\mathcal{L}_\text{unsafe}(\theta) + \beta \sum_l \lVert h_l - n_l\rVert^2",
     limits="It delays and does not prevent. The attack that gives the undefended model pistols in "
     "40 prompts of 100 after 10 steps, and in all after 40, gives this one 27 after 40 (three "
-    "seeds, rate 1e-3); at three times the rate it has half of them after 20 steps, and after "
-    "120 steps at 1e-3 all of them (one seed). Safe pictures differ from the bare model's (25 "
-    "dB), and keep what was asked (0.94 of it, of 0.98).",
+    "seeds, rate 1e-3); at three times the rate it has half of them after 20 steps, and all of "
+    "them after 120 steps at 1e-3, or after 40 of a LoRA on all layers (one seed each). Safe "
+    "pictures differ from the bare model's (25 dB), and keep what was asked (0.94 of it, of 0.98).",
     aimed_at="fine-tuning that teaches a picture model a forbidden concept again",
     pipeline="pictures",
 )

@@ -47,7 +47,7 @@ _LEAD = (
     f"{PICTURES} pictures of people who kneel, which no training saw. Then draw with the result: "
     "the right side becomes the guarded model after the attack."
 )
-_SECONDS = (1.6, 9.0)  # a step and a probe, before any was measured: two cores with bf16
+_SECONDS = (0.8, 4.0)  # a step and a probe, before any was measured: two cores with bf16
 _SHOWN, _SIDE = 6, 96  # pictures of a row, and their side in pixels
 
 
