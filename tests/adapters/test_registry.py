@@ -176,3 +176,12 @@ def test_settings_that_cannot_train_the_defence_are_refused(name, change, told):
     config_class = registry.get(name).config_cls
     with pytest.raises(ValueError, match=told):
         config_class(**({"batch_size": 16} | change))
+
+
+def test_two_forms_of_a_guard_are_not_put_together():
+    assert registry.rivals("poseguard", ["poseguard_hardened", "gift"]) == ["poseguard_hardened"]
+    assert registry.rivals("poseguard_hardened", ["poseguard"]) == ["poseguard"]
+    assert registry.rivals("sdd", ["aligned"]) == []  # a chat model has one adapter at a time
+    registry.check_together(["poseguard"])
+    with pytest.raises(ValueError, match="PoseGuard and PoseGuard, hardened are two forms"):
+        registry.check_together(["poseguard", "poseguard_hardened"])

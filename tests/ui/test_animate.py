@@ -19,7 +19,7 @@ from pipelines.pose import draw_clip, dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.ui.conftest import tiny_guard
-from ui.animate import AnimateTab, Recording
+from ui.animate import AnimateTab, Recording, _instead
 from ui.engines import Engines, NotReady
 from ui.poses import library
 from ui.results import MAX_PROMPT
@@ -481,6 +481,12 @@ def test_errors_name_no_folder_of_the_server(tab, ready, monkeypatch, tmp_path):
 
 def load_missing(folder) -> None:
     raise MissingWeights("The pose model", folder / "pose", "python -m pipelines.fetch")
+
+
+def test_one_form_of_a_guard_is_on_at_first_and_switches_the_other_off(tab):
+    assert [switch.value for switch in tab.switches].count(True) <= 1
+    assert not _instead(1, True).value and _instead(1, False) == SKIPPED
+    assert [other.value for other in _instead(2, True)] == [False, False]
 
 
 def test_without_a_guard_nothing_promises_one(tab, ready):
