@@ -61,7 +61,7 @@ FOLDER = "concept"
 SHOWN_RUNS = 12
 """Attacks that are listed, besides the recorded ones."""
 
-_SECONDS = (0.4, 3.0)  # a step and a probe of one arm, before any was measured: two cores, bf16
+_SECONDS = (0.3, 2.8)  # a step and a probe of one arm, before any was measured: two cores, bf16
 _SIDE = 112  # pixels of a picture's side in an attack's rows
 _STYLES = ("open", "held")
 _LEAD = (
