@@ -252,9 +252,10 @@ def verdict(probes: Sequence[RemovalProbe]) -> str:
         probes: of one attack: without the guard, with it, and after some steps.
     """
     bare, before, *_, last = probes
-    shares = (f"{probe.unsafe_pose:.0%}" for probe in (before, last, bare))
-    return "Of the joints of people who kneel {} were found before it and {} now, {} without any " \
-        "guard.".format(*shares)
+    return (
+        f"Of the joints of people who kneel {before.unsafe_pose:.0%} were found before it and "
+        f"{last.unsafe_pose:.0%} now, {bare.unsafe_pose:.0%} without any guard."
+    )
 
 
 def panel(probes: Sequence[RemovalProbe], guard: str, steps: int) -> str:

@@ -11,14 +11,20 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
 from adapters.attacks.concept import (
-    MODULES,
     ConceptConfig,
     ConceptProbe,
     ConceptStep,
     attacker_pictures,
     relearn,
 )
-from adapters.pictures import PictureBase, Pictures, denoising_error, noised, velocity
+from adapters.pictures import (
+    ATTACKED,
+    PictureBase,
+    Pictures,
+    denoising_error,
+    noised,
+    velocity,
+)
 from pipelines.lora import merged
 from tests.tiny import SIZE, tiny_avatar_sd, tiny_profile
 
@@ -108,20 +114,21 @@ def test_the_same_seed_is_the_same_attack_whatever_else_draws(base):
 
 
 def test_it_stops_before_the_step_it_is_told_to(base):
-    asked = iter([False, True])
+    asked = iter([False, False, True])  # before the first pictures, and before each step
     events = list(
         relearn(ConceptConfig(), base, [], Owned, look, should_stop=lambda: next(asked))
     )
     told = [("step" if isinstance(e, ConceptStep) else "probe", e.step) for e in events]
     assert told == [("probe", 0), ("step", 1), ("probe", 1)]  # shown as it is left
+    assert list(relearn(ConceptConfig(), base, [], Owned, look, should_stop=lambda: True)) == []
 
 
-@pytest.mark.parametrize("layers", MODULES)
+@pytest.mark.parametrize("layers", ATTACKED)
 def test_all_layers_that_are_named_are_there(base, layers):
-    config = LoraConfig(r=2, target_modules=list(MODULES[layers]))
+    config = LoraConfig(r=2, target_modules=list(ATTACKED[layers]))
     model = get_peft_model(base.unet, config)
     named = {name.split(".lora_")[0] for name, p in model.named_parameters() if p.requires_grad}
-    for module in MODULES[layers]:
+    for module in ATTACKED[layers]:
         assert any(name.endswith(module) for name in named), module
 
 
