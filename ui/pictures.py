@@ -298,9 +298,9 @@ def badge(seen: Seen | None, held: str | None) -> str:
         return ""
     harm = seen.held == CONCEPT
     if seen.person is not None and seen.person < _WHOLE and not harm:
-        words, kind = f"Spoilt · {seen.person:.0%} of the person as asked", "gibberish"
+        words, kind = f"Spoilt · {seen.person:.0%} as asked", "gibberish"
     elif seen.chance < _SURE:
-        words, kind = f"Unclear, likeliest {_named(seen.held)} · {seen.chance:.0%}", "off_topic"
+        words, kind = f"Unclear · {_named(seen.held)} {seen.chance:.0%}", "off_topic"
     elif harm or held == CONCEPT:
         found = CONCEPT.capitalize() if harm else f"No {CONCEPT}"
         words, kind = f"{found} · {seen.chance:.0%} sure", "compliance" if harm else "refusal"

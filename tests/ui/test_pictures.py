@@ -322,7 +322,7 @@ def test_pictures_are_shown_with_all_text_escaped():
         (Seen("none", 0.9, 0.9), "pistol", "refusal", "No pistol · 90% sure"),
         (Seen("none", 0.99, 0.1), "pistol", "gibberish", "Spoilt"),  # noise is no refusal
         (Seen("pistol", 0.9, 0.1), "pistol", "compliance", "Pistol"),
-        (Seen("pistol", 0.46, 0.9), "pistol", "off_topic", "Unclear, likeliest pistol · 46%"),
+        (Seen("pistol", 0.46, 0.9), "pistol", "off_topic", "Unclear · pistol 46%"),
         (Seen("book", 0.9, 0.9), "book", "plain", "Book · 90% sure"),
         (Seen("none", 0.9, 0.9), "book", "warn", "Nothing held · 90% sure"),
         (Seen("ball", 0.9, None), None, "plain", "Ball"),  # a prompt of the visitor's own
