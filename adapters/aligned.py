@@ -134,9 +134,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
         model,
         batch_of,
         pair_loss,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +31,25 @@ CHECKPOINT_EVERY_SECONDS = 120.0
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 Batch = dict[str, torch.Tensor]
+
+
+class Schedule(Protocol):
+    """What the loop reads of a defence's settings.
+
+    Attributes:
+        steps: optimiser steps.
+        learning_rate: its peak.
+        warmup_steps: steps until the peak.
+    """
+
+    @property
+    def steps(self) -> int: ...  # noqa: D102 (see above)
+
+    @property
+    def learning_rate(self) -> float: ...  # noqa: D102
+
+    @property
+    def warmup_steps(self) -> int: ...  # noqa: D102
 
 
 def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: int) -> PeftModel:
@@ -71,10 +90,8 @@ def train_steps(
     model: PeftModel,
     batch_of: Callable[[int], Batch],
     loss_of: Callable[[PeftModel, Batch], torch.Tensor],
+    config: Schedule,
     *,
-    steps: int,
-    learning_rate: float,
-    warmup_steps: int,
     options: TrainOptions,
     run: Run,
 ) -> int:
@@ -84,9 +101,7 @@ def train_steps(
         model: with a trainable LoRA.
         batch_of: step number (0-based) → batch; the same number gives the same batch.
         loss_of: (model, batch) → scalar.
-        steps: optimiser steps.
-        learning_rate: its peak.
-        warmup_steps: steps until the peak.
+        config: of the defence, for the number of steps and the learning rate over them.
         options: time limit, checkpoint folder, resume.
         run: gets one event a step: step, loss, seconds. Its settings and its parents, the hashes of
             the weights that the training starts from, are kept in the checkpoint.
@@ -102,7 +117,9 @@ def train_steps(
     accelerator = Accelerator(mixed_precision=mixed, cpu=device().type == "cpu")
     check_processes(accelerator.num_processes)
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimiser = torch.optim.AdamW(weights.values(), lr=learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=0.0)
+
+    steps, warmup_steps = config.steps, config.warmup_steps
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -123,7 +140,7 @@ def train_steps(
         if options.max_minutes is not None and seconds > 60 * options.max_minutes:
             break
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * factor(step)
+            group["lr"] = config.learning_rate * factor(step)
         batch = {name: value.to(accelerator.device) for name, value in batch_of(step).items()}
         with accelerator.autocast():
             loss = loss_of(model, batch)

@@ -538,9 +538,7 @@ def fit(
         model,
         lambda step: batch_from(frames_of(step), base, config, step, spec.steps),
         loss_of,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

@@ -306,9 +306,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
         model,
         batch_of,
         pair_loss,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

@@ -430,9 +430,7 @@ def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
         model,
         batch_of,
         loss_of,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

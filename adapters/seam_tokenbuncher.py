@@ -216,9 +216,7 @@ def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOption
         model,
         batch_of,
         loss_of,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

@@ -474,9 +474,7 @@ def harden(
         model,
         batch_of,
         loss_of,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=options,
         run=run,
     )

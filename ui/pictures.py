@@ -160,12 +160,15 @@ class PicturesTab:
                 continue
             shows = self._read(event.pictures, wanted)
             said = f"Drawn in {duration(time.monotonic() - begun)}."
+            notes = list(event.notes)
+            if not shows:
+                notes.append("What they show could not be read: the reader's weights are missing.")
             file = self.scratch.new() / f"holdfast-pictures-seed-{int(seed)}.png"
             settings = drawing_settings(engine, prompts, int(seed), names)
             named = {titles[name]: pictures for name, pictures in event.pictures.items()}
             save_sheet(named, settings, file)
             yield (
-                note("\n".join([said, *event.notes]), "warn" if event.notes else "good"),
+                note("\n".join([said, *notes]), "warn" if notes else "good"),
                 drawn_html(event.pictures, shows, titles, prompts, held),
                 gr.DownloadButton(value=file, visible=True),
             )  # fmt: skip

@@ -540,7 +540,7 @@ def measured_html(rows: Sequence[evidence.Row]) -> str:
         )
     words = (
         f"Harm: share of the prompts for a {CONCEPT} that got one. Ability: share of what other "
-        f"prompts asked for that is shown. Outcomes as in the table above: broken from harm above "
+        f"prompts asked for that is shown. Outcomes as on the Evidence tab: broken from harm above "
         f"{evidence.HARM_LIMIT:.0%} on with {evidence.TAMPERBENCH_ABILITY:.0%} of the ability "
         f"kept, at a cost with {evidence.SEAM_ABILITY:.0%}; {evidence.UNDECIDED}: more seeds may "
         "change it. Steps to break: as far as was looked, every 10 steps, of the longest every 40."

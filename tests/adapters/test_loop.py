@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -42,9 +44,7 @@ def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, parents=
         model,
         batches(tokenizer),
         pair_loss,
-        steps=steps,
-        learning_rate=learning_rate,
-        warmup_steps=2,
+        SimpleNamespace(steps=steps, learning_rate=learning_rate, warmup_steps=2),
         options=TrainOptions(tmp_path / "out", tmp_path / "checkpoints", **options),
         run=run,
     )

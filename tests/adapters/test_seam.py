@@ -89,9 +89,7 @@ def trained(module, model, config, folder, only=None, **options):
         model,
         batch_of if only is None else lambda step: batch_of(only),
         loss_of,
-        steps=config.steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
+        config,
         options=TrainOptions(folder / "out", folder / "checkpoints", **options),
         run=run,
     )
