@@ -265,6 +265,11 @@ class Base:
     tokenizer: CLIPTokenizer
     scheduler: DDIMScheduler
 
+    @staticmethod
+    def parents(profile: Profile) -> dict[str, str]:
+        """Return what a guard's training starts from: part → SHA-256 of its weights."""
+        return {"unet": weights_hash(Path(profile.animation.base) / "unet")}
+
     @classmethod
     def load(cls, profile: Profile) -> Base:
         """Load the profile's spatial model in float32, frozen, on the compute device.
@@ -790,7 +795,7 @@ def trained(
     from worlds.denoiser import encode_set
 
     base = Base.load(profile)
-    parents = {"unet": weights_hash(Path(profile.animation.base) / "unet")}
+    parents = Base.parents(profile)
     vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
 
     def source(name: str, count: int, seed: int) -> AvatarFrames:

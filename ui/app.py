@@ -121,6 +121,8 @@ def build_app(
         animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
+        if animate.attack is not None:
+            animate.attack.runs.connect(arrived)
         if pictures is not None:
             pictures.relearning.connect(arrived)
         for table_of_runs in shown.tables:

@@ -1,32 +1,38 @@
-"""Animate's attack: fine-tune a pose guard away, and draw with what is left of it."""
+"""Animate's attack: fine-tune a pose guard away, and draw with what is left of it.
+
+An attack is a run, and what it leaves can be drawn with (`ui.attack_runs`).
+"""
 
 from __future__ import annotations
 
 import gc
 import html
-import secrets
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from adapters import registry
+from evaluation.runs import weights_hash
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
+from ui.attack_runs import LAYERS, Holder, Leftovers, RunKind, RunList, finishing, run_head
 from ui.blocks import QUIET, Count, markup, strip, strip_html
 from ui.charts import Series, chart, legend
 from ui.engines import Engines
 from ui.job import Job, buttons
 from ui.markup import duration, meter, note
-from ui.session import Attacked, Scratch, Session, Sessions
+from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
-    from adapters.attacks.guard_removal import RemovalProbe
-    from pipelines.animation import AnimationEngine
+    from pathlib import Path
 
+    from evaluation.runs import Run
+
+KIND = "guard"
+"""Of the runs."""
 ATTACKED = "attacked-"
 """What the names of attackers' LoRAs begin with among the engine's guards."""
 MAX_ATTACKED = 6
@@ -68,9 +74,12 @@ class GuardAttack:
         self.engines = engines
         self.sessions = sessions
         self.scratch = scratch
-        self._lock = threading.Lock()  # of what the engine holds of attacks
+        self._left = Leftovers(
+            ATTACKED, MAX_ATTACKED, lambda session: session.attacked, self._holder
+        )
         self._seconds = _SECONDS
-        with gr.Accordion("5 · Attack the guard", open=False, elem_id="hf-guard-attack"):
+        self.panel = gr.Accordion("5 · Attack the guard", open=False, elem_id="hf-guard-attack")
+        with self.panel:
             markup(f'<p class="hf-small">{html.escape(_LEAD)}</p>')
             self.target = gr.Radio(
                 [(guard_title(name), name) for name in guards], value=guards[0],
@@ -84,6 +93,10 @@ class GuardAttack:
                     list(RATES), value=list(RATES)[1], label="Learning rate",
                     elem_id="hf-removal-rate",
                 )  # fmt: skip
+                self.layers = gr.Radio(
+                    list(LAYERS), value=list(LAYERS)[0], label="LoRA on",
+                    elem_id="hf-removal-layers",
+                )  # fmt: skip
             self.cost = markup(self.estimate(20), elem_id="hf-removal-cost")
             go, stop = buttons("Attack the guard", "hf-removal-go", "the attack")
             self.use = gr.Checkbox(
@@ -92,11 +105,15 @@ class GuardAttack:
             )  # fmt: skip
             said = markup(elem_id="hf-removal-said")
             shown = markup(elem_id="hf-removal-shown")
+            self.runs = RunList(
+                RUNS, engines.store, sessions, lambda session: session.removal, "hf-removal-runs"
+            )
         self.job = Job(sessions, lambda session: session.removal, go, stop, said)
         self.job.wire(
-            self.take_off, [self.target, self.steps, self.rate], [shown, self.use, self.cost],
-            "removal",
+            self.take_off, [self.target, self.steps, self.rate, self.layers],
+            [shown, self.use, self.runs.list, self.runs.last, self.cost], "removal",
         )  # fmt: skip
+        self.runs.wire(said, shown)
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
 
     def estimate(self, steps: float) -> str:
@@ -107,121 +124,114 @@ class GuardAttack:
         return note(f"{int(steps)} steps: {duration(seconds)} {how}.")
 
     def take_off(
-        self, session: Session, guard: str, steps: float, rate: str
+        self, session: Session, guard: str, steps: float, rate: str, layers: str
     ) -> Iterator[tuple]:
-        """Fine-tune the guarded model, tell how it goes, and keep what comes of it for drawing."""
+        """Fine-tune the guarded model, and keep what comes of it for drawing.
+
+        Yields:
+            What to say, and values of the attack shown, the switch that draws with it, the list of
+            attacks, what the browser keeps, and the estimate.
+        """
         try:
-            yield from self._attack(session, guard, int(steps), rate)
+            yield from self._attack(session, guard, int(steps), rate, layers)
         finally:
             gc.collect()  # what PEFT's reference cycles still hold
             return_freed_memory()
 
-    def _attack(self, session: Session, guard: str, steps: int, rate: str) -> Iterator[tuple]:
+    def _attack(
+        self, session: Session, guard: str, steps: int, rate: str, layers: str
+    ) -> Iterator[tuple]:
         if not STEPS[0] <= steps <= STEPS[1]:
             raise ValueError(f"steps is {steps}; wanted {STEPS[0]} to {STEPS[1]}")
-        if rate not in RATES:
-            raise ValueError("Choose one of the learning rates shown")
+        if rate not in RATES or layers not in LAYERS:
+            raise ValueError("Choose one of the learning rates, and of the layers, shown")
         # First: while the models load there is nothing to attack.
-        engine = self.engines.guarded_animation({guard: 1.0})
-        folder = registry.adapter_folder(guard, self.engines.profile)
-        reader = self.engines.reader
+        self.engines.guarded_animation({guard: 1.0})
+        self._left.check_room(session, 1)
+        reader, profile = self.engines.reader, self.engines.profile
         if reader is None:
             raise ValueError("What finds the joints is missing, so nothing could be measured")
-        self._check_room(session, engine)
         from adapters.attacks.guard_removal import (
             RemovalConfig,
             RemovalProbe,
             remove,
             render_scenes,
         )
+        from adapters.poseguard import Base
         from evaluation.guard import pose_class_of
 
+        folder, keep = registry.adapter_folder(guard, profile), (gr.skip(),) * 5
         pose_class = pose_class_of(guard, folder)
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), gr.skip(), gr.skip(), gr.skip()
+        yield meter(0, "Attack") + note(words), *keep
         scenes = render_scenes(cache_dir() / SCENES, PICTURES, EACH, pose_class)
-        config = RemovalConfig(steps=steps, learning_rate=RATES[rate], probe_every=PROBE_EVERY)
+        config = RemovalConfig(
+            steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
+        )
+        run = self.engines.store.create(
+            KIND,
+            {
+                "target": guard, "pose_class": pose_class, "pictures": PICTURES, "each": EACH,
+                **asdict(config),
+            },
+            profile.name,
+            {guard: weights_hash(folder)} | Base.parents(profile),
+        )  # fmt: skip
         out, should_stop = self.scratch.new(), session.removal.stop.is_set
-        probes: list[RemovalProbe] = []
         begun = last = time.monotonic()
-        spent = {RemovalProbe: 0.0}
-        done, words = 0, "Measuring the guard before the attack …"
-        for event in remove(config, self.engines.profile, folder, scenes, reader, out, should_stop):
-            now = time.monotonic()
-            spent[type(event)] = spent.get(type(event), 0.0) + now - last
-            last, probed = now, isinstance(event, RemovalProbe)
-            if probed:
-                probes.append(event)
-            else:
-                done = event.step
-            if done:
-                # The first probe's time has the loading of the model in it.
-                self._seconds = (
-                    spent[type(event)] / done if not probed else self._seconds[0],
-                    spent[RemovalProbe] / len(probes),
-                )
-                left = (steps - done) * self._seconds[0]
-                left += -(-(steps - done) // PROBE_EVERY) * self._seconds[1]
-                words = f"Step {done} of {steps}, {duration(left)} left"
-            drawn = panel(probes, guard, steps) if probed else gr.skip()
-            yield meter(done / steps, "Attack") + note(words), drawn, gr.skip(), gr.skip()
+        spent, done, probes = {True: 0.0, False: 0.0}, 0, 0
+        words = "Measuring the guard before the attack …"
+        yield meter(0, "Attack") + note(words), *keep
+        with finishing(run, lambda: done == steps):
+            for event in remove(config, profile, folder, scenes, reader, out, should_stop):
+                probed = isinstance(event, RemovalProbe)
+                if probed:
+                    shown = asdict(event)
+                    pictures = shown.pop("pictures")[:_SHOWN]
+                    run.log(event="probe", **shown, strip=strip(pictures, _SIDE))
+                else:
+                    done = event.step
+                    run.log(event="step", step=done, loss=event.loss)
+                now = time.monotonic()
+                spent[probed], last, probes = spent[probed] + now - last, now, probes + probed
+                if done:
+                    # The first probe's time has the loading of the model in it.
+                    step = self._seconds[0] if probed else spent[False] / done
+                    self._seconds = step, spent[True] / probes
+                    left = (steps - done) * self._seconds[0]
+                    left += -(-(steps - done) // PROBE_EVERY) * self._seconds[1]
+                    words = f"Step {done} of {steps}, {duration(left)} left"
+                drawn, kept = (run_html(run), run.id) if probed else (gr.skip(), gr.skip())
+                said = meter(done / steps, "Attack") + note(words)
+                yield said, drawn, gr.skip(), gr.skip(), kept, gr.skip()
+        listed = self.runs.html(run.id)
         if not done:
-            yield note("Stopped before the first step."), gr.skip(), gr.skip(), gr.skip()
+            words = note("Stopped before the first step.")
+            yield words, gr.skip(), gr.skip(), listed, gr.skip(), gr.skip()
             return
-        self._mount(session, engine, guard, out)
-        stopped = " (stopped)" if done < steps else ""
+        self._left.put(session, {guard: out})
         said = note(
-            f"{guard_title(guard)} after {done} steps{stopped} at {RATES[rate]:g}, seed 0, in "
-            f"{duration(time.monotonic() - begun)}. {verdict(probes)} Choose a kneeling pose and "
+            f"{done} steps in {duration(time.monotonic() - begun)}. Choose a kneeling pose and "
             "generate the pair: its right side is drawn with what is left.", "good",
         )  # fmt: skip
-        yield said, gr.skip(), gr.Checkbox(True, visible=True), self.estimate(steps)
+        yield (
+            said, run_html(run), gr.Checkbox(True, visible=True), listed, run.id,
+            self.estimate(steps),
+        )  # fmt: skip
 
-    def _check_room(self, session: Session, engine: AnimationEngine) -> None:
-        """Check that the engine may hold another attacked guard, or one in place of this one's.
+    def _holder(self) -> Holder:
+        engine = self.engines.animation
 
-        Raises:
-            ValueError: it may not.
-        """
-        own = session.attacked.name if session.attacked else ""
-        held = [name for name in engine.guards if name.startswith(ATTACKED) and name != own]
-        if len(held) >= MAX_ATTACKED:
-            raise ValueError(
-                f"The app holds {len(held)} attacked guards of other visitors; try again when one "
-                "of them has closed the page"
-            )
-
-    def _mount(
-        self, session: Session, engine: AnimationEngine, guard: str, folder: Path
-    ) -> None:
-        """Have the engine hold an attacker's LoRA, in place of the session's former one.
-
-        Raises:
-            ValueError: it holds as many as it may.
-        """
-        with self._lock:
-            if session.left:
-                raise ValueError("The page was closed meanwhile")
-            self._check_room(session, engine)
-            name = ATTACKED + secrets.token_hex(4)
+        def add(name: str, guard: str, folder: Path) -> None:
             engine.add_guard(name, folder)
-            self._dismount(session)
-            session.attacked = Attacked(name, guard)
 
-    def _dismount(self, session: Session) -> None:
-        if session.attacked:
-            engine = self.engines.guarded_animation({session.attacked.guard: 1.0})
-            if session.attacked.name in engine.guards:
-                engine.remove_guard(session.attacked.name)
-            session.attacked = None
+        return Holder(lambda: engine.guards, add, engine.remove_guard)
 
     def forget(self, request: gr.Request) -> None:
         """Stop the session's attack and let go of what came of it; for `Blocks.unload`."""
         session = self.sessions.of(request)
         session.removal.close()
-        with self._lock:
-            session.left = True
-            self._dismount(session)
+        self._left.forget(session)
 
     def with_attack(
         self, session: Session, guards: dict[str, float], wanted: bool
@@ -235,9 +245,10 @@ class GuardAttack:
         """
         if not wanted or not guards:
             return guards
-        if session.attacked is None:
+        if not session.attacked.names:
             raise ValueError("The attacked guard was lost with the connection; attack it again")
-        return {session.attacked.guard: 1.0, session.attacked.name: 1.0}
+        (name, guard), = session.attacked.names.items()
+        return {guard: 1.0, name: 1.0}
 
 
 def guard_title(name: str) -> str:
@@ -245,7 +256,7 @@ def guard_title(name: str) -> str:
     return registry.get(name).card.title
 
 
-def verdict(probes: Sequence[RemovalProbe]) -> str:
+def verdict(probes: Sequence[Mapping[str, Any]]) -> str:
     """Say in plain words what is left of a guard.
 
     Args:
@@ -253,39 +264,53 @@ def verdict(probes: Sequence[RemovalProbe]) -> str:
     """
     bare, before, *_, last = probes
     return (
-        f"Of the joints of people who kneel {before.unsafe_pose:.0%} were found before it and "
-        f"{last.unsafe_pose:.0%} now, {bare.unsafe_pose:.0%} without any guard."
+        f"Of the joints of people who kneel {before['unsafe_pose']:.0%} were found before it and "
+        f"{last['unsafe_pose']:.0%} after {last['step']} steps, {bare['unsafe_pose']:.0%} without "
+        f"any guard. Of other poses {last['other_pose']:.0%} are found, {bare['other_pose']:.0%} "
+        "without the guard."
     )
 
 
-def panel(probes: Sequence[RemovalProbe], guard: str, steps: int) -> str:
-    """Return the curve of an attack on a guard, and pictures of its first and last probes.
+def run_html(run: Run) -> str:
+    """Return an attack: its curve, and what the model drew without its guard, with it and last.
 
     Args:
-        probes: without the guard, with it, and after some steps, as far as there are.
-        guard: its name.
-        steps: that are planned.
+        run: of kind `KIND`.
     """
+    probes = [event for event in run.events() if event.get("event") == "probe"]
     if not probes:
         return ""
-    title = guard_title(guard)
+    config = run.info["config"]
+    title, steps = guard_title(config["target"]), config["steps"]
     bare, *attacked = probes
     curves = [
-        Series("No guard", "open", [(0, bare.unsafe_pose), (steps, bare.unsafe_pose)]),
-        Series(title, "held", [(probe.step, probe.unsafe_pose) for probe in attacked]),
+        Series("No guard", "open", [(0, bare["unsafe_pose"]), (steps, bare["unsafe_pose"])]),
+        Series(title, "held", [(probe["step"], probe["unsafe_pose"]) for probe in attacked]),
     ]
-    hint = f"joints found, of {EACH} pictures"
-    drawn = legend([("open", "No guard"), ("held", f"{title}, fine-tuned")])
-    drawn += chart("Kneeling people drawn", hint, curves, steps, share=True)
+    hint = f"joints found, of {config['each']} pictures"
     rows = [("Without the guard", bare)]
     rows += [("With it", attacked[0])] if attacked else []
-    if len(attacked) > 1:
-        now = attacked[-1]
-        words = (
-            f"After {now.step} steps. Of other poses {now.other_pose:.0%} of the joints are found, "
-            f"without the guard {bare.other_pose:.0%}"
-        )
-        rows.append((words, now))
-    return drawn + "".join(
-        strip_html(strip(probe.pictures[:_SHOWN], _SIDE), words) for words, probe in rows
-    )
+    rows += [(f"After {attacked[-1]['step']} steps", attacked[-1])] if len(attacked) > 1 else []
+    parts = [
+        run_head(run, _title(config)),
+        note(verdict(probes)) if len(attacked) > 1 else "",
+        legend([("open", "No guard"), ("held", f"{title}, fine-tuned")]),
+        chart("Kneeling people drawn", hint, curves, steps, share=True),
+        *(strip_html(probe["strip"], words) for words, probe in rows),
+    ]
+    return f'<div class="hf-run">{"".join(parts)}</div>'
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    return f"{guard_title(config['target'])} fine-tuned away"
+
+
+RUNS = RunKind(
+    KIND,
+    "Attacks on pose guards",
+    _title,
+    run_html,
+    "The attack that was shown last. What it left went with the former page; attack again to draw "
+    "with it.",
+)
+"""How they are listed and shown."""

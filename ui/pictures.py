@@ -26,7 +26,7 @@ from ui.blocks import QUIET, Count, data_address, heading, markup
 from ui.engines import Engines
 from ui.job import Job, buttons
 from ui.markup import duration, empty, meter, note, scroller
-from ui.relearn import BASE, CONCEPT, Relearning, arm_title, measured_html
+from ui.relearn import BASE, CONCEPT, Relearning, arm_title, left_titles, measured_html
 from ui.results import MAX_PROMPT
 from ui.session import Scratch, Session, Sessions
 
@@ -139,7 +139,7 @@ class PicturesTab:
             prompts = [prompt_of(held, who + i) for i in range(count)]
         engine = self.engines.pictures
         titles = {BASE: arm_title(BASE)} | {name: arm_title(name) for name in self.defences}
-        titles |= session.relearnt
+        titles |= left_titles(session)
         names = [name for name in titles if name in arms and name in engine.arms]
         if not arms:
             raise ValueError("Nobody draws: choose at least one model")

@@ -1,19 +1,16 @@
 """The Image tab's attack: two picture models are taught the forbidden concept again.
 
-An attack is a run (`evaluation.runs`): what was drawn at each probe lies in its events, so that a
-reload, a second visitor and a recorded attack are the same read.
+An attack is a run, and what it leaves can be drawn with (`ui.attack_runs`).
 """
 
 from __future__ import annotations
 
 import gc
 import html
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -23,7 +20,16 @@ from evaluation import evidence
 from evaluation.runs import weights_hash
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
-from ui.blocks import PRIVATE, QUIET, Count, heading, markup, picker, strip, strip_html
+from ui.attack_runs import (
+    LAYERS,
+    Holder,
+    Leftovers,
+    RunKind,
+    RunList,
+    finishing,
+    run_head,
+)
+from ui.blocks import QUIET, Count, heading, markup, strip, strip_html
 from ui.charts import Series, chart, legend
 from ui.engines import Engines
 from ui.evidence import OUTCOME_STYLES
@@ -32,10 +38,11 @@ from ui.markup import duration, empty, meter, note, scroller
 from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradio.events import Dependency
 
-    from evaluation.runs import Run, RunInfo
-    from pipelines.portraits import PortraitEngine
+    from evaluation.runs import Run
 
 BASE = "base"
 """Name of the arm that draws everything."""
@@ -58,8 +65,6 @@ at each probe: a quarter of those of `evaluation.concept`, for somebody is waiti
 PROBE_EVERY = 10
 FOLDER = "concept"
 """Folder of the cache that the attacker's pictures are in."""
-SHOWN_RUNS = 12
-"""Attacks that are listed, besides the recorded ones."""
 
 _SECONDS = (0.3, 2.8)  # a step and a probe of one arm, before any was measured: two cores, bf16
 _SIDE = 112  # pixels of a picture's side in an attack's rows
@@ -69,9 +74,6 @@ _LEAD = (
     "saw. Two models get the same pictures in the same order: the one that was only made safe, and "
     "one that was built to withstand this. Keep the page open: the attack ends with it."
 )
-_KEEP = "(run) => { sessionStorage.setItem('holdfast-image', JSON.stringify(run ?? [])); }"
-_KEPT = "() => [JSON.parse(sessionStorage.getItem('holdfast-image') ?? '[]')]"
-_ENDED = {"stopped": "stopped", "interrupted": "broken off", "failed": "failed"}
 
 
 class Relearning:
@@ -91,7 +93,9 @@ class Relearning:
         self.engines, self.sessions, self.scratch = engines, sessions, scratch
         self.defences = list(defences)
         self.targets = [name for name in defences if name != UNDEFENDED]
-        self._lock = threading.Lock()  # of what the engine holds of attacks
+        self._left = Leftovers(
+            ATTACKED, MAX_ATTACKED, lambda session: session.relearnt, self._holder
+        )
         self._seconds = _SECONDS
         heading("2 · Teach it again")
         self.can = bool(self.targets) and UNDEFENDED in defences
@@ -111,15 +115,17 @@ class Relearning:
                 self.steps = Count(*STEPS, 40, step=10, label="Steps", elem_id="hf-relearn-steps")
                 self.rate = gr.Radio(list(RATES), value=list(RATES)[1], label="Learning rate",
                                      elem_id="hf-relearn-rate")  # fmt: skip
+                self.layers = gr.Radio(list(LAYERS), value=list(LAYERS)[0], label="LoRA on",
+                                       elem_id="hf-relearn-layers")  # fmt: skip
                 self.cost = markup(self.estimate(40), elem_id="hf-relearn-cost")
                 self.buttons = buttons("Attack both", "hf-relearn", "the attack")
             with gr.Column(scale=3):
                 self.said = markup(elem_id="hf-relearn-said")
                 self.shown = markup(_NOTHING, elem_id="hf-relearn-shown")
         heading("Attacks so far")
-        self.list = picker(runs_html(engines.store.list(), ""), elem_id="hf-relearn-runs")
-        self.last = gr.State("")  # the run that is shown
-        self.kept = gr.JSON(visible=False)  # what the browser keeps of it
+        self.runs = RunList(
+            RUNS, engines.store, sessions, lambda session: session.teaching, "hf-relearn-runs"
+        )
 
     def wire(self, arms: gr.CheckboxGroup) -> None:
         """Let it work.
@@ -131,30 +137,20 @@ class Relearning:
             return
         self.job = Job(self.sessions, lambda session: session.teaching, *self.buttons, self.said)
         self.job.wire(
-            self.teach, [self.target, self.steps, self.rate],
-            [self.shown, arms, self.list, self.last, self.cost], "removal",
+            self.teach, [self.target, self.steps, self.rate, self.layers],
+            [self.shown, arms, self.runs.list, self.runs.last, self.cost], "removal",
         )  # fmt: skip
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
-        # The state's own event comes also while an attack is under way, but not of what skips the
-        # queue.
-        for shown in (
-            self.list.select(
-                self.open, None, [self.said, self.shown, self.list, self.kept], queue=False, **QUIET
-            ),
-            self.last.change(lambda run: [run], self.last, self.kept, queue=False, **QUIET),
-        ):
-            shown.then(None, self.kept, None, js=_KEEP, **PRIVATE)
+        self.runs.wire(self.said, self.shown)
 
     def connect(self, arrived: Dependency) -> None:
         """Show the browser's last attack when the page is opened again.
 
         Args:
-            arrived: the event after which the tab that the address names is open. What is sent
-                while Gradio is about to open it is lost.
+            arrived: of `RunList.connect`.
         """
         if self.can:
-            shown = [self.said, self.shown, self.list]
-            arrived.then(self.come_back, self.kept, shown, js=_KEPT, queue=False, **QUIET)
+            self.runs.connect(arrived)
 
     def estimate(self, steps: float) -> str:
         """Say how long an attack of so many steps takes, by those that were mounted here."""
@@ -163,36 +159,9 @@ class Relearning:
         how = "on this machine, a first guess" if self._seconds == _SECONDS else "on this machine"
         return note(f"{int(steps)} steps of both: {duration(seconds)} {how}.")
 
-    def open(self, event: gr.EventData, request: gr.Request) -> tuple:
-        """Show an attack of the list, unless one is under way, which is being shown."""
-        turns = self.sessions.of(request).teaching
-        run = self._run(event.pick)
-        listed = self.engines.store.list()
-        if run is None:
-            gone = note("That attack is gone.", "warn")
-            return gone, gr.skip(), runs_html(listed, ""), gr.skip()
-        if turns.busy:
-            return (gr.skip(),) * 4
-        return "", run_html(run), runs_html(listed, run.id), [run.id]
-
-    def come_back(self, kept: Any, request: gr.Request) -> tuple:
-        """Show the browser's last attack, and say that its models are not held any more.
-
-        Args:
-            kept: its run's id in a list, or whatever somebody has written into their browser.
-            request: the visitor's.
-        """
-        found = kept[0] if isinstance(kept, list) and kept else ""
-        run, session = self._run(found), self.sessions.of(request)
-        if run is None or session.teaching.busy:
-            return gr.skip(), gr.skip(), runs_html(self.engines.store.list(), "")
-        words = "" if run.recorded else (
-            "The attack that was shown last. Models that it left went with the former page; attack "
-            "again to draw with them."
-        )  # fmt: skip
-        return note(words), run_html(run), runs_html(self.engines.store.list(), run.id)
-
-    def teach(self, session: Session, target: str, steps: float, rate: str) -> Iterator[tuple]:
+    def teach(
+        self, session: Session, target: str, steps: float, rate: str, layers: str
+    ) -> Iterator[tuple]:
         """Attack the undefended and a defended model, and keep both for drawing.
 
         Yields:
@@ -200,24 +169,24 @@ class Relearning:
             what the browser keeps, and the estimate.
         """
         try:
-            yield from self._teach(session, target, int(steps), rate)
+            yield from self._teach(session, target, int(steps), rate, layers)
         finally:
             gc.collect()  # what PEFT's reference cycles still hold
             return_freed_memory()
 
     def _teach(
-        self, session: Session, target: str, steps: int, rate: str
+        self, session: Session, target: str, steps: int, rate: str, layers: str
     ) -> Iterator[tuple]:
         if target not in self.targets:
             raise ValueError("Choose one of the defended models shown")
-        if rate not in RATES:
-            raise ValueError("Choose one of the learning rates shown")
+        if rate not in RATES or layers not in LAYERS:
+            raise ValueError("Choose one of the learning rates, and of the layers, shown")
         if not STEPS[0] <= steps <= STEPS[1]:
             raise ValueError(f"steps is {steps}; wanted {STEPS[0]} to {STEPS[1]}")
-        engine, examiner = self.engines.pictures, self.engines.examiner
+        self._left.check_room(session, 2)
+        examiner = self.engines.examiner
         if examiner is None:
             raise ValueError("What reads the pictures is missing, so nothing could be measured")
-        self._check_room(session, engine)
         from adapters.attacks.concept import (
             ConceptConfig,
             ConceptProbe,
@@ -235,7 +204,9 @@ class Relearning:
         base = PictureBase.load(profile)
         prompts = asked(UNSAFE, SAFE, CONCEPT)
         artist = Artist(base, profile.pictures, prompts.captions)
-        config = ConceptConfig(steps=steps, learning_rate=RATES[rate], probe_every=PROBE_EVERY)
+        config = ConceptConfig(
+            steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
+        )
         defences = {arm: registry.adapter_folder(arm, profile) for arm in arms}
         run = self.engines.store.create(
             KIND,
@@ -247,7 +218,7 @@ class Relearning:
             {arm: weights_hash(folder) for arm, folder in defences.items()}
             | base.parents(profile),
         )  # fmt: skip
-        status, folders = "failed", {arm: self.scratch.new() for arm in arms}
+        folders = {arm: self.scratch.new() for arm in arms}
         stop, halted = session.teaching.stop, threading.Event()
         attacks = {
             arm: relearn(
@@ -257,7 +228,7 @@ class Relearning:
         }
         begun = last = time.monotonic()
         spent, done, probes = {True: 0.0, False: 0.0}, 0, 0
-        try:
+        with finishing(run, lambda: done == steps):
             while True:
                 if stop.is_set():  # looked at before a step of both, so that both take as many
                     halted.set()
@@ -288,96 +259,49 @@ class Relearning:
                 kept = run.id if probed else gr.skip()
                 said = meter(done / steps, "Attack") + note(words)
                 yield said, drawn, gr.skip(), gr.skip(), kept, gr.skip()
-            status = "done" if done == steps else "stopped"
-        except GeneratorExit:  # the page was closed
-            status = "interrupted"
-            raise
-        finally:
-            run.finish(status)
-        listed = runs_html(self.engines.store.list(), run.id)
+        listed = self.runs.html(run.id)
         if not done:
             words = note("Stopped before the first step.")
             yield words, gr.skip(), gr.skip(), listed, gr.skip(), gr.skip()
             return
-        self._mount(session, engine, folders)
+        self._left.put(session, folders)
         said = note(
             f"{done} steps each in {duration(time.monotonic() - begun)}. Both attacked models can "
             "be chosen above now: draw with them.", "good",
         )  # fmt: skip
         yield (
-            said, run_html(run), self.choices(session, [*arms, *session.relearnt]), listed,
+            said, run_html(run), self.choices(session, [*arms, *session.relearnt.names]), listed,
             run.id, self.estimate(steps),
         )  # fmt: skip
 
     def choices(self, session: Session, chosen: Sequence[str]) -> gr.CheckboxGroup:
         """Return the list of those who can draw, some of them chosen."""
-        names = {name: arm_title(name) for name in (BASE, *self.defences)} | session.relearnt
+        names = {name: arm_title(name) for name in (BASE, *self.defences)} | left_titles(session)
         return gr.CheckboxGroup(
             choices=[(title, name) for name, title in names.items()],
             value=[name for name in names if name in chosen],
         )
 
-    def _run(self, run_id: Any) -> Run | None:
-        try:
-            run = self.engines.store.get(run_id)
-        except KeyError:
-            return None
-        return run if run.info["kind"] == KIND else None
+    def _holder(self) -> Holder:
+        engine, profile = self.engines.pictures, self.engines.profile
 
-    def _check_room(self, session: Session, engine: PortraitEngine) -> None:
-        """Check that the engine may hold two more attacked models, or two in place of these.
+        def add(name: str, arm: str, folder: Path) -> None:
+            engine.add_arm(name, [registry.adapter_folder(arm, profile), folder])
 
-        Raises:
-            ValueError: it may not.
-        """
-        held = [name for name in engine.arms if name.startswith(ATTACKED)]
-        others = [name for name in held if name not in session.relearnt]
-        if len(others) + 2 > MAX_ATTACKED:
-            raise ValueError(
-                f"The app holds {len(others)} attacked models of other visitors; try again when "
-                "one of them has closed the page"
-            )
-
-    def _mount(
-        self, session: Session, engine: PortraitEngine, folders: Mapping[str, Path]
-    ) -> None:
-        """Have the engine hold the attacked models, in place of the session's former ones.
-
-        Raises:
-            ValueError: it holds as many as it may.
-        """
-        with self._lock:
-            if session.left:
-                raise ValueError("The page was closed meanwhile")
-            self._check_room(session, engine)
-            made: dict[str, str] = {}
-            try:
-                for arm, folder in folders.items():
-                    name = ATTACKED + secrets.token_hex(4)
-                    defence = registry.adapter_folder(arm, self.engines.profile)
-                    engine.add_arm(name, [defence, folder])
-                    made[name] = f"{arm_title(arm)}, attacked"
-            except Exception:
-                for name in made:
-                    engine.remove_arm(name)
-                raise
-            self._dismount(session)
-            session.relearnt = made
-
-    def _dismount(self, session: Session) -> None:
-        engine = self.engines.pictures if session.relearnt else None
-        for name in session.relearnt:
-            if name in engine.arms:
-                engine.remove_arm(name)
-        session.relearnt = {}
+        return Holder(lambda: engine.arms, add, engine.remove_arm)
 
     def forget(self, request: gr.Request) -> None:
         """Stop the session's attack and let go of what came of it; for `Blocks.unload`."""
         session = self.sessions.of(request)
         session.teaching.close()
-        with self._lock:
-            session.left = True
-            self._dismount(session)
+        self._left.forget(session)
+
+
+def left_titles(session: Session) -> dict[str, str]:
+    """Return the models that a session's attack left → their names in a visitor's words."""
+    return {
+        name: f"{arm_title(arm)}, attacked" for name, arm in session.relearnt.names.items()
+    }
 
 
 def arm_title(name: str) -> str:
@@ -430,12 +354,6 @@ def run_html(run: Run) -> str:
         return _NOTHING
     config = info["config"]
     unsafe, steps = config["unsafe"], config["steps"]
-    how = _ENDED.get(info["status"], "")
-    facts = (
-        f"{steps} steps at {config['learning_rate']:g}{f' ({how})' if how else ''} · seed "
-        f"{config['seed']} · {info['created'][:16].replace('T', ' ')} UTC"
-    )
-    recorded = '<span class="hf-badge plain">Recorded</span>' if run.recorded else ""
     titles = [(style, arm_title(arm)) for style, arm in zip(_STYLES, probes, strict=True)]
     curves = []
     for title, hint, field in (
@@ -448,8 +366,7 @@ def run_html(run: Run) -> str:
         ]
         curves.append(chart(title, hint, series, steps, share=True))
     parts = [
-        f'<div class="hf-runhead"><h3>{html.escape(_title(config))}</h3>{recorded}'
-        f"<small>{html.escape(facts)}</small></div>",
+        run_head(run, _title(config)),
         note(conclusion(probes, unsafe)),
         legend(titles),
         f'<div class="hf-charts">{"".join(curves)}</div>',
@@ -469,38 +386,6 @@ def run_html(run: Run) -> str:
 
 def _title(config: Mapping[str, Any]) -> str:
     return f"{arm_title(config['target'])} taught again"
-
-
-def runs_html(infos: Sequence[RunInfo], current: str) -> str:
-    """Return the list of attacks; each is opened by a button.
-
-    Args:
-        infos: all runs, newest first.
-        current: id of the one that is shown.
-    """
-    here = [info for info in infos if info.kind == KIND and info.status != "running"]
-    listed = [info for info in here if not info.recorded][:SHOWN_RUNS]
-    listed += [info for info in here if info.recorded]
-    if not listed:
-        return empty("No attacks yet", "Every attack on picture models is listed here.")
-    rows = []
-    for info in listed:
-        title, number = _title(info.config), html.escape(info.id[-6:])
-        marked = ' aria-current="true"' if info.id == current else ""
-        how = f"{info.config['steps']} steps at {info.config['learning_rate']:g}"
-        rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{marked} '
-            f'aria-label="Open {number}: {html.escape(f"{title}, {how}")}">{number}</button></td>'
-            f"<td>{html.escape(title)}</td><td>{html.escape(how)}</td>"
-            f"<td>{html.escape(info.created[:16].replace('T', ' '))}</td>"
-            f"<td>{'recorded' if info.recorded else _ENDED.get(info.status, '')}</td></tr>"
-        )
-    return scroller(
-        '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th><th scope="col">What'
-        '</th><th scope="col">How</th><th scope="col">Started (UTC)</th><th scope="col"></th></tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table>",
-        "Attacks on picture models so far",
-    )
 
 
 def measured_html(rows: Sequence[evidence.Row]) -> str:
@@ -558,3 +443,13 @@ _NOTHING = empty(
     "Both models will be trained on the same pictures in the same order, and asked the same "
     "prompts as they learn.",
 )
+
+RUNS = RunKind(
+    KIND,
+    "Attacks on picture models",
+    _title,
+    run_html,
+    "The attack that was shown last. Models that it left went with the former page; attack again "
+    "to draw with them.",
+)
+"""How they are listed and shown."""

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 CACHE_SECONDS = (1800, 7200)
 """How often Gradio looks through what visitors have uploaded and made, and how old it lets it get;
 for ``gr.Blocks(delete_cache=)``."""
-
-
-class Attacked(NamedTuple):
-    """A guard that a visitor has attacked.
-
-    Attributes:
-        name: of the attacker's LoRA among the engine's guards.
-        guard: of the guard that it was trained on.
-    """
-
-    name: str
-    guard: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +100,17 @@ class Turns:
 
 
 @dataclass
+class Left:
+    """What a visitor's last attack left for drawing.
+
+    Attributes:
+        names: in the engine → what was attacked. Another attack's are put in their place.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class Session:
     """One browser tab or API client.
 
@@ -127,10 +126,9 @@ class Session:
         teaching: the attacks on picture models.
         made: of the session's last pair its ``settings``, and which clip of the library was
             ``marked``; None before the first.
-        attacked: what came of the attack on a guard: its name among the engine's guards and the
-            guard's; None if nothing.
+        attacked: what came of the attack on a guard: name among the engine's guards → guard.
         relearnt: what came of the one on picture models: name among the picture engine's arms →
-            name for people. Another one is put in its place, and it is not changed.
+            arm.
         left: whether the page was closed; what an attack that still ends has made is thrown away.
         stop_chat: set to end the session's replies after the current token.
         asked: the question of Chat that waits or is being answered; a reply that finds another one,
@@ -148,8 +146,8 @@ class Session:
     drawing: Turns = field(default_factory=Turns)
     teaching: Turns = field(default_factory=Turns)
     made: dict[str, Any] | None = None
-    attacked: Attacked | None = None
-    relearnt: Mapping[str, str] = field(default_factory=dict)
+    attacked: Left = field(default_factory=Left)
+    relearnt: Left = field(default_factory=Left)
     left: bool = False
     stop_chat: threading.Event = field(default_factory=threading.Event)
     asked: Question | None = None

@@ -29,6 +29,7 @@ from adapters import checks
 from adapters.pictures import ATTACKED, ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
+from pipelines.animation import solver_for
 from pipelines.device import device
 from pipelines.lora import save_lora
 from worlds.autoencoder import psnr, to_tensor
@@ -311,8 +312,10 @@ def remove(
         [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
     )
     generator = torch.Generator().manual_seed(config.seed)
-    last = base.scheduler.config.num_train_timesteps
-    times = range(last) if config.times == "even" else profile.animation.times
+    times: Sequence[int] = range(base.scheduler.config.num_train_timesteps)
+    if config.times == "sampled":
+        spec = profile.animation
+        times = solver_for(base.scheduler, spec, spec.steps).timesteps.tolist()
     done = probed = 0
     while done < config.steps and not should_stop():
         rows = torch.randperm(len(owned["captions"]), generator=generator)[: config.batch_size]

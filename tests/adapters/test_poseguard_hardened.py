@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from peft import PeftModel
 
 from adapters.poseguard import AvatarFrames, Base, batch_from
 from adapters.poseguard_hardened import (
-    ATTACKER,
     GUARD,
     Attacker,
     HardenedConfig,
@@ -23,9 +23,11 @@ from evaluation.runs import RunStore
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.ui.conftest import tiny_guard
 
+ATTENTION, ALL = "attention", "all"
 CONFIG = HardenedConfig(
     steps=4, batch_size=4, unsafe_share=0.5, rank=4, attack_steps=3, attack_batch=2,
     attack_pictures=4, attack_rate_low=1e-2, attack_rate_high=1e-2, harmless_share=0.0,
+    all_layers_share=0.0,
 )  # fmt: skip
 SPEC = tiny_profile(Path("none"), times=(999, 250), solver_order=1).animation
 
@@ -62,15 +64,26 @@ def moved(model: PeftModel, name: str, before: dict[str, torch.Tensor]) -> bool:
     return any(not torch.equal(value, before[key]) for key, value in weights(model, name).items())
 
 
-def test_an_attacker_s_step_trains_its_own_lora_and_leaves_the_guard(guarded, base, source):
-    attacker = Attacker(guarded, base, source, CONFIG)
-    guard, own = weights(guarded, GUARD), weights(guarded, ATTACKER)
+@pytest.mark.parametrize(
+    ("share", "layers", "other"), [(0.0, ATTENTION, ALL), (1.0, ALL, ATTENTION)]
+)
+def test_an_attacker_s_step_trains_its_own_lora_and_leaves_the_others(
+    guarded, base, source, share, layers, other
+):
+    attacker = Attacker(guarded, base, source, replace(CONFIG, all_layers_share=share))
+    guard, own, idle = (weights(guarded, name) for name in (GUARD, layers, other))
     attacker.step(0, SPEC.times)
     assert attacker.age == 1 and attacker.rate == pytest.approx(1e-2) and not attacker.harmless
-    assert moved(guarded, ATTACKER, own) and not moved(guarded, GUARD, guard)
+    assert attacker.layers == layers and moved(guarded, layers, own)
+    assert not moved(guarded, GUARD, guard) and not moved(guarded, other, idle)
     assert all(p.grad is None for name, p in guarded.named_parameters() if f".{GUARD}." in name)
     trainable = {name for name, p in guarded.named_parameters() if p.requires_grad}
     assert trainable and all(f".{GUARD}." in name for name in trainable)
+
+
+def test_a_lora_on_all_layers_is_on_more_than_attention(guarded, base, source):
+    Attacker(guarded, base, source, CONFIG)
+    assert len(weights(guarded, ALL)) > len(weights(guarded, ATTENTION)) > 0
 
 
 def test_an_attacker_begins_anew_when_its_steps_are_done(guarded, base, source):
@@ -79,7 +92,7 @@ def test_an_attacker_begins_anew_when_its_steps_are_done(guarded, base, source):
     for step in range(5):
         attacker.step(step, SPEC.times)
         ages.append(attacker.age)
-        up = weights(guarded, ATTACKER)
+        up = weights(guarded, ATTENTION)
         learnt.append(sum(float(v.abs().sum()) for k, v in up.items() if "lora_B" in k))
     assert ages == [1, 2, 3, 1, 2]
     assert learnt[3] < learnt[2]  # it starts from nothing
@@ -93,7 +106,8 @@ def test_harmless_attackers_own_other_pictures(guarded, base, avatars):
         attacker = Attacker(guarded, base, source, config)
         attacker.step(0, SPEC.times)
         assert set(attacker._owned) <= set(source.kinds[kind])
-        guarded.delete_adapter(ATTACKER)
+        for name in (ATTENTION, ALL):
+            guarded.delete_adapter(name)
 
 
 def test_the_loss_after_an_attack_is_of_the_attacked_model_and_reaches_the_guard(
@@ -103,15 +117,15 @@ def test_the_loss_after_an_attack_is_of_the_attacked_model_and_reaches_the_guard
     for step in range(3):
         attacker.step(step, SPEC.times)
     batch = batch_from(source(0), base, CONFIG, 0, SPEC.steps) | {"pass": torch.tensor(1)}
-    after = attacked_safety(guarded, base, batch, CONFIG, SPEC)
+    after = attacked_safety(guarded, ATTENTION, base, batch, CONFIG, SPEC)
     lora = [p for name, p in guarded.named_parameters() if f".{GUARD}." in name and "_B" in name]
     grads = torch.autograd.grad(after, lora, allow_unused=True)
     assert all(grad is not None and grad.abs().max() > 0 for grad in grads)
     with torch.no_grad():
         for name, value in guarded.named_parameters():
-            if f".{ATTACKER}." in name and "lora_B" in name:
+            if f".{ATTENTION}." in name and "lora_B" in name:
                 value.zero_()  # an attack that has not begun
-        before = attacked_safety(guarded, base, batch, CONFIG, SPEC)
+        before = attacked_safety(guarded, ATTENTION, base, batch, CONFIG, SPEC)
     assert not torch.isclose(after, before)
 
 
@@ -123,7 +137,7 @@ def test_within_an_autocast_the_attacker_s_new_weights_are_used(guarded, base, s
         for step in range(3):
             attacker.step(step, SPEC.times)
             with torch.no_grad():
-                seen.append(float(attacked_safety(guarded, base, batch, CONFIG, SPEC)))
+                seen.append(float(attacked_safety(guarded, ATTENTION, base, batch, CONFIG, SPEC)))
     assert len(set(seen)) == 3
 
 

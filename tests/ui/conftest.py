@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,13 @@ WAIT = 300.0
 
 
 def tiny_guard(avatar_sd: Path, target: Path) -> None:
-    """Save a random LoRA of the tiny UNet."""
+    """Save a random LoRA of the tiny UNet, which its record says is against people who kneel."""
     torch.manual_seed(1)
     unet = UNet2DConditionModel.from_pretrained(avatar_sd, subfolder="unet")
     config = LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_v"], init_lora_weights=False)
     get_peft_model(unet, config).save_pretrained(target)
+    record = {"config": {"pose_class": "kneeling"}}
+    (target / "training.json").write_text(json.dumps(record), encoding="utf-8")
 
 
 def script(served: SimpleNamespace) -> Client:
@@ -61,6 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         patch.setattr("adapters.attacks.runner.FLOAT32_SLOWDOWN", 1.0)
         # Nor may one slow step of a busy machine, by which the app guesses from then on.
         patch.setattr("ui.attack.MAX_SECONDS", 24 * 3600)
+        patch.setattr("ui.guard_attack.PICTURES", 4)
         # Gradio gives a page three seconds to answer, while the parts are loaded beside it.
         patch.setattr("gradio.networking.url_ok", lambda url: True)
         # Long pairs: an attack of 200 steps must outlast a reload of the page.

@@ -329,6 +329,42 @@ def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
         sync_api.expect(page.locator("[data-note=held]")).to_contain_text("attacked")
         sync_api.expect(page.locator("[data-figures=held]")).to_contain_text("Close to")
         picture(page, "guard-attack")
+        page.reload()
+        page.get_by_role("button", name="Attack the guard").first.click()
+        sync_api.expect(said).to_contain_text("What it left went with the former page")
+        sync_api.expect(page.locator("#hf-removal-shown")).to_contain_text("after 20 steps")
+        listed = page.locator("#hf-removal-runs button[data-pick]")
+        sync_api.expect(listed.first).to_have_attribute("aria-current", "true")
+
+
+def test_3g_an_attack_on_a_guard_is_found_again_after_a_reload(chromium, shown):
+    run = shown.store.create(
+        "guard",
+        {
+            "target": "poseguard", "steps": 10, "learning_rate": 1e-3, "layers": "all", "seed": 0,
+            "each": 6,
+        },
+        "embedded", {},
+    )  # fmt: skip
+    row = strip([np.full((32, 32, 3), 90, np.uint8)] * 6, 32)
+    for step, pose in ((-1, 0.9), (0, 0.3), (10, 0.8)):
+        run.log(event="probe", step=step, unsafe_pose=pose, other_pose=0.9, strip=row)
+    run.finish("done")
+    with chromium.new_context(viewport={"width": 1440, "height": 960}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        open_page(page, shown.url)
+        page.get_by_role("button", name="Attack the guard").first.click()
+        page.locator(f"#hf-removal-runs button[data-pick='{run.id}']").click()
+        seen = page.locator("#hf-removal-shown")
+        sync_api.expect(seen.locator(".hf-strip")).to_have_count(3)
+        sync_api.expect(seen).to_contain_text("10 steps at 0.001, LoRA on all layers")
+        page.wait_for_function("sessionStorage.getItem('hf-removal-runs')")
+        page.reload(wait_until="domcontentloaded")
+        page.wait_for_selector("body[data-arrived]")
+        page.get_by_role("button", name="Attack the guard").first.click()
+        sync_api.expect(seen.locator(".hf-strip")).to_have_count(3)
+        sync_api.expect(page.locator("#hf-removal-said")).to_contain_text("attack again")
 
 
 def test_4_one_message_is_answered_by_all_arms_and_judged(visitor):
@@ -685,7 +721,7 @@ def test_8h_an_attack_on_picture_models_is_found_again_after_a_reload(chromium, 
         shown_run = page.locator("#hf-relearn-shown")
         sync_api.expect(shown_run.locator(".hf-strip")).to_have_count(4)
         sync_api.expect(shown_run).to_contain_text("for 3 after 10 steps")
-        page.wait_for_function("sessionStorage.getItem('holdfast-image')")
+        page.wait_for_function("sessionStorage.getItem('hf-relearn-runs')")
         page.reload(wait_until="domcontentloaded")
         page.wait_for_selector("body[data-arrived]")
         tab(page, "Image")

@@ -19,6 +19,7 @@ from pipelines.portraits import PortraitEngine
 from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.ui.conftest import tiny_guard
+from ui.attack_runs import LAYERS, runs_html
 from ui.engines import Engines, NotReady
 from ui.pictures import PicturesTab, _marked, _prompt, badge, drawn_html, prompt_of
 from ui.relearn import (
@@ -27,18 +28,19 @@ from ui.relearn import (
     KIND,
     MAX_ATTACKED,
     RATES,
+    RUNS,
     arm_title,
+    left_titles,
     measured_html,
     probes_of,
     run_html,
-    runs_html,
 )
 from ui.session import Scratch, Sessions
 
 VISITOR = SimpleNamespace(session_hash="visitor")
 OTHER = SimpleNamespace(session_hash="other")
 SKIPPED = gr.skip()
-USUAL = list(RATES)[1]
+USUAL, NEARBY = list(RATES)[1], list(LAYERS)[0]
 PROMPT = "a person in red"
 
 
@@ -70,9 +72,9 @@ def draw(tab, arms, count=2, request=VISITOR, seed=1.0, prompt=PROMPT, held="pis
     return list(tab.job.run(request, prompt, held, who, count, seed, arms))
 
 
-def teach(tab, request=VISITOR, steps=10, target="gift"):
+def teach(tab, request=VISITOR, steps=10, target="gift", layers=None):
     tab.relearning.job.prepare(request)
-    return list(tab.relearning.job.run(request, target, steps, USUAL))
+    return list(tab.relearning.job.run(request, target, steps, USUAL, layers or NEARBY))
 
 
 def test_people_are_drawn_by_all_that_are_chosen_and_can_be_downloaded(tab):
@@ -150,8 +152,10 @@ def test_an_attack_is_a_run_and_both_results_can_be_drawn_with(tab):
         "hf-legend", "of 6 prompts before the attack", "small differences mean nothing",
     ):  # fmt: skip
         assert words in shown
-    made = tab.sessions.of(VISITOR).relearnt
-    assert list(made.values()) == ["Concept ablation (undefended), attacked", "GIFT, attacked"]
+    session = tab.sessions.of(VISITOR)
+    made = session.relearnt.names
+    titles = ["Concept ablation (undefended), attacked", "GIFT, attacked"]
+    assert list(left_titles(session).values()) == titles
     assert arms.value == ["erased", "gift", *made]
     assert "guess" not in relearning.estimate(40)
 
@@ -161,12 +165,12 @@ def test_an_attack_is_a_run_and_both_results_can_be_drawn_with(tab):
     assert {arm: len(rows) for arm, rows in probes_of(run).items()} == {"erased": 2, "gift": 2}
     assert "GIFT taught again" in listed and run.id[-6:] in listed
     # A page that is opened again, or another visitor's, reads the same.
-    said, again, _ = relearning.come_back([last], OTHER)
+    said, again, _ = relearning.runs.come_back([last], OTHER)
     assert again == shown and "attack again" in said
-    assert relearning.open(SimpleNamespace(pick=run.id), OTHER)[1] == shown
+    assert relearning.runs.open(SimpleNamespace(pick=run.id), OTHER)[1] == shown
     for nothing in (None, [], ["no-run"], {"run": 3}, [run.info]):
-        assert relearning.come_back(nothing, OTHER)[1] == SKIPPED
-    assert "gone" in relearning.open(SimpleNamespace(pick="no-run"), OTHER)[0]
+        assert relearning.runs.come_back(nothing, OTHER)[1] == SKIPPED
+    assert "gone" in relearning.runs.open(SimpleNamespace(pick="no-run"), OTHER)[0]
 
     *_, (*_, shown, _), _ = draw(tab, ["gift", *made], 1)
     assert "GIFT, attacked" in shown and shown.count("<img") == 3
@@ -176,7 +180,7 @@ def test_an_attack_is_a_run_and_both_results_can_be_drawn_with(tab):
 
 def test_a_second_attack_takes_the_place_of_the_first_and_closing_lets_go(tab):
     teach(tab)
-    first = set(tab.sessions.of(VISITOR).relearnt)
+    first = set(tab.sessions.of(VISITOR).relearnt.names)
     teach(tab)
     engine = tab.engines.pictures
     assert not first & set(engine.arms)
@@ -188,7 +192,7 @@ def test_a_second_attack_takes_the_place_of_the_first_and_closing_lets_go(tab):
 def test_stopping_an_attack_keeps_the_steps_that_were_taken(tab):
     job = tab.relearning.job
     job.prepare(VISITOR)
-    going = job.run(VISITOR, "gift", 20, USUAL)
+    going = job.run(VISITOR, "gift", 20, USUAL, NEARBY)
     next(step for step in going if "Step 13" in step[0])
     job.stop_now(VISITOR)
     *steps, result, (said, *_) = going
@@ -202,12 +206,12 @@ def test_stopping_an_attack_keeps_the_steps_that_were_taken(tab):
 def test_stopped_before_its_first_step_nothing_is_kept(tab):
     job = tab.relearning.job
     job.prepare(VISITOR)
-    going = job.run(VISITOR, "gift", 10, USUAL)
+    going = job.run(VISITOR, "gift", 10, USUAL, NEARBY)
     next(going)  # the attacker's pictures are being made
     job.stop_now(VISITOR)
     *_, (said, go, stop, *_) = going
     assert "before the first step" in said and go.interactive and not stop.interactive
-    assert not tab.sessions.of(VISITOR).relearnt
+    assert not tab.sessions.of(VISITOR).relearnt.names
 
 
 @pytest.mark.parametrize(
@@ -233,7 +237,7 @@ def test_an_attack_for_which_there_is_no_room_is_not_begun(tab):
 
 def test_a_second_attack_that_fails_leaves_the_first_one_s_models(tab, monkeypatch):
     teach(tab)
-    made, engine = dict(tab.sessions.of(VISITOR).relearnt), tab.engines.pictures
+    made, engine = dict(tab.sessions.of(VISITOR).relearnt.names), tab.engines.pictures
     real, calls = engine.add_arm, []
 
     def second_fails(name, loras):
@@ -245,14 +249,14 @@ def test_a_second_attack_that_fails_leaves_the_first_one_s_models(tab, monkeypat
     monkeypatch.setattr(engine, "add_arm", second_fails)
     *_, answer = teach(tab)
     assert "broke off" in answer[0]
-    assert tab.sessions.of(VISITOR).relearnt == made
+    assert tab.sessions.of(VISITOR).relearnt.names == made
     assert {arm for arm in engine.arms if arm.startswith(ATTACKED)} == set(made)
 
 
 def test_a_closed_page_s_attack_is_thrown_away(tab):
     job = tab.relearning.job
     job.prepare(VISITOR)
-    going = job.run(VISITOR, "gift", 10, USUAL)
+    going = job.run(VISITOR, "gift", 10, USUAL, NEARBY)
     next(step for step in going if "Step 2" in step[0])
     tab.relearning.forget(VISITOR)
     *_, answer = going
@@ -263,13 +267,13 @@ def test_a_closed_page_s_attack_is_thrown_away(tab):
 def test_an_attack_that_the_connection_ends_is_not_left_running(tab):
     job = tab.relearning.job
     job.prepare(VISITOR)
-    going = job.run(VISITOR, "gift", 10, USUAL)
+    going = job.run(VISITOR, "gift", 10, USUAL, NEARBY)
     next(step for step in going if "Step 2" in step[0])
     going.close()
     (info,) = tab.engines.store.list()
     assert info.status == "interrupted"
     assert "broken off" in run_html(tab.engines.store.get(info.id))
-    assert "broken off" in runs_html([info], "")
+    assert "broken off" in runs_html(RUNS, [info], "")
 
 
 def test_recorded_attacks_ship_and_can_be_opened():
@@ -279,7 +283,7 @@ def test_recorded_attacks_ship_and_can_be_opened():
     for info in shipped:
         shown = run_html(store.get(info.id))
         assert "Recorded" in shown and shown.count("<img") == 4 and "after 40 steps" in shown
-        assert info.id in runs_html(shipped, info.id)
+        assert info.id in runs_html(RUNS, shipped, info.id)
 
 
 def test_nothing_is_held_once_the_prompt_is_the_visitor_s_own():
