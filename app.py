@@ -1,10 +1,14 @@
-"""Start Holdfast: ``python app.py [--host 127.0.0.1] [--port 7860] [--profile embedded]``."""
+"""Start Holdfast: ``python app.py [--host 127.0.0.1] [--port 7860] [--profile embedded]``.
+
+``--llm NAME_OR_FOLDER`` puts another chat model in the profile's place.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 
+from pipelines.fetch import LLM_HELP, MissingWeights, with_llm
 from pipelines.memory import keep_freed_memory
 from pipelines.profiles import PROFILES, get_profile
 
@@ -23,11 +27,18 @@ def main(argv: list[str] | None = None) -> None:
     )
     names = [profile.name for profile in PROFILES]
     parser.add_argument("--profile", choices=names, default="embedded")
+    parser.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
     arguments = parser.parse_args(argv)
     keep_freed_memory()
+    profile = get_profile(arguments.profile)
+    if arguments.llm:
+        try:
+            profile = with_llm(profile, arguments.llm)
+        except (MissingWeights, ValueError) as error:
+            parser.error(str(error))
     from ui.app import build_app, launch_options  # its libraries start threads
 
-    app = build_app(get_profile(arguments.profile))
+    app = build_app(profile)
     app.launch(server_name=arguments.host, server_port=arguments.port, **launch_options())
 
 

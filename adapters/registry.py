@@ -113,9 +113,10 @@ class Defence:
         Raises:
             ValueError: it cannot.
         """
-        if self.profiles and profile.name not in self.profiles:
+        name = profile.name if self.card.pipeline == "llm" else profile.drawing
+        if self.profiles and name not in self.profiles:
             raise ValueError(
-                f"There is no {self.card.title} for the profile {profile.name!r}; it can be had "
+                f"There is no {self.card.title} for the profile {name!r}; it can be had "
                 f"for: {', '.join(self.profiles)}"
             )
 
@@ -208,13 +209,13 @@ def adapter_target(name: str, profile: Profile) -> Path:
     """Return the folder of a defence's adapter, whether or not it exists.
 
     The embedded profile's adapters ship in assets/adapters/<name>/; those of another profile, whose
-    base model is another, lie in assets/adapters/<profile>/<name>/, and those of a model that the
-    command line named where the profile says.
+    base model is another, lie in assets/adapters/<profile>/<name>/, and those of a chat model that
+    the command line named where the profile says.
     """
-    if profile.adapters is not None:
+    if _has_own(name, profile):
         return profile.adapters / name
     root = ASSETS / "adapters"
-    return root / name if profile.name == "embedded" else root / profile.name / name
+    return root / name if profile.drawing == "embedded" else root / profile.drawing / name
 
 
 def adapter_folder(name: str, profile: Profile | None = None) -> Path:
@@ -233,13 +234,20 @@ def adapter_folder(name: str, profile: Profile | None = None) -> Path:
     folder = ASSETS / "adapters" / name
     if profile is not None:
         folder = adapter_target(name, profile)
-        if profile.adapters is None:
-            command += f" --profile {profile.name}"
-        else:
+        if _has_own(name, profile):
             command += f" --llm {shlex.quote(profile.llm.repo)}"
+        else:
+            command += f" --profile {profile.drawing}"
     if not _is_trained(folder):
         raise MissingWeights(f"The adapter {name}", folder, command)
     return folder
+
+
+def _has_own(name: str, profile: Profile) -> bool:
+    """Whether a defence's adapter is of the chat model that the command line named."""
+    known = _DEFENCES.get(name)
+    llm = known is None or known.card.pipeline == "llm"
+    return llm and profile.adapters is not None
 
 
 def _is_trained(folder: Path) -> bool:

@@ -468,7 +468,7 @@ class AnimationEngine:
             clips.append(self._finished(torch.cat(parts, dim=2), background))
         guarded = clips[-1] if active else clips[0].copy() if guards else None
         settings = {
-            "profile": self.profile.name,
+            "profile": self.profile.drawing,
             "prompt": prompt,
             "read": read,
             "negative_prompt": self.spec.hint,

@@ -121,7 +121,7 @@ def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) ->
         # The same files as `_fetch_from_hub` wants: by the list of all, some would be missing.
         found = snapshot_download(repo, allow_patterns=list(files), local_files_only=True)
     except LocalEntryNotFoundError as error:
-        raise MissingWeights(what, repo, _command(profile)) from error
+        raise MissingWeights(what, repo, _command(profile, repo)) from error
     return Path(found)
 
 
@@ -150,12 +150,13 @@ def with_llm(profile: Profile, llm: str) -> Profile:
         raise ValueError(f"llm is {llm!r}: no such folder, and no name that the Hub could know")
     spec = dataclasses.replace(profile.llm, repo=repo, wheel=None, masked=True)
     chosen = dataclasses.replace(
-        profile, name=name, llm=spec, adapters=runs_dir() / "adapters" / name
-    )
+        profile, name=name, llm=spec, adapters=runs_dir() / "adapters" / name,
+        base=profile.drawing,
+    )  # fmt: skip
     try:
         if not list(llm_folder(chosen).glob("*.safetensors")):
             # Of a model in the Hub's cache the weights may be missing.
-            raise MissingWeights(f"The language model {llm}", repo, _command(chosen))
+            raise MissingWeights(f"The language model {llm}", repo, _command(chosen, repo))
     except MissingWeights:
         if folder.is_dir():
             raise ValueError(
@@ -271,11 +272,10 @@ def _pictures(profile: Profile) -> list[str]:
     return [name for name in names if not Path(name).is_absolute()]
 
 
-def _command(profile: Profile) -> str:
-    chosen = profile.name not in [known.name for known in PROFILES]
-    if chosen and profile.llm.wheel is None:  # by `--llm`
-        return f"hf download {profile.llm.repo}"
-    return f"python -m pipelines.fetch --profile {profile.name}"
+def _command(profile: Profile, repo: str = "") -> str:
+    if profile.base and repo == profile.llm.repo:  # by `--llm`
+        return f"hf download {repo}"
+    return f"python -m pipelines.fetch --profile {profile.drawing}"
 
 
 def _present(folder: Path, profile: Profile, what: str) -> Path:

@@ -182,6 +182,7 @@ class Profile:
         pose: the pose extractor.
         adapters: folder of the chat model's adapters; None: those that ship in assets. A model that
             the command line names (`pipelines.fetch.with_llm`) has its own.
+        base: name of the profile that all but the chat model is of; empty: this one.
     """
 
     name: str
@@ -191,6 +192,12 @@ class Profile:
     embedder: EmbedderSpec
     pose: PoseSpec
     adapters: Path | None = None
+    base: str = ""
+
+    @property
+    def drawing(self) -> str:
+        """Name of the profile that the models which draw are of, and their defences."""
+        return self.base or self.name
 
 
 _EMBEDDER = EmbedderSpec(

@@ -157,7 +157,7 @@ class AnimateTab:
                     elem_id="hf-prompt",
                 )
                 self.examples = []
-                if self.engines.profile.name == "embedded":  # another model knows more words
+                if self.engines.profile.drawing == "embedded":  # another model knows more words
                     with gr.Row(elem_classes="hf-chips"):
                         self.examples = [
                             (gr.Button(_short(text), size="sm"), text) for text in guide["examples"]
@@ -409,7 +409,7 @@ class AnimateTab:
 
     def _of_library(self, name: str) -> Choice:
         """Describe a clip of the library."""
-        close = name.startswith("face_") and self.engines.profile.name == "embedded"
+        close = name.startswith("face_") and self.engines.profile.drawing == "embedded"
         return Choice(name, remark=note(_CLOSE if close else ""))
 
     def use(self, session: Session, choice: Choice, fit: bool) -> tuple:
@@ -707,7 +707,7 @@ class AnimateTab:
         lost = [name for name in lost if not name.startswith(ATTACKED)]
         if lost:
             remarks.append(f"Not installed here, so left off: {', '.join(lost)[:200]}.")
-        profile = self.engines.profile.name
+        profile = self.engines.profile.drawing
         if found.profile and found.profile != profile:
             remarks.append(f"It was made with profile {found.profile[:40]}; this is {profile}.")
         others = self._others(found, usable)

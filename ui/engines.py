@@ -8,6 +8,7 @@ loading thread, not at start.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import traceback
@@ -242,7 +243,7 @@ class Engines:
 
         None of another profile, and without its weights: a pair is shown all the same.
         """
-        if self.profile.name != "embedded":
+        if self.profile.drawing != "embedded":
             return None
         from evaluation.reader import Reader
 
@@ -263,7 +264,7 @@ class Engines:
 
         Then it is looked for again at the next use.
         """
-        if self._examiner is None and self.profile.name == "embedded":
+        if self._examiner is None and self.profile.drawing == "embedded":
             from evaluation.pictures import Examiner
 
             try:
@@ -376,7 +377,11 @@ class Engines:
                 registry.get(name).check_profile(self.profile)
             except ValueError as error:
                 return told(error)
-            return f"{told(missing)}, then restart the app"
+            words = told(missing)
+            repo = self.profile.llm.repo
+            if os.path.isabs(repo):  # where the server's folders are is not the visitors' business
+                words = words.replace(repo, Path(repo).name)
+            return f"{words}, then restart the app"
         unfit = self._unfit.get(name, "")
         return unfit and f"{unfit}, then restart the app"
 
@@ -400,7 +405,7 @@ class Engines:
             except (RuntimeError, OSError) as error:
                 raise NotReady(
                     "not everything could be fetched. Check the network, then run: "
-                    f"python -m pipelines.fetch --profile {self.profile.name}"
+                    f"python -m pipelines.fetch --profile {self.profile.drawing}"
                 ) from error
         return True
 
@@ -455,7 +460,7 @@ class Engines:
                 except ValueError as error:
                     self._unfit[name] = (
                         f"{told(error)}. Train it anew with: python -m adapters.train {name} "
-                        f"--profile {self.profile.name}"
+                        f"--profile {self.profile.drawing}"
                     )
                     raise ValueError(self._unfit[name]) from error
                 self._unfit.pop(name, None)

@@ -174,7 +174,7 @@ class GuardAttack:
                 "target": guard, "pose_class": pose_class, "pictures": PICTURES, "each": EACH,
                 **asdict(config),
             },
-            profile.name,
+            profile.drawing,
             {guard: weights_hash(folder)} | Base.parents(profile),
         )  # fmt: skip
         out, should_stop = self.scratch.new(), session.removal.stop.is_set

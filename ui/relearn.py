@@ -214,7 +214,7 @@ class Relearning:
                 "target": target, "target_undefended": UNDEFENDED, "concept": CONCEPT,
                 "pictures": PICTURES, "unsafe": UNSAFE, "safe": SAFE, **asdict(config),
             },
-            profile.name,
+            profile.drawing,
             {arm: weights_hash(folder) for arm, folder in defences.items()}
             | base.parents(profile),
         )  # fmt: skip

@@ -9,11 +9,15 @@ import json
 import pytest
 import torch
 
-from adapters import text, train
+import app
+from adapters import registry, text, train
 from evaluation import ability, chat, stress
 from evaluation.runs import weights_hash
+from pipelines.fetch import with_llm
 from pipelines.paths import ASSETS
+from pipelines.profiles import get_profile
 from tests.tiny_llm import tiny_model, tiny_tokenizer
+from ui.engines import Engines
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,27 @@ def test_its_arms_are_attacked(llm, capsys):
 def test_what_is_missing_is_told_with_the_command_that_makes_it(llm):
     with pytest.raises(SystemExit, match="python -m adapters.train seam --llm .*llama"):
         stress.main(["llm", "--defences", "seam", "--llm", str(llm[0])])
+
+
+def test_the_app_chats_with_it_and_draws_with_the_profile_s_own(llm):
+    profile = with_llm(get_profile("embedded"), str(llm[0]))
+    engines = Engines(profile, set_up=False)
+    engines._chat.load()
+    assert {"base", "aligned", "sdd"} <= set(engines.chat.arms)
+    assert engines.missing_adapter("sdd") == "" and "tokenbuncher" not in engines.chat.arms
+    words = engines.missing_adapter("seam")  # without the server's folders
+    assert "python -m adapters.train seam --llm llama, then restart" in words
+    assert not engines.missing_adapter("poseguard") and engines.draws_pictures
+    assert registry.adapter_folder("sdd", profile).is_relative_to(llm[1])
+    assert registry.adapter_folder("gift", profile) == registry.adapter_folder("gift")
+    with pytest.raises(ValueError, match="for the profile 'hub'"):
+        registry.get("gift").check_profile(with_llm(get_profile("hub"), str(llm[0])))
+
+
+def test_the_app_says_what_is_wrong_with_the_name_of_a_model(capsys):
+    with pytest.raises(SystemExit):
+        app.main(["--llm", "no/such/model"])
+    assert "llm is 'no/such/model': no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -117,9 +117,9 @@ def test_any_folder_of_a_causal_model_can_stand_in_for_the_profile_s(folder, tmp
     assert profile.adapters == tmp_path / "runs" / "adapters" / profile.name
     assert profile.name.startswith("my model-") and str(tmp_path) not in profile.name
     assert profile.llm.max_prompt_tokens == EMBEDDED.llm.max_prompt_tokens
-    assert dataclasses.replace(profile, name="x", llm=None, adapters=None) == dataclasses.replace(
-        EMBEDDED, name="x", llm=None
-    )
+    assert profile.drawing == "embedded" and with_llm(profile, str(folder)).drawing == "embedded"
+    changed = {"name": "x", "llm": None, "adapters": None, "base": ""}
+    assert dataclasses.replace(profile, **changed) == dataclasses.replace(EMBEDDED, **changed)
     other = tmp_path / "elsewhere" / "my model"
     shutil.copytree(folder, other)
     assert with_llm(EMBEDDED, str(other)).name != profile.name
