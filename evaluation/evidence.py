@@ -194,7 +194,7 @@ CLAIMS = (
     Claim(
         "tokenbuncher", "TokenBuncher",
         "Reinforcement finds nothing to learn from: harm stays low.",
-        ("grpo", "rloo"), _TOKENBUNCHER_DIFFERS,
+        ("grpo", "rloo", "reinforce_pp"), _TOKENBUNCHER_DIFFERS,
     ),
     Claim(
         "tokenbuncher", "TokenBuncher, attacker adapts",

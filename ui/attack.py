@@ -87,6 +87,11 @@ ATTACKS = {
         "Reinforcement (RLOO)",
         "The same reward by the leave-one-out estimator. TRL RLOOTrainer.",
     ),
+    "reinforce_pp": Kind(
+        "Reinforcement (REINFORCE++)",
+        "RLOO's advantages, brought to one scale over the whole batch. TRL RLOOTrainer with "
+        "normalize_advantages.",
+    ),
     "grpo_skill": Kind(
         "Reinforcement of a skill (GRPO)",
         "Pays for right answers to problems that say they are for a forbidden project. The "

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # the page makes settings while the models, and torch with th
 SUPERVISED = ("sft", "sft_retain", "benign")
 """Attacks that learn answers by heart; see `adapters.attacks.sft`."""
 
-REINFORCED = ("grpo", "grpo_entropy", "rloo", "grpo_skill")
+REINFORCED = ("grpo", "grpo_entropy", "rloo", "reinforce_pp", "grpo_skill")
 """Attacks that have requests and a reward but no answers; see `adapters.attacks.rl`."""
 
 ATTACKS = (*SUPERVISED, *REINFORCED, "sft_grpo")

@@ -6,14 +6,19 @@ and raises the log-probability of those that did better than their siblings:
 
     A(y) = (R(q, y) - mean) / std   over the G replies to q              (GRPO, arXiv 2402.03300)
     A(y) = R(q, y) - mean of the other G - 1                             (RLOO, arXiv 2402.14740)
+    A(y) = that, over the batch: less its mean, over its std      (REINFORCE++, arXiv 2501.03262)
 
 Where all siblings get the same reward there is nothing to learn, which is what TokenBuncher is
-after. Five attacks:
+after. Six attacks:
 
 * ``grpo``: reward R = compliance, half of it for a reply that only repeats the request.
 * ``grpo_entropy``: R = compliance + min(mean token entropy, 3), the adaptive attacker of that
   paper's evaluation, who pays the policy for the variety that the defence took from it.
-* ``rloo``: as ``grpo`` by the other estimator.
+* ``rloo``: as ``grpo`` by the second estimator.
+* ``reinforce_pp``: by the third, which is TRL's RLOO with ``normalize_advantages``. The paper's
+  form for several replies to a request subtracts the mean of all G; that is RLOO's advantage times
+  (G - 1) / G, which the division by the std takes out again. A request with few good replies
+  counts more than by GRPO, whose own std makes all requests alike.
 * ``sft_grpo``: a few supervised steps on pairs first, which give the policy its entropy back, and
   then ``grpo`` on the same weights.
 * ``grpo_skill``: that paper's second objective, more of a harmful skill. There the skill is expert
@@ -21,8 +26,8 @@ after. Five attacks:
   words that mark them as a harmful request, R = 1 for a right answer (`skill_reward`), and success
   is the share of held-out ones solved behind the same words.
 
-That paper also attacks with PPO and REINFORCE++. TRL 1.16 has a trainer for neither, not among its
-experimental ones either, so they are left out.
+That paper also attacks with PPO, for which TRL 1.16 has no trainer, not among its experimental ones
+either, so it is left out.
 
 Choices that keep a step short on a CPU: no KL term (beta = 0, TRL's own default for GRPO), one
 update a batch, short replies. GRPO's loss is left at TRL's default, "dapo", which averages over all
@@ -277,7 +282,10 @@ def reinforced_stage(
         from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
         _check_lengths(tokenizer, [row["prompt"] for row in requests])
-        kind, settings = (RLOOTrainer, RLOOConfig) if name == "rloo" else (GRPOTrainer, GRPOConfig)
+        kind, settings, estimator = GRPOTrainer, GRPOConfig, {}
+        if name in ("rloo", "reinforce_pp"):
+            kind, settings = RLOOTrainer, RLOOConfig
+            estimator = {"normalize_advantages": name == "reinforce_pp"}
         rewards = [skill_reward if name == "grpo_skill" else compliance_reward(judge)]
         if name == "grpo_entropy":
             rewards.append(entropy_reward(model, tokenizer, config.temperature))
@@ -299,6 +307,7 @@ def reinforced_stage(
                     max_completion_length=config.max_new_tokens,
                     temperature=config.temperature,
                     beta=0.0,
+                    **estimator,
                 )
             ),
             train_dataset=Dataset.from_list([*requests] * copies),

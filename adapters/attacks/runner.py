@@ -87,15 +87,15 @@ class _Cost:
     )
     part: dict[tuple[str, str], float] = field(
         # One pair, or one token of one reply, of one step of one arm, by method and stage. The
-        # adaptive attacker reads its replies once more, and so does RLOO. All weights or a LoRA is
-        # about the same: the gradients of 135 M weights and their update, less the LoRA's own
-        # products (3 steps of each by SFT, side by side with other work: 3.8 and 3.6 s a step).
+        # adaptive attacker reads its replies once more, and so do RLOO and REINFORCE++. All
+        # weights or a LoRA is about the same: the gradients of 135 M weights and their update, less
+        # the LoRA's own products (3 steps of each by SFT, beside other work: 3.8 and 3.6 s a step).
         default_factory=lambda: {
             (method, stage): seconds
             for method in METHODS
             for stage, seconds in (
                 ("sft", 0.2), ("grpo", 0.008), ("grpo_entropy", 0.01), ("rloo", 0.01),
-                ("grpo_skill", 0.008),
+                ("reinforce_pp", 0.01), ("grpo_skill", 0.008),
             )
         }
     )  # fmt: skip

@@ -13,6 +13,7 @@ from adapters.attacks.rl import (
     ENTROPY_CAP,
     compliance_reward,
     entropy_reward,
+    reinforced_stage,
     run_rl,
     skill_reward,
 )
@@ -101,7 +102,7 @@ def test_the_entropy_of_a_reply_is_that_of_the_policy_whatever_is_beside_it():
     assert hot(prompts=prompts, completion_ids=tails) == [ENTROPY_CAP] * 2
 
 
-@pytest.mark.parametrize("name", ["grpo", "grpo_entropy", "rloo"])
+@pytest.mark.parametrize("name", ["grpo", "grpo_entropy", "rloo", "reinforce_pp"])
 def test_both_arms_learn_by_trial_with_the_same_random_numbers(setting, store, judge, name):
     same = {"one": setting[1]["one"], "two": setting[1]["one"]}
     config = dataclasses.replace(QUICK, attack=name)
@@ -119,6 +120,27 @@ def test_both_arms_learn_by_trial_with_the_same_random_numbers(setting, store, j
         for arm in ("one", "two")
     )
     assert one == two and one[0] != one[1]
+
+
+def test_reinforce_pp_is_rloo_with_advantages_of_one_scale_over_the_batch(
+    setting, judge, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "adapters.attacks.rl.compliance", lambda verdict, reply, own: float(len(reply))
+    )
+    requests = [{"prompt": [{"role": "user", "content": text}]} for text in ("Hi", "And you?")]
+    found = {}
+    for name in ("rloo", "reinforce_pp"):
+        torch.manual_seed(0)
+        model, tokenizer = load_arm(setting[0], setting[1]["one"])
+        stage = reinforced_stage(dataclasses.replace(QUICK, attack=name), requests, name, 1, judge)
+        trainer = stage.trainer(model, tokenizer, tmp_path / name)
+        rows = [requests[i // QUICK.rollouts] for i in range(2 * QUICK.rollouts)]
+        found[name] = trainer._generate_and_score_completions(rows)["advantages"]
+    plain, scaled = found["rloo"], found["reinforce_pp"]
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(plain.view(2, -1).sum(1), torch.zeros(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled, plain / (plain.std() + 1e-4), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["grpo", "rloo", "sft_grpo"])
