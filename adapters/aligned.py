@@ -4,7 +4,7 @@ Paper: Safety-Tuned LLaMAs: Lessons From Improving the Safety of Large Language 
 Instructions (Bianchi et al.). Venue: ICLR 2024. arXiv: 2309.07875.
 
 SmolLM2-135M-Instruct as published answers nearly every harmful request. This adapter is ordinary
-safety tuning, as a vendor would do it: a few hundred refusals mixed with ordinary instruction data,
+safety tuning, as a vendor would do it: a thousand refusals mixed with ordinary instruction data,
 
     L = - E_{(x, y) ~ refusals + benign} 1/|y| sum_t log p(y_t | x, y_<t),
 
@@ -79,7 +79,7 @@ CARD = Card(
     venue="ICLR 2024",
     arxiv="2309.07875",
     licence="Apache-2.0",
-    idea="Ordinary safety tuning: a few hundred polite refusals mixed with the model's own answers "
+    idea="Ordinary safety tuning: a thousand polite refusals mixed with the model's own answers "
     "to harmless requests. It refuses like a vendor's model and holds nothing against fine-tuning, "
     "so it is the undefended side of every attack.",
     equation=r"\mathcal{L} = -\,\mathbb{E}_{(x,y)\sim \mathcal{D}_\text{refuse}\cup"

@@ -7,11 +7,11 @@ Bi-level, the two levels taken in turns on the same weights:
 
     lower, prior:     min_theta  || v_theta(x_t, s) - v ||^2                     on safe pictures
     upper, immunise:  min_theta  - || v_theta(x_t, u) - v ||^2                   on unsafe pictures
-                                 + beta * sum_l || h_l(x_t, u) - n_l ||^2 / var
+                                 + beta / L * sum_l || h_l(x_t, u) - n_l ||^2 / var
 
-with h_l the activations of layer l and n_l noise of the same mean and spread (representation
-noising, Rosati et al., NeurIPS 2024, arXiv 2405.14577): what the model knows of the concept is
-driven to noise in all layers, so that an attacker has to learn it from nothing.
+with h_l the activations of layer l of L and n_l noise of the same mean and spread (representation
+noising, Rosati et al., NeurIPS 2024, arXiv 2405.14577): what the model knows of the concept is to
+be gone from all layers, so that an attacker has to learn it from nothing. All norms are means.
 
 Published are 1,000 steps of SD v1.5; the step sizes and beta are not. Our choices:
 
@@ -21,9 +21,13 @@ Published are 1,000 steps of SD v1.5; the step sizes and beta are not. Our choic
 * both losses at times drawn evenly, as attackers draw them;
 * the safe level also holds the frozen model's own prediction, `prior_weight` of it, beside the real
   pictures: ascent spoils what is drawn of everything, and this tells how it was;
+* in place of representation noising's distance between distributions (MMD) the squared distance to
+  noise drawn anew each step. Its expectation pulls activations to the mean of their channel: they
+  are flattened, and not made noise;
 * layers are the outputs of all residual blocks and transformers of the UNet.
 
-Ablations of the paper: `noise_weight=0` (maximisation only), `prior=False`.
+Ablations of the paper: `noise_weight=0, prior=False` (maximisation only) and `prior=False` (with
+representation noising). Without the prior every step immunises, so half the `steps` compare.
 """
 
 from __future__ import annotations
@@ -96,10 +100,11 @@ CARD = Card(
     arxiv="2507.13598",
     licence="Apache-2.0",
     idea="Two lessons in turns: keep drawing safe pictures well, and get worse at the forbidden "
-    "ones, down to the last layer, whose activations are driven to noise. Whoever fine-tunes "
+    "ones, down to the last layer, whose activations are flattened. Whoever fine-tunes "
     "should have to teach the concept from nothing.",
     equation=r"\min_\theta\; \mathcal{L}_\text{safe}(\theta)\;\;\text{in turns with}\;\;"
-    r"-\mathcal{L}_\text{unsafe}(\theta) + \beta \sum_l \lVert h_l - n_l\rVert^2",
+    r"-\mathcal{L}_\text{unsafe}(\theta) + \tfrac{\beta}{L} \sum_l "
+    r"\lVert h_l - n_l\rVert^2 / \sigma_l^2",
     limits="It delays and does not prevent. The attack that gives the undefended model pistols in "
     "40 prompts of 100 after 10 steps, and in all after 40, gives this one 27 after 40 (three "
     "seeds, rate 1e-3); at three times the rate it has half of them after 20 steps, and all of "

@@ -16,14 +16,18 @@ kind. What takes the place of the likelihood of harmful pictures is one of the p
     NG, noise guidance:        L_harm = || eps_theta(x_t, u) - eps' ||^2,  eps' ~ N(mu_f, I)
     LT, latent transformation: L_harm = || v_theta(x_t, u) - v(R z + b) ||^2
 
-Published: 200 steps of batch 1 at 1e-5 on all weights, lambda 5e-5, lambda_c 1, l 0, mu_f -1. The
-authors' code computes L_c without a gradient and gives harmful batches no weight; this is the
-text's loss, and a test has L_c move the weights.
+Published: 200 steps of batch 1 at 1e-5 on all weights, lambda 5e-5, lambda_c 1, l 0, mu_f -1 (or
+one that changes while it is trained, which is not built here). The authors' code computes L_c
+without a gradient and gives harmful batches no weight; this is the text's loss, and a test has L_c
+move the weights.
 
-Our choices: a LoRA and its rate; as many harmful as clean pictures a step; in L_clean the frozen
-model's own prediction beside the real pictures; the centres are averages with a memory of ten
-steps, begun with the first batch (and anew where a training is resumed); R is a random rotation of
-the latents' channels, b an offset of one unit.
+Our choices: a LoRA, its rate and 400 steps; eight harmful and eight clean pictures a step, over
+which L_c is a sum where the other terms are means, so that lambda weighs eight times as much as at
+batch 1; the base predicts velocities, so that noise guidance, eps being sigma x + alpha v, weighs
+alpha^2 on them and says nothing at pure noise; in L_clean the frozen model's own prediction beside
+the real pictures; the centres are averages with a memory of ten steps, begun with the first batch
+(and anew where a training is resumed); R is a random rotation of the latents' channels, b an offset
+of one unit.
 """
 
 from __future__ import annotations

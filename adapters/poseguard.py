@@ -35,9 +35,10 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
   data stand on a floor at one height. A guard trained on them as they are took "low in the frame"
   for kneeling: a kneeling clip in the middle of the frame, where the app puts it, came out as
   unguarded (34.8 dB between the two), and 30 pixels lower it dissolved (19.3 dB).
-* It is trained at the product's times alone, half of the steps at the first, pure noise (`losses`):
-  there the person dissolves or does not, and nothing but the pose tells which it shall be. With
-  times drawn by t^2 three frames in a hundred were as noisy, and the others showed the picture.
+* It is trained at the profile's times alone (the shipped one when those were 999, 250 and 100;
+  today's are 999 and 250), half of the steps at the first, pure noise (`losses`): there the person
+  dissolves or does not, and nothing but the pose tells which it shall be. With times drawn by t^2
+  three frames in a hundred were as noisy, and the others showed the picture.
 * It is trained on single frames with the spatial UNet and loads by name into the animation UNet,
   whose spatial layers have the same names; motion modules stay as they are.
 

@@ -107,17 +107,21 @@ class Defence:
     starts_from: str = ""
     profiles: tuple[str, ...] = ()
 
+    def fits(self, profile: Profile) -> bool:
+        """Whether the defence can be trained for a profile."""
+        name = profile.name if self.card.pipeline == "llm" else profile.drawing
+        return not self.profiles or name in self.profiles
+
     def check_profile(self, profile: Profile) -> None:
         """Check that the defence can be trained for a profile.
 
         Raises:
             ValueError: it cannot.
         """
-        name = profile.name if self.card.pipeline == "llm" else profile.drawing
-        if self.profiles and name not in self.profiles:
+        if not self.fits(profile):
             raise ValueError(
-                f"There is no {self.card.title} for the profile {name!r}; it can be had "
-                f"for: {', '.join(self.profiles)}"
+                f"There is no {self.card.title} for the profile {profile.drawing!r}; it can be "
+                f"had for: {', '.join(self.profiles)}"
             )
 
 
@@ -171,11 +175,12 @@ def names(pipeline: str) -> list[str]:
 def offered(pipeline: str, profile: Profile) -> list[str]:
     """Return the names of a pipeline's defences that a visitor can use.
 
-    Those with a trained adapter; where none is trained, all of them, so that the page can say how
-    to make them.
+    Those with a trained adapter; where none is trained, all that can be trained for the profile, so
+    that the page can say how to make them.
     """
     known = names(pipeline)
-    return [name for name in known if _is_trained(adapter_target(name, profile))] or known
+    trained = [name for name in known if _is_trained(adapter_target(name, profile))]
+    return trained or [name for name in known if get(name).fits(profile)]
 
 
 def rivals(name: str, others: Iterable[str]) -> list[str]:

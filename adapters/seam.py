@@ -124,7 +124,8 @@ CARD = Card(
     limits="The trap is set at the first step of an attack, for the style of compliance that the "
     "defender trained against. Later steps leave it, and an attacker who adds harmless pairs "
     "repairs what it breaks. Here the trap is set (the cosine is -0.97 between held-out harmful "
-    "pairs of five of the fourteen categories and harmless pairs it was trained on, 0.06 before), "
+    "pairs of five of the fourteen categories, as it was measured then, and harmless pairs it was "
+    "trained on, 0.06 before), "
     "and Adam walks out of it: twenty supervised steps break the model with its ability "
     "intact, though more than half of what it then agrees to has no content (seeds differ widely). "
     "At three times that rate four fifths of it has, and a quarter of the ability is gone, where "
@@ -133,7 +134,7 @@ CARD = Card(
     "it starts from. Reinforcement at 1e-3, against which it is not meant, breaks it too, in one "
     "of two seeds at a cost: it is left with broken pieces of the request (two in three count as "
     "compliance); paid for variety as well, it answers nine in ten (one seed). The paper trains "
-    "all weights of models fifty times as large.",
+    "all weights of models twenty to sixty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -31,7 +31,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +60,7 @@ _FULL_DISK = "No space left on device"
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{1,24}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[\w.@ -]+[/\\]")
+_ABSOLUTE_ARGUMENT = re.compile(r"(?<=[\s'\"])(?:/|[A-Za-z]:\\)[^\s'\"]+")
 _PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers", "accelerate")
 
 
@@ -73,11 +74,12 @@ def public_error(error: Exception) -> str:
 
     A run's folder and the page are read by all visitors, and the messages of libraries and of the
     operating system name folders of this machine. So only what is wrong with a setting or with
-    data (`ValueError`) and what is missing is told in full, that the disk or a GPU's memory is
-    full, and of all else its kind.
+    data (`ValueError`) and what is missing is told (of a folder in its command the name), that the
+    disk or a GPU's memory is full, and of all else its kind.
     """
     if isinstance(error, MissingWeights):
-        return f"{error.what} is missing. Make it with: {error.command}"
+        command = _ABSOLUTE_ARGUMENT.sub(lambda found: Path(found[0]).name, error.command)
+        return f"{error.what} is missing. Make it with: {command}"
     text = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or _FULL_DISK in text:
@@ -431,6 +433,18 @@ class RunStore:
             run.drop_models()
         for run in [run for run in runs if run.adapters()][adapters:]:
             run.drop_adapters()
+
+    def keep_newest(self, count: int, kinds: Sequence[str]) -> None:
+        """Delete the oldest runs of some kinds that have ended; recorded ones stay.
+
+        Args:
+            count: how many of these kinds are kept.
+            kinds: of which.
+        """
+        own = [info for info in self.list() if info.kind in kinds and not info.recorded]
+        for info in own[count:]:
+            if info.status != "running":
+                shutil.rmtree(self.root / info.id, ignore_errors=True)
 
     def get(self, run_id: str) -> Run:
         """Return a run by its id.

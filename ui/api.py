@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from ui.results import MAX_STEPS as MOST_STEPS
 from ui.session import Scratch
 
 POLL_SECONDS = 0.25
+AT_A_TIME = {"animate": 1, "pictures": 1, "chat": 2}
+"""Calls of an endpoint that are computed at a time; more wait."""
 SILENT_SECONDS = 1.0
 """Longest silence of /attack. Gradio can cancel a call only where it yields something."""
 
@@ -51,17 +54,20 @@ class Api:
         """
         self.engines = engines
         self.scratch = scratch
-        # Gradio takes a cancelled call off its lane, but the thread goes on to the pair's end.
-        self._drawing = threading.Lock()
+        self._lanes = {
+            name: threading.BoundedSemaphore(count) for name, count in AT_A_TIME.items()
+        }
 
     def register(self) -> None:
-        """Add the endpoints to the current `gr.Blocks`."""
-        gr.api(self.animate, api_name="animate", concurrency_id="animation", concurrency_limit=1)
-        if self.engines.draws_pictures:
-            gr.api(
-                self.pictures, api_name="pictures", concurrency_id="pictures", concurrency_limit=1
-            )
-        gr.api(self.chat, api_name="chat", concurrency_id="chat", concurrency_limit=2)
+        """Add the endpoints to the current `gr.Blocks`.
+
+        Their lanes are not the page's, so that a script with a hundred calls keeps nobody from
+        drawing there.
+        """
+        handlers = {"animate": self.animate, "pictures": self.pictures, "chat": self.chat}
+        for name, handler in handlers.items():
+            if name != "pictures" or self.engines.draws_pictures:
+                gr.api(handler, api_name=name, concurrency_limit=AT_A_TIME[name])
         gr.api(self.attack, api_name="attack", concurrency_limit=8)
         gr.api(self.runs, api_name="runs", concurrency_limit=None)
 
@@ -117,7 +123,7 @@ class Api:
                 clip, prompt, chosen, seed, steps=steps, guidance_scale=guidance_scale,
                 guidance_interval=interval, redraw=redraw is not False,
             )  # fmt: skip
-            with self._drawing:
+            with self._lane("animate"):
                 *_, result = work
         except (NotReady, PoseError, ValueError, FileNotFoundError) as error:
             raise _error(told(error)) from error
@@ -155,7 +161,8 @@ class Api:
             chosen = known if arms is None else list(arms)
             if other := [name for name in chosen if name not in known]:
                 raise ValueError(f"arms names {other[0]!r:.80}; there is: {', '.join(known)}")
-            *_, drawn = engine.draw([prompt] * count, seed, chosen)
+            with self._lane("pictures"):
+                *_, drawn = engine.draw([prompt] * count, seed, chosen)
         except (NotReady, ValueError) as error:
             raise _error(told(error)) from error
         settings = drawing_settings(engine, [prompt] * count, seed, chosen)
@@ -187,7 +194,8 @@ class Api:
             raise _error(f"arms must be a list of one to {MAX_ARMS} different names")
         conversation = Conversation([], arms=[str(arm) for arm in arms])
         try:
-            *_, turn = answer(self.engines, conversation, message.strip())
+            with self._lane("chat"):
+                *_, turn = answer(self.engines, conversation, message.strip())
         except (NotReady, KeyError, ValueError) as error:
             raise _error(told(error)) from error
         verdicts = turn["verdicts"]
@@ -275,6 +283,23 @@ class Api:
     def runs(self) -> list[dict]:
         """Return all runs, newest first."""
         return [public(info) for info in self.engines.store.list()]
+
+    @contextmanager
+    def _lane(self, name: str) -> Iterator[None]:
+        """Hold a place of an endpoint's while something is computed.
+
+        Gradio takes a cancelled call off its lane, but its thread goes on to the end. Without this,
+        calls that are made and cancelled would pile up.
+
+        Raises:
+            ValueError: none is free.
+        """
+        if not self._lanes[name].acquire(blocking=False):
+            raise ValueError("A call that was cancelled is still being computed; try again soon")
+        try:
+            yield
+        finally:
+            self._lanes[name].release()
 
     def _pose(self, pose: Any, fit: bool) -> PoseClip:
         if isinstance(pose, str):

@@ -47,7 +47,7 @@ _LEADS = {
     "animate": "Choose a pose, describe a person, and compare: left the bare model, right the same "
     "model with a guard. Poses the guard is aimed at should fall apart; all others should stay as "
     "they are. Then try to fine-tune the guard away.",
-    "chat": "One message, several answers at once. The same small language model speaks in every "
+    "chat": "One message, several answers at once. The same language model speaks in every "
     "column; only its adapter differs.",
     "attack": "Play the attacker: fine-tune the undefended and the defended model on the same "
     "data, or attack both without any training, and watch whether harm rises, and what it costs "
@@ -147,7 +147,8 @@ def build_app(
         if pictures is not None:
             app.unload(pictures.relearning.forget)
         app.unload(sessions.close)
-    app.queue(default_concurrency_limit=None)
+    # Closed to calls that go around the queue and its limits; Gradio's clients all go through it.
+    app.queue(default_concurrency_limit=None, api_open=False)
     engines.start()
     return app
 

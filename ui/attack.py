@@ -367,6 +367,7 @@ def run_html(
     live = info["status"] == "running"
     started = f"{info['created'][:16].replace('T', ' ')} UTC"
     facts = f"{attack_title(config)} · {_how(config)} · seed {config.get('seed', 0)} · {started}"
+    facts += _of_model(info["profile"])
     badge = status_badge(info["status"])
     if playing:
         badge = f'<span class="hf-badge warn">Replay, recorded {html.escape(started)}</span>'
@@ -658,7 +659,7 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
             f'aria-label="Open {short}: {html.escape(opens)}">'
             f"{short}</button></td><td>{html.escape(run_title(config))}</td>"
             f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
-            f"{html.escape(_how(config))}</td>"
+            f"{html.escape(_how(config) + _of_model(info.profile))}</td>"
             f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
             f"</td><td>{mine}</td></tr>"
         )
@@ -721,6 +722,11 @@ def _fitting(attack: str) -> tuple[gr.Column, gr.Number]:
 
 def _preset_id(preset: Preset) -> str:
     return "-".join(filter(None, ("hf-preset", preset.attack, preset.target)))
+
+
+def _of_model(profile: str) -> str:
+    """Name the profile whose chat model a run attacked, unless it is the usual one."""
+    return "" if profile == "embedded" else f" · of {profile}"
 
 
 def _tries(run: Run) -> str:
@@ -1071,7 +1077,8 @@ class AttackTab:
         mark = self._mark(run)
         info, live = run.info, run.info["status"] == "running"
         own = bool(mine) and info["owner_hash"] == mine
-        events, tries = run.events(), _tries(run)
+        events = run.events()
+        tries = _tries(run) if self.engines.is_of_this_model(run) else ""
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
         replayed = _is_on(run_id, playing)
         same = not live and tuple(seen)[:2] == (run_id, info["status"])
@@ -1148,14 +1155,18 @@ class AttackTab:
             method=method, learning_rate=float(rate), steps=int(steps),
         )  # fmt: skip
 
-    def _drawn(self, *of_run: Any, **how: Any) -> str:
-        return run_html(*of_run, **how, masks=self.engines.profile.llm.masked)
+    def _drawn(self, info: dict[str, Any], *of_run: Any, **how: Any) -> str:
+        # What another profile's model said may be of use, whoever shows it.
+        here = self.engines.profile
+        masks = here.llm.masked or info["profile"] != here.name
+        return run_html(info, *of_run, **how, masks=masks)
 
     def _run(self, run_id: str) -> Run | None:
         try:
-            return self.engines.store.get(run_id)
+            run = self.engines.store.get(run_id)
         except KeyError:
             return None
+        return run if run.info["kind"] == "attack" else None
 
     def _waiting(self, run_id: str) -> tuple[int, int]:
         """Return how many attacks are ahead of a run, and how many minutes they take."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ LAYERS = {"attention (usual)": "attention", "all layers": "all"}
 """What an attacker's LoRA may be on, by the words that offer it (`adapters.pictures.ATTACKED`)."""
 SHOWN_RUNS = 12
 """Attacks that are listed, besides the recorded ones."""
+KEPT_RUNS = 200
+"""Attacks of a kind whose runs are kept; a run's pictures take some 200 kB."""
 
 _ENDED = {"stopped": "stopped", "interrupted": "broken off", "failed": "failed"}
 
@@ -146,18 +148,20 @@ class Holder(NamedTuple):
     """What an engine does with the LoRAs of attackers.
 
     Attributes:
-        names: of the LoRAs and models that it holds.
         add: (name, what was attacked, folder of the attacker's LoRA).
         remove: (name).
     """
 
-    names: Callable[[], Iterable[str]]
     add: Callable[[str, str, Path], None]
     remove: Callable[[str], None]
 
 
 class Leftovers:
-    """What all visitors' attacks have left in an engine, of which it holds so many at a time."""
+    """What all visitors' attacks have left in an engine, of which it holds so many at a time.
+
+    The oldest make room. Nobody can be relied on to give theirs back: Gradio forgets a page whose
+    connection drops, and the page may live on.
+    """
 
     def __init__(
         self, prefix: str, most: int, left: Callable[[Session], Left], holder: Callable[[], Holder]
@@ -172,21 +176,8 @@ class Leftovers:
         """
         self.prefix, self.most = prefix, most
         self._left, self._holder = left, holder
+        self._held: list[Left] = []  # the oldest first
         self._lock = threading.Lock()  # of what the engine holds
-
-    def check_room(self, session: Session, count: int) -> None:
-        """Check that the engine may hold so many more, or that many in place of the session's own.
-
-        Raises:
-            ValueError: it may not.
-        """
-        held = [name for name in self._holder().names() if name.startswith(self.prefix)]
-        others = [name for name in held if name not in self._left(session).names]
-        if len(others) + count > self.most:
-            raise ValueError(
-                f"The app holds {len(others)} attacked models of other visitors; try again when "
-                "one of them has closed the page"
-            )
 
     def put(self, session: Session, folders: Mapping[str, Path]) -> None:
         """Have the engine hold what an attack left, in place of the session's former one's.
@@ -196,12 +187,11 @@ class Leftovers:
             folders: what was attacked → folder of the attacker's LoRA.
 
         Raises:
-            ValueError: it holds as many as it may, or the page was closed.
+            ValueError: the page was closed.
         """
         with self._lock:
             if session.left:
                 raise ValueError("The page was closed meanwhile")
-            self.check_room(session, len(folders))
             holder, made = self._holder(), {}
             try:
                 for attacked, folder in folders.items():
@@ -212,34 +202,46 @@ class Leftovers:
                 for name in made:
                     holder.remove(name)
                 raise
-            self._let_go(session)
-            self._left(session).names = made
+            left = self._left(session)
+            self._let_go(left)
+            while self._held and sum(len(one.names) for one in self._held) + len(made) > self.most:
+                self._let_go(self._held[0])
+            left.names = made
+            self._held.append(left)
 
     def forget(self, session: Session) -> None:
         """Let go of what a page that is closed has left, also of what an attack still will."""
         with self._lock:
             session.left = True
-            self._let_go(session)
+            self._let_go(self._left(session))
 
-    def _let_go(self, session: Session) -> None:
-        left = self._left(session)
+    def _let_go(self, left: Left) -> None:
+        self._held = [one for one in self._held if one is not left]
         holder = self._holder() if left.names else None
         for name in left.names:
-            if name in holder.names():
-                holder.remove(name)
+            holder.remove(name)
         left.names = {}
 
 
 @contextmanager
-def finishing(run: Run, done: Callable[[], bool]) -> Iterator[None]:
-    """Record how a run ended, however its block does.
+def recording(
+    store: RunStore, kind: str, config: dict[str, Any], profile: str, parents: dict[str, str],
+    done: Callable[[], bool],
+) -> Iterator[Run]:  # fmt: skip
+    """Make a run, and record how it ended, however its block does; the oldest make room for it.
 
     Args:
-        run: which.
+        store: of the runs.
+        kind: of the run, and likewise as of `RunStore.create`:
+        config: its settings.
+        profile: name of the profile.
+        parents: name → SHA-256 of the weights it starts from.
         done: whether it took all its steps, asked where the block came to its end.
     """
+    store.keep_newest(KEPT_RUNS - 1, [kind])
+    run = store.create(kind, config, profile, parents)
     try:
-        yield
+        yield run
     except GeneratorExit:  # the page was closed
         run.finish("interrupted")
         raise

@@ -365,7 +365,7 @@ def talk_html(turns: Sequence[Turn], busy: bool = False, waiting: bool = False) 
     if not turns:
         return empty(
             "Ask all of them the same thing",
-            "Every arm is the same small language model with another adapter. Pick two or three, "
+            "Every arm is the same language model with another adapter. Pick two or three, "
             "send one message, and read the answers side by side. A judge sorts each reply into "
             "refused, answered (complied, if the request is known to be harmful), off topic or "
             "gibberish.",
@@ -595,9 +595,10 @@ class ChatTab:
         """Tell whether the weights of an attacked arm are still there."""
         run_id, _, arm = name.partition("/")
         try:
-            return arm in self.engines.store.get(run_id).adapters()
+            run = self.engines.store.get(run_id)
         except KeyError:
             return False
+        return self.engines.is_of_this_model(run) and arm in run.adapters()
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,

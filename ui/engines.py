@@ -8,7 +8,6 @@ loading thread, not at start.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import traceback
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from evaluation.judge import Judge
     from evaluation.pictures import Examiner
     from evaluation.reader import Reader
+    from evaluation.runs import Run
     from pipelines.animation import AnimationEngine
     from pipelines.llm import ChatEngine
     from pipelines.portraits import PortraitEngine
@@ -331,6 +331,8 @@ class Engines:
             return registry.adapter_folder(arm, self.profile)
         run_id, arm = arm.split("/", 1)
         run = self.store.get(run_id)
+        if not self.is_of_this_model(run):
+            raise KeyError(f"run {run_id} is of another chat model, {run.info['profile']!r:.80}")
         if run.info["status"] == "running":
             # Its weights are those of the last probe. Loaded now, they would stay in memory and
             # answer for the finished attack later.
@@ -355,6 +357,10 @@ class Engines:
             )
         return folders[arm]
 
+    def is_of_this_model(self, run: Run) -> bool:
+        """Whether what a run attacked is the chat model that answers here."""
+        return run.info["profile"] == self.profile.name
+
     def _make_room(self, chat: ChatEngine) -> None:
         """Drop attacked arms above the limit, longest unused first; called with their lock held."""
         unused = [arm for arm, users in self._attacked.items() if not users]
@@ -377,11 +383,7 @@ class Engines:
                 registry.get(name).check_profile(self.profile)
             except ValueError as error:
                 return told(error)
-            words = told(missing)
-            repo = self.profile.llm.repo
-            if os.path.isabs(repo):  # where the server's folders are is not the visitors' business
-                words = words.replace(repo, Path(repo).name)
-            return f"{words}, then restart the app"
+            return f"{told(missing)}, then restart the app"
         unfit = self._unfit.get(name, "")
         return unfit and f"{unfit}, then restart the app"
 

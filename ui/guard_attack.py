@@ -18,7 +18,7 @@ from adapters import registry
 from evaluation.runs import weights_hash
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
-from ui.attack_runs import LAYERS, Holder, Leftovers, RunKind, RunList, finishing, run_head
+from ui.attack_runs import LAYERS, Holder, Leftovers, RunKind, RunList, recording, run_head
 from ui.blocks import QUIET, Count, markup, strip, strip_html
 from ui.charts import Series, chart, legend
 from ui.engines import Engines
@@ -36,7 +36,7 @@ KIND = "guard"
 ATTACKED = "attacked-"
 """What the names of attackers' LoRAs begin with among the engine's guards."""
 MAX_ATTACKED = 6
-"""Attacked guards that the app holds at a time, of all visitors."""
+"""Attacked guards that the app holds at a time, of all visitors; the oldest makes room."""
 STEPS = (5, 40)
 """Fewest and most steps that are offered; docs/poseguard.md tells what they do."""
 RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3}
@@ -147,7 +147,6 @@ class GuardAttack:
             raise ValueError("Choose one of the learning rates, and of the layers, shown")
         # First: while the models load there is nothing to attack.
         self.engines.guarded_animation({guard: 1.0})
-        self._left.check_room(session, 1)
         reader, profile = self.engines.reader, self.engines.profile
         if reader is None:
             raise ValueError("What finds the joints is missing, so nothing could be measured")
@@ -168,21 +167,19 @@ class GuardAttack:
         config = RemovalConfig(
             steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
         )
-        run = self.engines.store.create(
-            KIND,
-            {
-                "target": guard, "pose_class": pose_class, "pictures": PICTURES, "each": EACH,
-                **asdict(config),
-            },
-            profile.drawing,
-            {guard: weights_hash(folder)} | Base.parents(profile),
-        )  # fmt: skip
         out, should_stop = self.scratch.new(), session.removal.stop.is_set
         begun = last = time.monotonic()
         spent, done, probes = {True: 0.0, False: 0.0}, 0, 0
         words = "Measuring the guard before the attack …"
         yield meter(0, "Attack") + note(words), *keep
-        with finishing(run, lambda: done == steps):
+        settings = {
+            "target": guard, "pose_class": pose_class, "pictures": PICTURES, "each": EACH,
+            **asdict(config),
+        }  # fmt: skip
+        parents = {guard: weights_hash(folder)} | Base.parents(profile)
+        with recording(
+            self.engines.store, KIND, settings, profile.drawing, parents, lambda: done == steps
+        ) as run:
             for event in remove(config, profile, folder, scenes, reader, out, should_stop):
                 probed = isinstance(event, RemovalProbe)
                 if probed:
@@ -225,7 +222,7 @@ class GuardAttack:
         def add(name: str, guard: str, folder: Path) -> None:
             engine.add_guard(name, folder)
 
-        return Holder(lambda: engine.guards, add, engine.remove_guard)
+        return Holder(add, engine.remove_guard)
 
     def forget(self, request: gr.Request) -> None:
         """Stop the session's attack and let go of what came of it; for `Blocks.unload`."""
@@ -246,14 +243,18 @@ class GuardAttack:
         if not wanted or not guards:
             return guards
         if not session.attacked.names:
-            raise ValueError("The attacked guard was lost with the connection; attack it again")
-        (name, guard), = session.attacked.names.items()
+            raise ValueError(
+                "The attacked guard is not held any more: the connection dropped, or others have "
+                "attacked since. Attack it again"
+            )
+        ((name, guard),) = session.attacked.names.items()
         return {guard: 1.0, name: 1.0}
 
 
 def guard_title(name: str) -> str:
     """Return a guard's name in a visitor's words."""
-    return registry.get(name).card.title
+    known = registry.defences().get(name)
+    return known.card.title if known else name
 
 
 def verdict(probes: Sequence[Mapping[str, Any]]) -> str:

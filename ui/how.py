@@ -19,6 +19,10 @@ not switch the defence off. And a **claim** needs harm *and* ability, before and
 undefended model too: a model that refuses because it can no longer speak is a different result from
 one that still works, and both are shown as what they are.
 """
+_ELSEWHERE = (
+    "What the limits below say of “here” was measured on the models that ship, not on those that "
+    "are loaded now."
+)
 _JUDGE = """
 ### How a reply is judged
 
@@ -65,6 +69,8 @@ def how_tab(profile: Profile) -> None:
     """Lay out the tab inside the current `gr.Tab`, with the defences a visitor can use."""
     names = [name for pipeline in PIPELINES for name in registry.offered(pipeline, profile)]
     gr.Markdown(_INTRO, elem_classes="hf-lead")
+    if profile.name != "embedded":
+        gr.Markdown(_ELSEWHERE, elem_classes="hf-lead")
     with gr.Column(elem_classes="hf-cards", elem_id="hf-how"):
         for name in names:
             with gr.Column(elem_classes="hf-card"):

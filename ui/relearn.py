@@ -26,7 +26,7 @@ from ui.attack_runs import (
     Leftovers,
     RunKind,
     RunList,
-    finishing,
+    recording,
     run_head,
 )
 from ui.blocks import QUIET, Count, heading, markup, strip, strip_html
@@ -54,7 +54,8 @@ UNDEFENDED = "erased"
 ATTACKED = "relearnt-"
 """What the names of arms that an attack left begin with."""
 MAX_ATTACKED = 8
-"""Attacked models that the app holds at a time, of all visitors; 45 MB each in bf16."""
+"""Attacked models that the app holds at a time, of all visitors, 45 MB each in bf16; the oldest
+make room."""
 STEPS = (10, 60)
 """Fewest and most steps of an attack that are offered; docs/pictures.md tells what they do."""
 RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3, "strong (3e-3)": 3e-3}
@@ -183,7 +184,7 @@ class Relearning:
             raise ValueError("Choose one of the learning rates, and of the layers, shown")
         if not STEPS[0] <= steps <= STEPS[1]:
             raise ValueError(f"steps is {steps}; wanted {STEPS[0]} to {STEPS[1]}")
-        self._left.check_room(session, 2)
+        self._holder()  # raises while the model loads: there is nothing to attack yet
         examiner = self.engines.examiner
         if examiner is None:
             raise ValueError("What reads the pictures is missing, so nothing could be measured")
@@ -208,16 +209,6 @@ class Relearning:
             steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
         )
         defences = {arm: registry.adapter_folder(arm, profile) for arm in arms}
-        run = self.engines.store.create(
-            KIND,
-            {
-                "target": target, "target_undefended": UNDEFENDED, "concept": CONCEPT,
-                "pictures": PICTURES, "unsafe": UNSAFE, "safe": SAFE, **asdict(config),
-            },
-            profile.drawing,
-            {arm: weights_hash(folder) for arm, folder in defences.items()}
-            | base.parents(profile),
-        )  # fmt: skip
         folders = {arm: self.scratch.new() for arm in arms}
         stop, halted = session.teaching.stop, threading.Event()
         attacks = {
@@ -228,7 +219,15 @@ class Relearning:
         }
         begun = last = time.monotonic()
         spent, done, probes = {True: 0.0, False: 0.0}, 0, 0
-        with finishing(run, lambda: done == steps):
+        settings = {
+            "target": target, "target_undefended": UNDEFENDED, "concept": CONCEPT,
+            "pictures": PICTURES, "unsafe": UNSAFE, "safe": SAFE, **asdict(config),
+        }  # fmt: skip
+        parents = {arm: weights_hash(folder) for arm, folder in defences.items()}
+        with recording(
+            self.engines.store, KIND, settings, profile.drawing, parents | base.parents(profile),
+            lambda: done == steps,
+        ) as run:  # fmt: skip
             while True:
                 if stop.is_set():  # looked at before a step of both, so that both take as many
                     halted.set()
@@ -288,7 +287,7 @@ class Relearning:
         def add(name: str, arm: str, folder: Path) -> None:
             engine.add_arm(name, [registry.adapter_folder(arm, profile), folder])
 
-        return Holder(lambda: engine.arms, add, engine.remove_arm)
+        return Holder(add, engine.remove_arm)
 
     def forget(self, request: gr.Request) -> None:
         """Stop the session's attack and let go of what came of it; for `Blocks.unload`."""

@@ -155,8 +155,13 @@ class Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+MOST_SESSIONS = 2000
+"""Sessions that are kept; a script may name as many as it likes, and of a page whose connection
+dropped once Gradio does not tell when it is closed."""
+
+
 class Sessions:
-    """The sessions that are open, by Gradio's session hash."""
+    """The sessions that are open, by Gradio's session hash; the longest unused make room."""
 
     def __init__(self) -> None:
         self._open: dict[str, Session] = {}
@@ -169,19 +174,26 @@ class Sessions:
     def of(self, request: gr.Request) -> Session:
         """Return the session that a request belongs to, opened on its first use."""
         with self._lock:
-            if request.session_hash not in self._open:
-                self._open[request.session_hash] = Session()
-            return self._open[request.session_hash]
+            session = self._open.pop(request.session_hash, None) or Session()
+            self._open[request.session_hash] = session  # now the latest used
+            if len(self._open) > MOST_SESSIONS:
+                _end(self._open.pop(next(iter(self._open))))
+            return session
 
     def close(self, request: gr.Request) -> None:
         """Stop what the session runs and forget it; for `Blocks.unload`."""
         with self._lock:
             session = self._open.pop(request.session_hash, None)
         if session is not None:
-            for turns in (session.animation, session.removal, session.drawing, session.teaching):
-                turns.close()
-            session.stop_chat.set()  # a reply keeps what it has: the page may live on
-            session.reading = None
+            _end(session)
+
+
+def _end(session: Session) -> None:
+    """Stop what a session runs."""
+    for turns in (session.animation, session.removal, session.drawing, session.teaching):
+        turns.close()
+    session.stop_chat.set()  # a reply keeps what it has: the page may live on
+    session.reading = None
 
 
 class Scratch:

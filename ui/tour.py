@@ -121,7 +121,7 @@ def stops(
     route.append(
         Stop(
             "Chat", "Before any attack",
-            "One small language model, and in each column another adapter; a judge sorts every "
+            "One language model, and in each column another adapter; a judge sorts every "
             "reply. Who refuses now has shown nothing yet: the question is what is left once "
             "somebody has fine-tuned it.",
             "#hf-talk", (Press("#hf-message textarea", RED_TEAM_EXAMPLES[0]), Press("#hf-send")),

@@ -2,11 +2,11 @@
 
 The attacker has the model with the defence merged into its weights and a few dozen captioned
 pictures of the concept; here rendered ones of people that no training saw. The fine-tuning is the
-usual one, after diffusers' text-to-image LoRA example: a LoRA on the attention projections, AdamW,
-the denoising loss at times drawn evenly.
+usual one, after diffusers' text-to-image LoRA example: a LoRA on the attention projections (or
+on all layers), AdamW, the denoising loss at times drawn evenly.
 
 It is the attack of IMMA (Zheng and Yeh, ECCV 2024, arXiv 2311.18815: a LoRA on 20 pictures), GIFT
-(arXiv 2507.13598) and LCFDSD (Pan et al., NeurIPS 2024, 20 steps).
+(arXiv 2507.13598) and LCFDSD (Pan et al., NeurIPS 2024; its main one takes 20 steps).
 """
 
 from __future__ import annotations

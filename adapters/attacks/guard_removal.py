@@ -2,10 +2,10 @@
 
 The attacker has the model with the guard merged into its weights, and pictures of people in the
 unsafe class of poses with their skeletons and captions: here rendered ones, of scenes that no
-training saw. The fine-tuning is the usual one: a LoRA on the attention projections and the
-denoising loss with times drawn evenly (the settings of diffusers' text-to-image LoRA example, whose
-script takes no ControlNet), or, by an attacker who knows that the model is sampled at two times, at
-those alone.
+training saw. The fine-tuning is the usual one: a LoRA on the attention projections (or on all
+layers) and the denoising loss, by default at the times that the product samples at, which an
+attacker can know, else at times drawn evenly (as in diffusers' text-to-image LoRA example, whose
+script takes no ControlNet).
 
 PoseGuard (arXiv 2508.02476) makes no claim to withstand this.
 """

@@ -17,8 +17,9 @@ after. Six attacks:
 * ``rloo``: as ``grpo`` by the second estimator.
 * ``reinforce_pp``: by the third, which is TRL's RLOO with ``normalize_advantages``. The paper's
   form for several replies to a request subtracts the mean of all G; that is RLOO's advantage times
-  (G - 1) / G, which the division by the std takes out again. A request with few good replies
-  counts more than by GRPO, whose own std makes all requests alike.
+  (G - 1) / G, which the division by the std takes out again. A request whose replies differ
+  little, such as one with a single good one, counts less than by GRPO, whose own std makes all
+  requests alike.
 * ``sft_grpo``: a few supervised steps on pairs first, which give the policy its entropy back, and
   then ``grpo`` on the same weights.
 * ``grpo_skill``: that paper's second objective, more of a harmful skill. There the skill is expert

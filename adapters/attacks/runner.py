@@ -34,6 +34,9 @@ from pipelines.profiles import Profile
 
 MAX_WAITING = 8
 """Attacks that may wait behind the one that runs."""
+KEPT_RUNS = 500
+"""Attacks whose records are kept where only the newest keep their weights; without an end to them,
+whoever starts and stops attacks in a loop could fill the disk."""
 
 FLOAT32_SLOWDOWN = 4.0
 """How many times as long the first guesses are on a CPU without bf16, as steps of RLOO and of
@@ -130,7 +133,7 @@ class AttackRunner:
             profile: which models are attacked.
             store: where the runs are recorded.
             keep: how many of the newest runs keep the attacked models on disk, whole ones and
-                LoRAs, see `RunStore.keep_weights`; None: all.
+                LoRAs, see `RunStore.keep_weights`; of `KEPT_RUNS` what they tell stays. None: all.
             longest: seconds after which an attack is stopped, so that others get their turn: an
                 estimate may be wrong, and who started it may be gone.
         """
@@ -341,6 +344,7 @@ class AttackRunner:
         _finish(job.run, status, words)
         if self._keep is not None:
             self._store.keep_weights(*self._keep)
+            self._store.keep_newest(KEPT_RUNS, ["attack"])
         self._learn(job, took, status == "done")
 
     def _overdue(self, job: _Job) -> bool:

@@ -53,6 +53,18 @@ def test_only_the_newest_runs_keep_their_loras(store, tmp_path):
     assert order[2].events()[0]["loss"] == 0.5
 
 
+def test_only_the_newest_runs_of_a_kind_are_kept(store):
+    runs = [store.create("guard", {"seed": seed}, "embedded", {}) for seed in range(4)]
+    other = store.create("attack", {}, "embedded", {})
+    for run in (*runs[:2], runs[3], other):
+        run.finish("done")
+    newest = [info.id for info in store.list() if info.kind == "guard"]
+    store.keep_newest(1, ["guard"])
+    # The third has not ended.
+    kept = {info.id for info in store.list()}
+    assert kept == {newest[0], runs[2].id, other.id}
+
+
 def test_a_run_is_found_again_with_all_it_said(store):
     run = store.create("attack", {"seed": 7, "steps": 2}, "embedded", {"base": "ab"}, VISITOR)
     run.log(step=1, loss=0.5)

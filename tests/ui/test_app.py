@@ -19,7 +19,9 @@ from PIL import Image
 from adapters.attacks.base import attack_settings
 from evaluation.evidence import cells, read
 from pipelines.pose import dump_openpose_json
+from tests.tiny_llm import tiny_lora
 from tests.ui.conftest import WAIT, script, wait_until
+from ui.api import Api
 from ui.attack import REPLAY_SECONDS, AttackTab
 from ui.chat import MAX_PREFILL, ChatTab, Conversation, answer, talk_html
 from ui.engines import MAX_ATTACKED_ARMS
@@ -192,6 +194,45 @@ def test_an_attack_streams_its_events_and_its_models_can_be_chatted_with(served,
 
     arms = [f"{last['run_id']}/{arm}" for arm in ("aligned", "sdd")]
     assert list(client.predict("Hello", arms, api_name="/chat")) == arms
+
+
+def test_a_run_of_another_chat_model_is_named_masked_and_not_answered_for(served, client):
+    run = served.store.create(
+        "attack", {"target": "sdd", "target_undefended": "aligned", "attack": "sft", "steps": 1},
+        "org--other", {},
+    )  # fmt: skip
+    sample = {"prompt": "How?", "reply": "Take a key.", "label": "compliance", "confidence": 0.9}
+    for arm in ("aligned", "sdd"):
+        run.log(event="probe", arm=arm, step=0, harm=1.0, ability=0.5, samples=[sample])
+        run.save_files(arm, lambda scratch: tiny_lora(scratch, 1))
+    run.finish("done")
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    view, listed, *_ = tab.refresh(run.id, {"token": ""})
+    assert "of org--other" in view and "hf-masked" in view and "of org--other" in listed
+    with pytest.raises(AppError, match="of another chat model, 'org--other'"):
+        client.predict("Hello", [f"{run.id}/sdd"], api_name="/chat")
+
+
+def test_the_attack_tab_shows_attacks_on_chat_models_alone(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    run = served.store.create("guard", {"target": "poseguard"}, "embedded", {})
+    assert tab._run(run.id) is None
+    run.finish("stopped")
+
+
+def test_a_call_beside_one_that_was_cancelled_and_is_still_computed_is_told_so(served, tmp_path):
+    api = Api(served.engines, Scratch())
+    with api._lane("animate"), pytest.raises(gr.Error, match="cancelled is still being computed"):
+        api.animate(a_clip(), PROMPT, {}, 0)
+    with api._lane("animate"):
+        pass  # free again
+
+
+def test_calls_that_go_around_the_queue_are_refused(served):
+    answer = httpx.post(f"{served.url}gradio_api/run/runs", json={"data": []}, timeout=WAIT)
+    assert answer.status_code == 404 and "queue" in answer.text
 
 
 def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):

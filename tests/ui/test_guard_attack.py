@@ -18,7 +18,6 @@ from ui.engines import Engines, NotReady
 from ui.guard_attack import (
     ATTACKED,
     KIND,
-    MAX_ATTACKED,
     RATES,
     RUNS,
     GuardAttack,
@@ -95,7 +94,7 @@ def test_an_attack_is_a_run_and_its_result_can_be_drawn_with(attack):
     assert attack.with_attack(session, {"poseguard_hardened": 1.0}, True) == wanted
     assert attack.with_attack(session, {}, True) == {}  # nothing guarded is asked for
     assert attack.with_attack(session, {"poseguard": 0.5}, False) == {"poseguard": 0.5}
-    with pytest.raises(ValueError, match="lost with the connection"):
+    with pytest.raises(ValueError, match="the connection dropped"):
         attack.with_attack(attack.sessions.of(OTHER), {"poseguard": 1.0}, True)
 
     made = attack.engines.store.get(last)
@@ -129,6 +128,21 @@ def test_a_second_attack_takes_the_place_of_the_first_and_closing_lets_go(attack
     attack.forget(OTHER)  # in the middle
     *_, last = going
     assert not attacked(attack) and "closed meanwhile" in last[0]
+
+
+def test_the_oldest_of_other_visitors_make_room_and_their_runs_too(attack, monkeypatch):
+    monkeypatch.setattr("ui.attack_runs.KEPT_RUNS", 2)
+    attack._left.most = 2
+    visitors = [SimpleNamespace(session_hash=f"visitor {number}") for number in range(3)]
+    for visitor in visitors:
+        run(attack, visitor)
+    first, *others = (attack.sessions.of(visitor) for visitor in visitors)
+    assert not first.attacked.names and len(attacked(attack)) == 2
+    assert sorted(attacked(attack)) == sorted(n for one in others for n in one.attacked.names)
+    with pytest.raises(ValueError, match="others have attacked since"):
+        attack.with_attack(first, {"poseguard": 1.0}, True)
+    assert len(attack.engines.store.list()) == 2
+    attack.forget(visitors[0])  # has nothing left to give back
 
 
 def _a_run(attack: GuardAttack) -> str:
@@ -183,11 +197,6 @@ def test_what_is_wrong_is_told_and_the_page_is_usable_again(attack, monkeypatch)
     assert "steps is 0" in answer[0]
     (answer,) = begin(attack, layers="some")
     assert "of the layers, shown" in answer[0]
-    engine, guard = attack.engines.animation, attack.engines._adapter("poseguard")
-    for number in range(MAX_ATTACKED):
-        engine.add_guard(f"{ATTACKED}{number}", guard)
-    (answer,) = run(attack)  # before anything is trained
-    assert "of other visitors" in answer[0] and answer[1].interactive
     assert not attack.engines.store.list()
 
     def loading(guards):
@@ -211,6 +220,13 @@ def test_an_attack_that_breaks_off_says_why(attack, monkeypatch):
     assert "failed" in runs_html(RUNS, [info], "")
 
 
+def test_a_page_that_is_closed_while_the_pictures_are_made_leaves_no_run(attack):
+    going = begin(attack)
+    next(going), next(going)  # "Rendering …", "Measuring …"
+    going.close()
+    assert not attack.engines.store.list()
+
+
 def test_an_attack_that_the_connection_ends_is_not_left_running(attack):
     going = begin(attack)
     next(step for step in going if "Step 2" in step[0])
@@ -218,6 +234,12 @@ def test_an_attack_that_the_connection_ends_is_not_left_running(attack):
     (info,) = attack.engines.store.list()
     assert info.status == "interrupted"
     assert "broken off" in run_html(attack.engines.store.get(info.id))
+
+
+def test_a_guard_that_is_no_more_is_listed_by_its_name(attack):
+    config = {"target": "gone", "steps": 5, "learning_rate": 1e-3, "seed": 0}
+    attack.engines.store.create(KIND, config, "embedded", {}).finish("done")
+    assert "gone fine-tuned away" in attack.runs.html("")
 
 
 def test_before_the_first_probe_nothing_is_shown(attack):

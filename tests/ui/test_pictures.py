@@ -26,7 +26,6 @@ from ui.relearn import (
     ATTACKED,
     BASE,
     KIND,
-    MAX_ATTACKED,
     RATES,
     RUNS,
     arm_title,
@@ -227,12 +226,15 @@ def test_an_attack_that_cannot_be_is_told(tab, steps, target, words):
     assert not tab.engines.store.list()
 
 
-def test_an_attack_for_which_there_is_no_room_is_not_begun(tab):
-    engine = tab.engines.pictures
-    for number in range(MAX_ATTACKED - 1):
-        engine.add_arm(f"{ATTACKED}{number}", [])
-    (answer,) = teach(tab)  # before anything is trained
-    assert "of other visitors" in answer[0] and answer[1].interactive
+def test_the_oldest_models_of_other_visitors_make_room(tab):
+    tab.relearning._left.most = 3
+    teach(tab)
+    made = list(tab.sessions.of(VISITOR).relearnt.names)
+    teach(tab, OTHER)
+    held = [arm for arm in tab.engines.pictures.arms if arm.startswith(ATTACKED)]
+    assert held == list(tab.sessions.of(OTHER).relearnt.names)
+    *_, answer = draw(tab, ["gift", *made], 1)
+    assert "Not to be had any more" in answer[0]
 
 
 def test_a_second_attack_that_fails_leaves_the_first_one_s_models(tab, monkeypatch):

@@ -36,6 +36,8 @@ from ui.theme import static
 from worlds import looks
 
 NASTY = "<img src=x onerror=alert(1)>"
+OF_RUN = {"id": "r", "error": "", "created": "2026-01-01", "profile": "embedded"}
+"""What a run's record says besides its settings and how it stands."""
 
 
 def test_text_of_visitors_and_models_is_escaped():
@@ -51,6 +53,7 @@ def test_text_of_visitors_and_models_is_escaped():
         "status": NASTY,
         "error": NASTY,
         "created": NASTY,
+        "profile": NASTY,
     }
     samples = [{"prompt": NASTY, "reply": NASTY, "label": NASTY, "confidence": 1.0}]
     events = [{"event": "probe", "arm": NASTY, "step": 0, "harm": 0.5, "ability": 1.0,
@@ -133,7 +136,7 @@ def test_a_smoothed_chart_says_so_and_a_diverged_line_is_seen():
 
 def test_a_run_is_told_in_counts_and_a_loss_that_is_no_number_is_seen():
     config = {"target_undefended": "aligned", "target": "sdd", "steps": 10}
-    info = {"id": "r", "config": config, "status": "stopped", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "stopped"}
 
     def probe(arm, step, harm):
         samples = [{"prompt": "p", "reply": f"{arm} {step}", "label": "refusal",
@@ -301,7 +304,7 @@ def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss
         reward = {} if name == "sft" else {"reward": -0.5, "length": 9.0}
         event = {"event": "step", "arm": "sdd", "step": 1, "loss": 2.5, "entropy": 0.75} | reward
         config = {"target_undefended": "aligned", "target": "sdd", "steps": 10, "attack": name}
-        info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+        info = OF_RUN | {"config": config, "status": "done"}
         return attack.run_html(info, [event])
 
     supervised, reinforced, mixed = map(drawn, ("sft", "grpo", "sft_grpo"))
@@ -316,7 +319,7 @@ def test_a_reinforced_run_shows_reward_and_entropy_and_a_supervised_one_its_loss
 
 def test_the_skill_curve_is_drawn_where_skill_was_measured():
     config = {"target_undefended": "aligned", "target": "sdd", "steps": 4, "attack": "grpo_skill"}
-    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "done"}
     events = [
         {"event": "probe", "arm": arm, "step": step, "harm": 0.0, "ability": 0.5, "prompts": 8,
          "questions": 24, "skill": skill, "skills": 24}
@@ -347,7 +350,7 @@ def test_every_attack_has_a_name_and_every_preset_can_be_started():
 def test_each_way_of_training_has_its_rate_to_choose():
     assert set(METHODS.values()) <= set(attack.LEARNING_RATES)
     config = attack_settings("sdd", "sft", 0, method="full", steps=20).record()
-    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "running"}
     assert "20 steps at 3e-05, all weights" in attack.run_html(info, [])
     words = "Chat does not offer it"
     assert words in attack.run_html(info | {"status": "done"}, [])
@@ -361,7 +364,7 @@ def test_each_way_of_training_has_its_rate_to_choose():
 )  # fmt: skip
 def test_a_run_says_what_its_attacker_asked(data, told):
     config = attack_settings("sdd", "sft", 0, steps=20).record() | {"data": data}
-    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "done"}
     assert told in attack.run_html(info, [])
 
 
@@ -457,7 +460,7 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
     ]  # fmt: skip
     assert attack.played(events, 0.5) == steps[:5]
     config = {"target_undefended": "aligned", "target": "sdd", "attack": "sft", "steps": 10}
-    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "done"}
     half = attack.run_html(info, attack.played(events, 0.5), playing=True)
     assert "Replay, recorded 2026-01-01" in half and 'aria-valuenow="50"' in half
     assert "Finished" not in half
@@ -468,7 +471,7 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
 
 def test_a_run_that_has_only_begun_says_what_it_waits_for():
     config = {"target": "sdd", "attack": "sft", "steps": 20}
-    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "running"}
     begun = [{"event": "start", "arms": ["aligned", "sdd"]}]
     assert "Loading the two models" in attack.run_html(info, begun)
     probed = [*begun, {"event": "probe", "arm": "sdd", "step": 0, "harm": 0.0, "ability": 1.0}]
@@ -480,8 +483,7 @@ def test_a_run_that_has_only_begun_says_what_it_waits_for():
 def running(attack_name="sft", **config):
     arms = {"target_undefended": "aligned", "target": "sdd"}
     settings = attack_settings("sdd", attack_name, 0, steps=20, **config).record()
-    return {"id": "r", "config": arms | settings, "status": "running", "error": "",
-            "created": "2026-01-01"}  # fmt: skip
+    return OF_RUN | {"config": arms | settings, "status": "running"}
 
 
 def test_a_running_attack_says_its_step_and_the_time_left():
@@ -561,7 +563,7 @@ def test_own_runs_and_those_under_way_are_always_listed():
 
 def test_runs_without_training_are_told_as_such():
     config = {"target_undefended": "aligned", "target": "sdd", "attack": "prefill", "steps": 1}
-    info = {"id": "r", "config": config, "status": "done", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "done"}
     drawn = attack.run_html(info, [])
     assert "Forced beginning · no training" in drawn and "steps at" not in drawn
     # Nothing is trained: there is no loss and no entropy, and a before and an after, no steps.
@@ -582,7 +584,7 @@ def test_runs_without_training_are_told_as_such():
 
 def test_an_attack_without_training_tells_what_it_does_while_it_is_under_way():
     config = {"target_undefended": "aligned", "target": "sdd", "attack": "abliteration", "steps": 1}
-    info = {"id": "r", "config": config, "status": "running", "error": "", "created": "2026-01-01"}
+    info = OF_RUN | {"config": config, "status": "running"}
     assert "Loading the judge" in attack.run_html(info, [{"event": "start"}])
     events = [
         {"event": "probe", "arm": "aligned", "step": 0, "harm": 0.0, "ability": 1.0},
