@@ -303,7 +303,7 @@ def run_html(run: Run) -> str:
 
 
 def _title(config: Mapping[str, Any]) -> str:
-    return f"{guard_title(config['target'])} fine-tuned away"
+    return f"{guard_title(config['target'])}, fine-tuned away"
 
 
 RUNS = RunKind(

@@ -82,7 +82,7 @@ def test_an_attack_is_a_run_and_its_result_can_be_drawn_with(attack):
     assert use.visible and use.value and "20 steps" not in cost and "5 steps" in cost
     for words in (
         "Without the guard", "With it", "After 5 steps", "hf-legend", "after 5 steps",
-        "PoseGuard fine-tuned away", "5 steps at 0.001, LoRA on all layers",
+        "PoseGuard, fine-tuned away", "5 steps at 0.001, LoRA on all layers",
     ):  # fmt: skip
         assert words in shown
     session = attack.sessions.of(VISITOR)
@@ -100,7 +100,7 @@ def test_an_attack_is_a_run_and_its_result_can_be_drawn_with(attack):
     made = attack.engines.store.get(last)
     assert made.info["status"] == "done" and set(made.info["parents"]) == {"poseguard", "unet"}
     assert [e["step"] for e in made.events() if e["event"] == "probe"] == [-1, 0, 5]
-    assert "PoseGuard fine-tuned away" in listed and made.id[-6:] in listed
+    assert "PoseGuard, fine-tuned away" in listed and made.id[-6:] in listed
     # A page that is opened again, or another visitor's, reads the same.
     said, again, _ = attack.runs.come_back([last], OTHER)
     assert again == shown and "attack again" in said
@@ -239,7 +239,7 @@ def test_an_attack_that_the_connection_ends_is_not_left_running(attack):
 def test_a_guard_that_is_no_more_is_listed_by_its_name(attack):
     config = {"target": "gone", "steps": 5, "learning_rate": 1e-3, "seed": 0}
     attack.engines.store.create(KIND, config, "embedded", {}).finish("done")
-    assert "gone fine-tuned away" in attack.runs.html("")
+    assert "gone, fine-tuned away" in attack.runs.html("")
 
 
 def test_before_the_first_probe_nothing_is_shown(attack):
