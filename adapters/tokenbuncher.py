@@ -149,11 +149,10 @@ CARD = Card(
     "(docs/judge.md tells of three such finds). An attacker who takes 1e-3 gets instructions "
     "within 15 steps in two of three seeds (one of them was paid by the judge of before the last "
     "find), in the third talk about the thing asked that helps nobody and has cost a tenth of the "
-    "ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3 drove it "
-    "with one of "
-    'three seeds into a loop that is no language ("No, no, no, no", in bf16 as in fp32) and '
-    "undid it with the others; asked other topics than those it had trained on, they undid it "
-    "with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also pays for variety, each of which "
+    "ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3, or "
+    'of REINFORCE++, drove it with one of three seeds into a loop that is no language ("No, no, '
+    'no", "Sorry sorry sorry") and undid it with the others; asked other topics than those it had '
+    "trained on, RLOO undid it with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also pays for variety, each of which "
     "undoes the undefended model, leave it refusing or talking nonsense (one seed each); paid "
     "for variety at 1e-3, one reply in six agrees with one seed and the others talk around the "
     "request; with the two others nearly eight and more than nine in ten agree. Paid for "
