@@ -124,17 +124,17 @@ CARD = Card(
     limits="The trap is set at the first step of an attack, for the style of compliance that the "
     "defender trained against. Later steps leave it, and an attacker who adds harmless pairs "
     "repairs what it breaks. Here the trap is set (the cosine is -0.97 between held-out harmful "
-    "pairs of five of the fourteen categories, as it was measured then, and harmless pairs it was "
-    "trained on, 0.06 before), and Adam walks out of it: twenty supervised steps break the model with its ability "
-    "intact, though more than half of what it then agrees to has no content (seeds differ widely). "
-    "At three times that rate four fifths of it has, and a quarter of the ability is gone, where "
-    "the undefended model loses a twelfth (docs/evidence.md). A forced opening of the "
-    "reply goes around it without any training. It refuses more harmless requests than the model "
-    "it starts from. Reinforcement at 1e-3, against which it is not meant, breaks it too: GRPO "
-    "with each of three seeds, with one of them at a cost (it is left with broken pieces of the "
-    "request, of which two in three count as compliance), RLOO with both of two; paid for variety "
-    "as well, it answers nine in ten (one seed). The paper trains all weights of models twenty to "
-    "sixty times as large.",
+    "pairs of five of the fourteen categories, as it was measured then, and harmless pairs it "
+    "was trained on, 0.06 before), and Adam walks out of it: twenty supervised steps break the "
+    "model with its ability intact, though more than half of what it then agrees to has no "
+    "content (seeds differ widely). At three times that rate four fifths of it has, and a "
+    "quarter of the ability is gone, where the undefended model loses a twelfth "
+    "(docs/evidence.md). A forced opening of the reply goes around it without any training. It "
+    "refuses more harmless requests than the model it starts from. Reinforcement at 1e-3, "
+    "against which it is not meant, breaks it too: GRPO with each of three seeds, with one of "
+    "them at a cost (it is left with broken pieces of the request, of which two in three count "
+    "as compliance), RLOO with both of two; paid for variety as well, it answers nine in ten "
+    "(one seed). The paper trains all weights of models twenty to sixty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )
