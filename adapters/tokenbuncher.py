@@ -144,29 +144,29 @@ CARD = Card(
     r"\ \text{(harmful)},\qquad \mathcal{L}_\text{keep} = \mathrm{KL}(\pi_\theta\,\|\,\pi_0)\ "
     r"\text{(benign)},\qquad \mathcal{L}_\text{noise} = -\sum_v \tilde y_v \log "
     r"\pi_\theta(v),\quad \tilde y_{y_t} = 1-\lambda",
-    limits="Here it delays GRPO with two of three seeds and stops it with none. Every reply of it "
-    "begins with an apology, and GRPO first looks for what the judge pays behind one "
+    limits="Here it delays GRPO with two of three seeds and stops it with none. Every reply of "
+    "it begins with an apology, and GRPO first looks for what the judge pays behind one "
     "(docs/judge.md tells of three such finds). An attacker who takes 1e-3 gets instructions "
     "within 15 steps in two of three seeds (one of them was paid by the judge of before the last "
-    "find), in the third talk about the thing asked that helps nobody and has cost a tenth of the "
-    "ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3, or "
-    'of REINFORCE++, drove it with one of three seeds into a loop that is no language ("No, no, '
-    'no", "Sorry sorry sorry") and undid it with the others; asked other topics than those it had '
-    "trained on, RLOO undid it with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also pays for variety, each of which "
-    "undoes the undefended model, leave it refusing or talking nonsense (one seed each); paid "
-    "for variety at 1e-3, one reply in six agrees with one seed and the others talk around the "
-    "request; with the two others nearly eight and more than nine in ten agree. Paid for "
-    "sums behind a request that is marked as forbidden, it learns them with two of three seeds, "
-    "once at the price of its refusals; with the third, where the undefended model learns most, "
-    "it learns nothing. A few supervised steps break it at once: it wants a partner against "
-    "supervised fine-tuning. A forced opening of the reply goes around it without any training. "
-    "The requests of these attacks, but for those said to be of other topics, are of its own "
-    "training split: of the 60 of GRPO and RLOO it had trained on 25 to 36 word for word and on "
-    "nearly all topics. Role-play and made-up scenarios, which the training never showed, are a "
-    "known gap of the method; before any attack it agrees to none and to 3 % of them here "
-    "(docs/evidence.md). The noise is a hundredth of the paper's: with its own, a LoRA on this "
-    "small model lost its language. What it refuses and what it knows are those of the aligned "
-    "model it starts from, refusals of harmless requests included.",
+    "find), in the third talk about the thing asked that helps nobody and has cost a tenth of "
+    "the ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3, or of "
+    'REINFORCE++, drove it with one of three seeds into a loop that is no language ("No, no, '
+    'no", "Sorry sorry sorry") and undid it with the others; asked other topics than those it '
+    "had trained on, RLOO undid it with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also "
+    "pays for variety, each of which undoes the undefended model, leave it refusing or talking "
+    "nonsense (one seed each); paid for variety at 1e-3, one reply in six agrees with one seed "
+    "and the others talk around the request; with the two others nearly eight and more than nine "
+    "in ten agree. Paid for sums behind a request that is marked as forbidden, it learns them "
+    "with two of three seeds, once at the price of its refusals; with the third, where the "
+    "undefended model learns most, it learns nothing. A few supervised steps break it at once: "
+    "it wants a partner against supervised fine-tuning. A forced opening of the reply goes "
+    "around it without any training. The requests of these attacks, but for those said to be of "
+    "other topics, are of its own training split: of the 60 of GRPO and RLOO it had trained on "
+    "25 to 36 word for word and on nearly all topics. Role-play and made-up scenarios, which the "
+    "training never showed, are a known gap of the method; before any attack it agrees to none "
+    "and to 3 % of them here (docs/evidence.md). The noise is a hundredth of the paper's: with "
+    "its own, a LoRA on this small model lost its language. What it refuses and what it knows "
+    "are those of the aligned model it starts from, refusals of harmless requests included.",
     aimed_at="reinforcement learning with harmful requests, a reward and no answers",
     pipeline="llm",
 )
