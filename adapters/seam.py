@@ -133,7 +133,7 @@ CARD = Card(
     "refuses more harmless requests than the model it starts from. Reinforcement at 1e-3, "
     "against which it is not meant, breaks it too: GRPO with each of three seeds, with one of "
     "them at a cost (it is left with broken pieces of the request, of which two in three count "
-    "as compliance), RLOO with both of two; paid for variety as well, it answers nine in ten "
+    "as compliance), RLOO with each of three; paid for variety as well, it answers nine in ten "
     "(one seed). The paper trains all weights of models twenty to sixty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
