@@ -61,13 +61,16 @@ class Api:
     def register(self) -> None:
         """Add the endpoints to the current `gr.Blocks`.
 
-        Their lanes are not the page's, so that a script with a hundred calls keeps nobody from
-        drawing there.
+        Those that draw have lanes of their own, so that a script with a hundred calls keeps nobody
+        from drawing on the page. /chat, whose calls take seconds, shares the page's: the chat model
+        answers one at a time, and who waits for it elsewhere than in the lane cannot be stopped.
         """
-        handlers = {"animate": self.animate, "pictures": self.pictures, "chat": self.chat}
-        for name, handler in handlers.items():
-            if name != "pictures" or self.engines.draws_pictures:
-                gr.api(handler, api_name=name, concurrency_limit=AT_A_TIME[name])
+        gr.api(self.animate, api_name="animate", concurrency_limit=AT_A_TIME["animate"])
+        if self.engines.draws_pictures:
+            gr.api(self.pictures, api_name="pictures", concurrency_limit=AT_A_TIME["pictures"])
+        gr.api(
+            self.chat, api_name="chat", concurrency_id="chat", concurrency_limit=AT_A_TIME["chat"]
+        )
         gr.api(self.attack, api_name="attack", concurrency_limit=8)
         gr.api(self.runs, api_name="runs", concurrency_limit=None)
 

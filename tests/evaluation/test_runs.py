@@ -284,6 +284,9 @@ def test_every_run_that_ships_can_be_replayed(tmp_path):
     assert infos and all(info.recorded for info in infos)
     for info in infos:
         kinds = {event["event"] for event in store.get(info.id).events()}
-        wanted = {"attack": {"start", "probe", "measured"}, "concept": {"step", "probe"}}
+        wanted = {
+            "attack": {"start", "probe", "measured"}, "concept": {"step", "probe"},
+            "guard": {"step", "probe"},
+        }  # fmt: skip
         assert wanted[info.kind] <= kinds, info.id
         assert "unreadable" not in kinds, info.id

@@ -25,6 +25,7 @@ from pipelines.profiles import get_profile
 from ui import joints, poses, theme
 from ui.animate import AnimateTab
 from ui.blocks import markup
+from ui.engines import Engines
 from ui.session import Scratch, Sessions
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -159,7 +160,7 @@ def test_anything_else_is_refused_in_words(sent):
 
 
 def test_the_tab_takes_the_edited_pose_where_it_is():
-    engines = SimpleNamespace(profile=get_profile("embedded"), missing_adapter=lambda name: "")
+    engines = Engines(get_profile("embedded"), set_up=False)
     visitor = SimpleNamespace(session_hash="one")
     sessions = Sessions()
     with gr.Blocks():
