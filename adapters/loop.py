@@ -34,22 +34,19 @@ Batch = dict[str, torch.Tensor]
 
 
 class Schedule(Protocol):
-    """What the loop reads of a defence's settings.
-
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: its peak.
-        warmup_steps: steps until the peak.
-    """
+    """What the loop reads of a defence's settings, which are frozen: hence properties."""
 
     @property
-    def steps(self) -> int: ...  # noqa: D102 (see above)
+    def steps(self) -> int:
+        """Optimiser steps."""
 
     @property
-    def learning_rate(self) -> float: ...  # noqa: D102
+    def learning_rate(self) -> float:
+        """Its peak."""
 
     @property
-    def warmup_steps(self) -> int: ...  # noqa: D102
+    def warmup_steps(self) -> int:
+        """Steps until the peak."""
 
 
 def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: int) -> PeftModel:

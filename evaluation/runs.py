@@ -27,6 +27,7 @@ import os
 import platform
 import re
 import secrets
+import shlex
 import shutil
 import tempfile
 import threading
@@ -60,7 +61,6 @@ _FULL_DISK = "No space left on device"
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{1,24}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.])(?:/|[A-Za-z]:\\)[\w.@ -]+[/\\]")
-_ABSOLUTE_ARGUMENT = re.compile(r"(?<=[\s'\"])(?:/|[A-Za-z]:\\)[^\s'\"]+")
 _PACKAGES = ("torch", "transformers", "peft", "trl", "diffusers", "accelerate")
 
 
@@ -78,8 +78,8 @@ def public_error(error: Exception) -> str:
     disk or a GPU's memory is full, and of all else its kind.
     """
     if isinstance(error, MissingWeights):
-        command = _ABSOLUTE_ARGUMENT.sub(lambda found: Path(found[0]).name, error.command)
-        return f"{error.what} is missing. Make it with: {command}"
+        words = [Path(w).name if os.path.isabs(w) else w for w in shlex.split(error.command)]
+        return f"{error.what} is missing. Make it with: {shlex.join(words)}"
     text = str(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or _FULL_DISK in text:

@@ -153,9 +153,8 @@ def test_an_error_is_told_to_everybody_without_the_folders_of_the_server(tmp_pat
     assert public_error(missing) == (
         "The adapter sdd is missing. Make it with: python -m adapters.train sdd"
     )
-    missing.command += f" --llm '{tmp_path}/my llama'"
-    assert "adapters.train sdd --llm" in public_error(missing)
-    assert str(tmp_path) not in public_error(missing) and "llama" in public_error(missing)
+    missing.command += f" --llm '{tmp_path}/my models/a llama'"
+    assert public_error(missing).endswith("python -m adapters.train sdd --llm 'a llama'")
     for error in (
         OSError(5, "Input/output error", str(tmp_path)),
         ValueError(f"Can't find 'adapter_config.json' at '{tmp_path}'"),

@@ -226,8 +226,8 @@ def test_a_call_beside_one_that_was_cancelled_and_is_still_computed_is_told_so(s
     api = Api(served.engines, Scratch())
     with api._lane("animate"), pytest.raises(gr.Error, match="cancelled is still being computed"):
         api.animate(a_clip(), PROMPT, {}, 0)
-    with api._lane("animate"):
-        pass  # free again
+    unguarded, guarded, _ = api.animate(a_clip(), PROMPT, {}, 0)  # free again
+    assert is_mp4(unguarded["path"]) and guarded is None
 
 
 def test_calls_that_go_around_the_queue_are_refused(served):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -253,13 +252,3 @@ def test_the_verdict_counts_the_joints_before_and_after():
         for step, pose in ((-1, 0.9), (0, 0.3), (5, 0.5), (10, 0.8))
     ]
     assert "30% were found before it and 80% after 10 steps, 90% without" in verdict(probes)
-
-
-def test_recorded_attacks_ship_and_can_be_opened():
-    store = RunStore(Path("none"))
-    shipped = [info for info in store.list() if info.kind == KIND]
-    assert {info.config["target"] for info in shipped} == {"poseguard", "poseguard_hardened"}
-    for info in shipped:
-        shown = run_html(store.get(info.id))
-        assert "Recorded" in shown and shown.count("<img") == 3 and "after 40 steps" in shown
-        assert info.id in runs_html(RUNS, shipped, info.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -25,7 +24,6 @@ from ui.pictures import PicturesTab, _marked, _prompt, badge, drawn_html, prompt
 from ui.relearn import (
     ATTACKED,
     BASE,
-    KIND,
     RATES,
     RUNS,
     arm_title,
@@ -276,16 +274,6 @@ def test_an_attack_that_the_connection_ends_is_not_left_running(tab):
     assert info.status == "interrupted"
     assert "broken off" in run_html(tab.engines.store.get(info.id))
     assert "broken off" in runs_html(RUNS, [info], "")
-
-
-def test_recorded_attacks_ship_and_can_be_opened():
-    store = RunStore(Path("none"))
-    shipped = [info for info in store.list() if info.kind == KIND]
-    assert {info.config["target"] for info in shipped} == {"gift", "lcfdsd"}
-    for info in shipped:
-        shown = run_html(store.get(info.id))
-        assert "Recorded" in shown and shown.count("<img") == 4 and "after 40 steps" in shown
-        assert info.id in runs_html(RUNS, shipped, info.id)
 
 
 def test_nothing_is_held_once_the_prompt_is_the_visitor_s_own():
