@@ -67,6 +67,6 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
-$(FETCHED): pipelines/fetch.py $(VENV)/.installed
+$(FETCHED): pipelines/fetch.py pipelines/profiles.py $(VENV)/.installed
 	$(PY) -m pipelines.fetch --profile $(PROFILE)
 	@touch $@

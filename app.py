@@ -1,6 +1,7 @@
 """Start Holdfast: ``python app.py [--host 127.0.0.1] [--port 7860] [--profile embedded]``.
 
-``--llm NAME_OR_FOLDER`` puts another chat model in the profile's place.
+``--llm NAME_OR_FOLDER`` puts another chat model in the profile's place. A Space, which starts this
+file without flags, gives the two by the variables HOLDFAST_PROFILE and HOLDFAST_LLM.
 """
 
 from __future__ import annotations
@@ -26,9 +27,17 @@ def main(argv: list[str] | None = None) -> None:
         "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     )
     names = [profile.name for profile in PROFILES]
-    parser.add_argument("--profile", choices=names, default="embedded")
-    parser.add_argument("--llm", default="", metavar="NAME_OR_FOLDER", help=LLM_HELP)
+    parser.add_argument(
+        "--profile", choices=names, default=os.environ.get("HOLDFAST_PROFILE") or "embedded"
+    )
+    parser.add_argument(
+        "--llm", default=os.environ.get("HOLDFAST_LLM", ""), metavar="NAME_OR_FOLDER", help=LLM_HELP
+    )
     arguments = parser.parse_args(argv)
+    if arguments.profile not in names:  # argparse holds a flag against its choices, no default
+        parser.error(
+            f"HOLDFAST_PROFILE is {arguments.profile!r}; choose one of: {', '.join(names)}"
+        )
     keep_freed_memory()
     profile = get_profile(arguments.profile)
     if arguments.llm:

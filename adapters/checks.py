@@ -7,6 +7,7 @@ so that NaN, which compares false, is refused too.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,13 @@ def whole(config: DataclassInstance) -> None:
         value = getattr(config, field.name)
         if field.type == "int" and (isinstance(value, bool) or not isinstance(value, int)):
             raise ValueError(f"{field.name} is {value}; it must be a whole number")
+
+
+def choice(config: DataclassInstance, name: str, choices: Collection[str]) -> None:
+    """Refuse what is none of the choices in the named field."""
+    value = getattr(config, name)
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}")
 
 
 def positive(config: DataclassInstance, *names: str) -> None:

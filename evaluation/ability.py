@@ -36,6 +36,8 @@ CHANCE = 0.25
 TASKS_N = 48
 """Problems of `evaluation.tasks` in a report."""
 
+_SCORED_ROWS = 8
+
 
 def load_items(path: Path = ITEMS) -> tuple[dict, ...]:
     """Read the items: dicts of id, subject, question, choices (4) and answer (index).
@@ -102,7 +104,6 @@ def _score_some(
             use_cache=True,
             logits_to_keep=1,
         )
-    first = read.logits[:, -1:].repeat_interleave(choices, 0)
     cache = read.past_key_values
     cache.batch_repeat_interleave(choices)
     longest = max(map(len, tails))
@@ -112,7 +113,8 @@ def _score_some(
     mask = torch.cat([seen.repeat_interleave(choices, 0), real], dim=1)
     # The logits before a token predict it: the question's last ones for a choice's first token, and
     # a choice's last token predicts nothing that counts.
-    logits = first
+    first = read.logits[:, -1:].repeat_interleave(choices, 0)
+    scores = [_log_probs(first, rest[:, :1])]
     if longest > 1:
         with autocast(model.device):
             later = model(
@@ -122,10 +124,27 @@ def _score_some(
                 past_key_values=cache,
                 use_cache=True,
             ).logits
-        logits = torch.cat([first, later], dim=1)
-    picked = logits.gather(-1, rest.unsqueeze(-1)).squeeze(-1).float()
-    chosen = picked - logits.float().logsumexp(-1)
+        scores.append(_log_probs(later, rest[:, 1:]))
+    chosen = torch.cat(scores, dim=1)
     return ((chosen * real).sum(1) / real.sum(1)).view(len(items), choices)
+
+
+def _log_probs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability of each token [rows, length], float32.
+
+    A few rows at a time: in float32 the logits of all would take more memory than the model.
+
+    Args:
+        logits: that predict the tokens [rows, length, vocabulary].
+        tokens: [rows, length].
+    """
+    parts = zip(logits.split(_SCORED_ROWS), tokens.split(_SCORED_ROWS), strict=True)
+    return torch.cat(
+        [
+            part.gather(-1, wanted.unsqueeze(-1)).squeeze(-1).float() - part.float().logsumexp(-1)
+            for part, wanted in parts
+        ]
+    )
 
 
 def ability_score(

@@ -28,11 +28,11 @@ from PIL import Image
 
 from adapters import registry
 from adapters.attacks.concept import (
-    ConceptConfig,
     ConceptProbe,
     attacker_pictures,
     relearn,
 )
+from adapters.attacks.fine_tune import FineTuneConfig
 from adapters.pictures import ATTACKED, PictureBase
 from evaluation.concept_table import TABLE, key, means, read, steps_to_break
 from evaluation.options import positive, sheet_file
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m evaluation.concept", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = ConceptConfig()
+    default = FineTuneConfig()
     p.add_argument("--arms", nargs="+", metavar="NAME",
                    help=f"defences, or {BASE} for none; default: all with weights")
     p.add_argument("--learning-rates", type=float, nargs="+", default=[default.learning_rate],
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in range(args.seeds):
                 prompts = asked(args.prompts, args.prompts, CONCEPT, seed)
                 artist = Artist(base, profile.pictures, prompts.captions, seed=1 + 1000 * seed)
-                config = ConceptConfig(
+                config = FineTuneConfig(
                     steps=args.steps, learning_rate=rate, layers=args.layers,
                     probe_every=args.probe_every, seed=seed,
                 )  # fmt: skip

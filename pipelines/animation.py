@@ -51,6 +51,7 @@ from diffusers import (
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    UNetMotionModel,
 )
 from numpy.typing import NDArray
 from peft import LoraConfig
@@ -58,10 +59,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipelines.device import compute_dtype, device
-from pipelines.fetch import MissingWeights, picture_folder
+from pipelines.fetch import MissingWeights, hub_revision, picture_folder
 from pipelines.noise import mixed_noise
 from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
+from pipelines.prompts import check_text
 from pipelines.refine import Box, Refiner, check_refiner, share_of
 from pipelines.sharpen import sharpened
 from pipelines.still import background_share, settle, still_background, torso_length
@@ -134,6 +136,7 @@ class _Arm:
     """One side of a pair while it is denoised."""
 
     guards: dict[str, float]
+    weights: dict[str, str]  # what identifies those of its guards
     scheduler: DPMSolverMultistepScheduler
     latents: torch.Tensor  # float32 [1, C, F, h, w]
     clean: torch.Tensor = field(init=False)  # the current guess at the clean latents
@@ -178,7 +181,7 @@ class AnimationEngine:
         self.dtype = dtype or compute_dtype()
         self.pipe = _load_pipeline(profile, self.device, self.dtype)
         self._refiner = _load_refiner(self.spec, self.device, self.dtype)
-        self._weights = _fingerprints(self.spec)
+        self._weights = _fingerprints(profile)
         self._guards: dict[str, str] = {}
         self._lock = Lock()
         self._pass_seconds: float | None = None
@@ -218,8 +221,6 @@ class AnimationEngine:
             raise ValueError(
                 f"name is {name!r}; wanted lower-case letters, digits, - and _, at most 64"
             )
-        if name in self._guards:
-            raise ValueError(f"name is {name!r}, which is taken; remove_guard() that one first")
         folder = Path(adapter_folder)
         weights = folder / "adapter_model.safetensors"
         for file in (folder / "adapter_config.json", weights):
@@ -228,22 +229,18 @@ class AnimationEngine:
         config = LoraConfig.from_pretrained(str(folder))
         prefix = "base_model.model."
         state = {key.removeprefix(prefix): value for key, value in load_file(weights).items()}
-        known = dict(self.pipe.unet.named_modules())
-        for key, value in state.items():
-            module = known.get(key.rsplit(".lora_", 1)[0])
-            base = getattr(getattr(module, "base_layer", module), "weight", None)
-            # LoRA's A maps from the layer's inputs, its B to the layer's outputs.
-            axis = 1 if ".lora_A." in key else 0
-            if base is None or value.shape[axis] != base.shape[axis]:
-                raise ValueError(
-                    f"guard {name!r}: weight {key} of shape {tuple(value.shape)} fits no layer of "
-                    f"this UNet; it was trained on another model than {Path(self.spec.base).name}"
-                )
+        identity = _sha256([weights])
         with self._lock:
+            if name in self._guards:
+                raise ValueError(f"name is {name!r}, which is taken; remove_guard() that one first")
+            self._check_fit(name, state)
             self.pipe.unet.load_lora_adapter(
                 state,
                 prefix=None,
                 adapter_name=name,
+                # Else PEFT would first fill it from torch's generator, which an attack that runs at
+                # the same time draws its replies from.
+                low_cpu_mem_usage=True,
                 metadata={
                     "r": config.r,
                     "lora_alpha": config.lora_alpha,
@@ -258,7 +255,7 @@ class AnimationEngine:
                     parameter.data = parameter.data.to(self.device, self.dtype)
             self.pipe.unet.requires_grad_(False)
             self.pipe.unet.disable_lora()
-        self._guards[name] = _sha256([weights])
+            self._guards[name] = identity
 
     def remove_guard(self, name: str) -> None:
         """Unload a guard. A pair that is running with it fails at its next step.
@@ -266,8 +263,8 @@ class AnimationEngine:
         Raises:
             ValueError: there is no such guard.
         """
-        self._check_guards({name: 1.0})
         with self._lock:
+            self._check_guards({name: 1.0})
             self.pipe.unet.delete_adapters(name)
             del self._guards[name]
 
@@ -316,13 +313,16 @@ class AnimationEngine:
         _check_number("seed", seed, 0, MAX_SEED, whole=True)
         _check_number("steps", steps, 1, MAX_STEPS, whole=True)
         _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
-        interval = guidance_interval or self.spec.guidance_interval
+        interval = self.spec.guidance_interval if guidance_interval is None else guidance_interval
         _check_interval(interval)
-        self._check_guards(guards)
+        with self._lock:  # a guard may go, and come back as another, while the pair is made
+            self._check_guards(guards)
+            weights = self.weights(guards)
         redraw = redraw and self._refiner is not None
         return self._pair(
-            pose, prompt, dict(guards), seed, steps, guidance, interval, redraw, should_stop
-        )
+            pose, prompt, dict(guards), weights, seed, steps, guidance, interval, redraw,
+            should_stop,
+        )  # fmt: skip
 
     def still(
         self,
@@ -385,6 +385,7 @@ class AnimationEngine:
         pose: PoseClip,
         prompt: str,
         guards: dict[str, float],
+        weights: dict[str, str],
         seed: int,
         steps: int,
         guidance: float,
@@ -416,7 +417,8 @@ class AnimationEngine:
         arms = []
         for arm_guards in ({}, active)[:arm_count]:
             scheduler = solver_for(self.pipe.scheduler, self.spec, steps, self.device)
-            arms.append(_Arm(arm_guards, scheduler, noise * scheduler.init_noise_sigma))
+            used = {name: weights[name] for name in arm_guards}
+            arms.append(_Arm(arm_guards, used, scheduler, noise * scheduler.init_noise_sigma))
 
         done = 0
         durations: list[float] = []
@@ -484,9 +486,7 @@ class AnimationEngine:
             "frames": self.spec.frames,
             "fps": self.spec.fps,
             "weights": {
-                name: known
-                for name, known in self.weights(guards).items()
-                if redraw or name != "refiner"
+                name: known for name, known in weights.items() if redraw or name != "refiner"
             },
             "number_format": self.number_format,
             "versions": {name: version(name) for name in ("torch", "diffusers", "peft")},
@@ -554,7 +554,7 @@ class AnimationEngine:
         if guidance <= 1:
             text = text[-self.spec.frames :]
         down, middle = residuals
-        with self._lock, self._switched_on(arm.guards), torch.inference_mode():
+        with self._lock, self._switched_on(arm), torch.inference_mode():
             sample = self._sample(arm, timestep, guidance)
             output = self.pipe.unet(
                 sample,
@@ -579,13 +579,14 @@ class AnimationEngine:
         return [guidance > 1 and low < (int(t) + 1) / last <= high for t in timesteps]
 
     @contextmanager
-    def _switched_on(self, guards: dict[str, float]) -> Iterator[None]:
-        """Switch guards on for the block; they are off again after it. Needs the lock."""
+    def _switched_on(self, arm: _Arm) -> Iterator[None]:
+        """Switch an arm's guards on for the block; they are off again after it. Needs the lock."""
+        guards = arm.guards
         if not guards:
             yield
             return
-        gone = [name for name in guards if name not in self._guards]
-        if gone:  # PEFT would go on without it, and say nothing
+        gone = [name for name in guards if self._guards.get(name) != arm.weights[name]]
+        if gone:  # PEFT would go on without it, or with another, and say nothing
             raise ValueError(f"guard {gone[0]!r} was removed meanwhile; generate the pair again")
         unet = self.pipe.unet
         unet.enable_lora()
@@ -686,6 +687,24 @@ class AnimationEngine:
             feature_extractor=None,
             requires_safety_checker=False,
         )
+
+    def _check_fit(self, name: str, state: dict[str, torch.Tensor]) -> None:
+        """Check that a guard's weights fit layers of the UNet. Needs the lock: others add theirs.
+
+        Raises:
+            ValueError: they do not.
+        """
+        known = dict(self.pipe.unet.named_modules())
+        for key, value in state.items():
+            module = known.get(key.rsplit(".lora_", 1)[0])
+            base = getattr(getattr(module, "base_layer", module), "weight", None)
+            # LoRA's A maps from the layer's inputs, its B to the layer's outputs.
+            axis = 1 if ".lora_A." in key else 0
+            if base is None or value.shape[axis] != base.shape[axis]:
+                raise ValueError(
+                    f"guard {name!r}: weight {key} of shape {tuple(value.shape)} fits no layer of "
+                    f"this UNet; it was trained on another model than {Path(self.spec.base).name}"
+                )
 
     def _check_guards(self, guards: dict[str, float]) -> None:
         for name, strength in guards.items():
@@ -828,13 +847,18 @@ def _load_pipeline(
     base, controlnet, motion = (
         picture_folder(name, profile) for name in (spec.base, spec.controlnet, spec.motion_adapter)
     )
+    motion_adapter = MotionAdapter.from_pretrained(motion, dtype=dtype)
     pipe = AnimateDiffControlNetPipeline.from_pretrained(
         base,
+        unet=_motion_unet(
+            UNet2DConditionModel.from_pretrained(base, subfolder="unet", dtype=dtype),
+            motion_adapter,
+        ),
         controlnet=ControlNetModel.from_pretrained(controlnet, dtype=dtype),
-        motion_adapter=MotionAdapter.from_pretrained(motion, dtype=dtype),
+        motion_adapter=motion_adapter,
         dtype=dtype,
     )
-    pipe.motion_adapter = None  # the UNet has copied it; on a GPU it would lie there twice
+    pipe.motion_adapter = None  # the UNet has its weights
     pipe = pipe.to(on)
     pipe.controlnet.controlnet_cond_embedding = _EmbedOnce(
         pipe.controlnet.controlnet_cond_embedding
@@ -846,6 +870,18 @@ def _load_pipeline(
         if dtype is torch.float32 or module is pipe.vae:
             module.to(memory_format=torch.channels_last)
     return pipe
+
+
+def _motion_unet(spatial: UNet2DConditionModel, motion: MotionAdapter) -> UNetMotionModel:
+    """Join a spatial UNet and a motion adapter, whose weights it shares.
+
+    The pipeline would do so by itself, but fill the model from torch's generator first, which an
+    attack that runs at the same time draws its replies from.
+    """
+    with torch.device("meta"):
+        unet = UNetMotionModel.from_unet2d(spatial, motion, load_weights=False)
+    unet.load_state_dict({**spatial.state_dict(), **motion.state_dict()}, assign=True)
+    return unet
 
 
 def _solver(scheduler: Any, order: int, beta_schedule: str = "") -> DPMSolverMultistepScheduler:
@@ -893,9 +929,9 @@ def clean_latents(
     return output
 
 
-def _fingerprints(spec: AnimationSpec) -> dict[str, str]:
-    """Return what identifies the weights: a hash for a folder, the name for a Hub id."""
-    prints = {}
+def _fingerprints(profile: Profile) -> dict[str, str]:
+    """Return what identifies the weights: a hash for a folder, name and commit for a Hub id."""
+    spec, prints = profile.animation, {}
     parts = {"base": spec.base, "controlnet": spec.controlnet, "motion": spec.motion_adapter}
     if spec.refiner:
         parts["refiner"] = spec.refiner
@@ -905,7 +941,7 @@ def _fingerprints(spec: AnimationSpec) -> dict[str, str]:
             files = sorted(folder.rglob("*.safetensors"))
             prints[role] = f"{folder.name}:{_sha256(files)}"
         else:
-            prints[role] = part
+            prints[role] = f"{part}@{hub_revision(picture_folder(part, profile))}"
     return prints
 
 
@@ -918,8 +954,7 @@ def _sha256(files: list[Path]) -> str:
 
 
 def _check_prompt(prompt: str) -> None:
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise ValueError(f"prompt is {prompt!r}; describe the person, such as 'a woman in red'")
+    check_text("prompt", prompt, "describe the person, such as 'a woman in red'")
 
 
 def _check_number(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
@@ -930,6 +965,8 @@ def _check_number(name: str, value: float, low: float, high: float, whole: bool 
 
 
 def _check_interval(interval: tuple[float, float]) -> None:
+    if not isinstance(interval, list | tuple) or len(interval) != 2:
+        raise ValueError(f"guidance_interval is {interval!r}; wanted two numbers from 0 to 1")
     low, high = interval
     _check_number("guidance_interval[0]", low, 0, 1)
     _check_number("guidance_interval[1]", high, 0, 1)

@@ -121,7 +121,7 @@ class Region:
         shrink = min(1.0, 1.5 * size / self.side)
         region = self
         if shrink < 1:  # linear interpolation would skip pixels
-            side = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+            side = tuple(max(1, round(image.shape[axis] * shrink)) for axis in (1, 0))
             ratio = np.array(side) / [image.shape[1], image.shape[0]]
             image = cv2.resize(image, side, interpolation=cv2.INTER_AREA)
             region = replace(self, centre=self.centre * ratio, side=self.side * float(ratio[0]))
@@ -347,7 +347,8 @@ def extract_pose(image: Array, thorough: bool = True) -> PoseClip:
         Of several people the largest is used, and the clip's notes say so.
 
     Raises:
-        PoseError: when ``image`` is not such an array, or nobody is found in it.
+        PoseError: when ``image`` is not such an array, is no skeleton and over 20 times as long as
+            wide, or nobody is found in it.
         MissingWeights: when the models have not been fetched.
     """
     _check(image)
@@ -425,8 +426,8 @@ def extract_steps(
         iterator half-way is safe.
 
     Raises:
-        PoseError: when there are too many frames or none, their sizes differ, or more than a
-            quarter of them show nobody.
+        PoseError: when there are too many frames or none, their sizes differ, they are no skeletons
+            and over 20 times as long as wide, or more than a quarter of them show nobody.
         MissingWeights: when the models have not been fetched.
     """
     _check_film(frames)
@@ -507,7 +508,10 @@ def load_picture(data: bytes | Path) -> NDArray[np.uint8]:
                     f"{most // 1_000_000} million pixels; make it smaller"
                 )
             opened.draft("RGB", (_LARGEST_SIDE, _LARGEST_SIDE))  # of no effect but on a JPEG
-            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode in ("I;16", "I"):  # 16-bit grey, which Pillow would clip at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            upright = upright.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, PoseError):
             raise
@@ -560,12 +564,21 @@ def _check_film(frames: Sequence[Array]) -> None:
 
 
 def _shrunk(image: Array) -> tuple[Array, Array]:
-    """Shrink a picture to ``_LARGEST_SIDE``; the factors [2] by which it grows back."""
+    """Shrink a picture to ``_LARGEST_SIDE``; the factors [2] by which it grows back.
+
+    Raises:
+        PoseError: its shorter side would be left with less than ``MIN_SIDE`` px.
+    """
     height, width = image.shape[:2]
     scale = min(1.0, _LARGEST_SIDE / max(height, width))
     if scale == 1.0:
         return image, np.ones(2)
-    side = (max(1, round(width * scale)), max(1, round(height * scale)))
+    side = (round(width * scale), round(height * scale))
+    if min(side) < MIN_SIDE:
+        raise PoseError(
+            f"the picture has {width} × {height} px; wanted one side at most "
+            f"{_LARGEST_SIDE // MIN_SIDE} times as long as the other: crop it to the person"
+        )
     small = cv2.resize(image, side, interpolation=cv2.INTER_AREA)
     return small, np.array([width, height]) / side
 

@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
 import re
@@ -32,9 +33,13 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from pipelines.paths import REPO, cache_dir, runs_dir
 from pipelines.profiles import PROFILES, Profile, WheelSpec, get_profile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and how far the whole set-up is, 0..1."""
@@ -42,7 +47,8 @@ Progress = Callable[[str, float], None]
 
 LLM_HELP = (
     "another chat model than the profile's: a folder as save_pretrained leaves it, or a name on "
-    "the Hub; any causal language model with a chat template and safetensors"
+    "the Hub; a causal language model that attends in all layers, with a chat template and "
+    "safetensors"
 )
 """What the commands' option ``--llm`` takes; see `with_llm`."""
 
@@ -56,6 +62,19 @@ _PICTURE_FILES = (
 )  # fmt: skip
 """Of repositories in diffusers' layout: neither weights in other formats nor a safety checker."""
 
+_BASE_NEEDS = (
+    "model_index.json",
+    *(name for name in _PICTURE_FILES if "/" in name and "feature_extractor" not in name),
+)
+_PART_NEEDS = ("config.json", "diffusion_pytorch_model.safetensors")
+_LLM_WEIGHTS = "model.safetensors"
+_UNMARKED = frozenset({
+    "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3",  # mediapipe
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",  # all-MiniLM-L6-v2
+    "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",  # SmolLM2
+})  # fmt: skip
+"""SHA-256 of the wheels whose folders in the cache have no hash in their names: they were set up
+before names had one, and stay where they are."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 _STALE_SECONDS = 3600.0
 
@@ -87,9 +106,9 @@ def llm_folder(profile: Profile) -> Path:
         return _present(_llm_target(profile), profile, f"The language model {profile.llm.repo}")
     if Path(profile.llm.repo).is_absolute():
         return _present(Path(profile.llm.repo), profile, "The language model of --llm")
-    return _hub_folder(
-        profile.llm.repo, _LLM_FILES, profile, f"The language model {profile.llm.repo}"
-    )
+    what = f"The language model {profile.llm.repo}"
+    folder = _hub_folder(profile.llm.repo, _LLM_FILES, profile, what)
+    return _whole(folder, _llm_needs(folder), profile.llm.repo, profile, what)
 
 
 def picture_folder(name: str, profile: Profile) -> Path:
@@ -105,7 +124,21 @@ def picture_folder(name: str, profile: Profile) -> Path:
     """
     if Path(name).is_absolute():
         return Path(name)
-    return _hub_folder(name, _PICTURE_FILES, profile, f"The picture model {name}")
+    what = f"The picture model {name}"
+    base = name in (profile.animation.base, profile.pictures.base)
+    folder = _hub_folder(name, _PICTURE_FILES, profile, what)
+    return _whole(folder, _BASE_NEEDS if base else _PART_NEEDS, name, profile, what)
+
+
+def hub_revision(folder: Path) -> str:
+    """Return the commit, 40 hex digits, that a folder of the Hub's cache is of.
+
+    A name on the Hub alone identifies no weights: what it stands for may change.
+
+    Args:
+        folder: of `llm_folder` or `picture_folder`, for a name on the Hub.
+    """
+    return folder.name  # that is how the Hub's client lays out its cache
 
 
 def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) -> Path:
@@ -125,8 +158,32 @@ def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) ->
     return Path(found)
 
 
+def _whole(folder: Path, needs: Sequence[str], repo: str, profile: Profile, what: str) -> Path:
+    """Return a folder of the Hub's cache that holds at least a file for each of some patterns.
+
+    Where the cache has no list of what the repository holds, its client takes a folder that a
+    broken-off download left for a whole one.
+
+    Raises:
+        MissingWeights: one is not there.
+    """
+    for pattern in needs:
+        if not any(folder.glob(pattern)):
+            raise MissingWeights(what, f"{repo}: {pattern}", _command(profile, repo))
+    return folder
+
+
+def _llm_needs(folder: Path) -> tuple[str, ...]:
+    """Return the files that a chat model cannot do without: config, and each of its shards."""
+    index = folder / f"{_LLM_WEIGHTS}.index.json"
+    if not index.is_file():
+        return "config.json", _LLM_WEIGHTS
+    shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return "config.json", *sorted(set(shards))
+
+
 def with_llm(profile: Profile, llm: str) -> Profile:
-    """Return a profile with another chat model: any causal language model of transformers.
+    """Return a profile with another chat model: a causal language model of transformers.
 
     Its adapters are looked for and written in a folder of its own among the runs. A model of the
     Hub is downloaded if it is not in the Hub's cache yet.
@@ -137,7 +194,8 @@ def with_llm(profile: Profile, llm: str) -> Profile:
 
     Raises:
         ValueError: there is no such model, its weights are no safetensors, it is no causal language
-            model, or its tokenizer has no chat template.
+            model, it has layers that keep a state in place of keys and values, or its tokenizer has
+            no chat template.
     """
     folder = Path(llm).expanduser()
     if folder.is_dir():
@@ -153,24 +211,28 @@ def with_llm(profile: Profile, llm: str) -> Profile:
         profile, name=name, llm=spec, adapters=runs_dir() / "adapters" / name,
         base=profile.drawing,
     )  # fmt: skip
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise ValueError(
+            f"llm is {llm!r}: the folder holds no .safetensors file, and no other weights are "
+            "loaded"
+        )
     try:
-        if not list(llm_folder(chosen).glob("*.safetensors")):
-            # Of a model in the Hub's cache the weights may be missing.
-            raise MissingWeights(f"The language model {llm}", repo, _command(chosen, repo))
+        found = llm_folder(chosen)
     except MissingWeights:
-        if folder.is_dir():
-            raise ValueError(
-                f"llm is {llm!r}: the folder holds no .safetensors file, and no other weights are "
-                "loaded"
-            ) from None
         try:
             _fetch_from_hub(repo, _LLM_FILES)
+            found = llm_folder(chosen)
+        except MissingWeights as error:
+            raise ValueError(
+                f"llm is {llm!r}: on the Hub it lacks a file ({error.where}), and weights in other "
+                "formats than safetensors are not loaded"
+            ) from error
         except RuntimeError as error:
             raise ValueError(
                 f"llm is {llm!r}: no such folder, and it could not be had from the Hub; "
                 f"{error.__cause__}"
             ) from error
-    _check_llm(llm_folder(chosen), llm)
+    _check_llm(found, llm)
     return chosen
 
 
@@ -178,10 +240,6 @@ def _check_llm(folder: Path, llm: str) -> None:
     """Raise ValueError for a model that could be loaded and then not be talked to."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoTokenizer
 
-    if not list(folder.glob("*.safetensors")):
-        raise ValueError(
-            f"llm is {llm!r}: it has no .safetensors file, and no other weights are loaded"
-        )
     try:
         config = AutoConfig.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -189,11 +247,36 @@ def _check_llm(folder: Path, llm: str) -> None:
         raise ValueError(f"llm is {llm!r}: {error}") from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ValueError(f"llm is {llm!r}: {config.model_type!r} is no causal language model")
+    if not _keeps_keys_and_values(config):
+        raise ValueError(
+            f"llm is {llm!r}: {config.model_type!r} has layers of linear attention, convolution or "
+            "state space, or another cache than keys and values; conversations could not be "
+            "decoded together. Take a model that attends in all its layers, such as Llama, "
+            "Qwen2.5 or Gemma"
+        )
     if not tokenizer.chat_template:
         raise ValueError(
             f"llm is {llm!r}: its tokenizer has no chat template; take the model's variant that "
             "was tuned to chat"
         )
+
+
+def _keeps_keys_and_values(config: PreTrainedConfig) -> bool:
+    """Return whether all that a model keeps of a text is keys and values, a row for each text.
+
+    `pipelines.llm.decode` picks rows of the cache and `evaluation.ability` repeats them; the states
+    of linear attention, convolutions and state spaces can neither be picked nor repeated.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, DynamicCache
+
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    if "past_key_values" not in inspect.signature(kind.forward).parameters:
+        return False
+    try:
+        layers = DynamicCache(config=config).layers
+    except (AttributeError, KeyError, ValueError):  # a cache of the model's own
+        return False
+    return not any(hasattr(layer, "update_conv_state") for layer in layers)
 
 
 def embedder_folder() -> Path:
@@ -202,7 +285,10 @@ def embedder_folder() -> Path:
     Raises:
         MissingWeights: it has not been fetched.
     """
-    return _present(_embedder_target(), PROFILES[0], "The sentence encoder all-MiniLM-L6-v2")
+    profile = PROFILES[0]
+    return _present(
+        _embedder_target(profile), profile, "The sentence encoder all-MiniLM-L6-v2"
+    )
 
 
 def mediapipe_folder() -> Path:
@@ -211,7 +297,7 @@ def mediapipe_folder() -> Path:
     Raises:
         MissingWeights: it has not been fetched.
     """
-    return _present(_mediapipe_target(), PROFILES[0], "The set of MediaPipe pose models")
+    return _present(_mediapipe_target(PROFILES[0]), PROFILES[0], "The set of MediaPipe pose models")
 
 
 def is_complete(profile: Profile) -> bool:
@@ -222,7 +308,7 @@ def is_complete(profile: Profile) -> bool:
             picture_folder(name, profile)
     except MissingWeights:
         return False
-    return _embedder_target().is_dir() and _mediapipe_target().is_dir()
+    return _embedder_target(profile).is_dir() and _mediapipe_target(profile).is_dir()
 
 
 def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
@@ -239,8 +325,8 @@ def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
     cache_dir().mkdir(parents=True, exist_ok=True)
     # Shares of the whole: measured seconds are dominated by the download on a home line.
     jobs: list[tuple[Path | None, float, Callable[[Path, Progress], None]]] = [
-        (_mediapipe_target(), 0.15, lambda into, say: _fetch_mediapipe(profile, into, say)),
-        (_embedder_target(), 0.3, lambda into, say: _fetch_embedder(profile, into, say)),
+        (_mediapipe_target(profile), 0.15, lambda into, say: _fetch_mediapipe(profile, into, say)),
+        (_embedder_target(profile), 0.3, lambda into, say: _fetch_embedder(profile, into, say)),
     ]
     if profile.llm.wheel is not None:
         target = _llm_target(profile)
@@ -285,15 +371,20 @@ def _present(folder: Path, profile: Profile, what: str) -> Path:
 
 
 def _llm_target(profile: Profile) -> Path:
-    return cache_dir() / "llm" / profile.llm.repo.rsplit("/", 1)[-1].lower()
+    return _target(f"llm/{profile.llm.repo.rsplit('/', 1)[-1].lower()}", profile.llm.wheel)
 
 
-def _embedder_target() -> Path:
-    return cache_dir() / "all-minilm-l6-v2"
+def _embedder_target(profile: Profile) -> Path:
+    return _target("all-minilm-l6-v2", profile.embedder.wheel)
 
 
-def _mediapipe_target() -> Path:
-    return cache_dir() / "mediapipe"
+def _mediapipe_target(profile: Profile) -> Path:
+    return _target("mediapipe", profile.pose.wheel)
+
+
+def _target(name: str, wheel: WheelSpec) -> Path:
+    """Return the folder in the cache of what a wheel carries: another pin has another folder."""
+    return cache_dir() / (name if wheel.sha256 in _UNMARKED else f"{name}-{wheel.sha256[:8]}")
 
 
 def _make(target: Path, job: Callable[[Path, Progress], None], say: Progress) -> None:

@@ -8,6 +8,7 @@ two or three models in time.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import threading
@@ -23,6 +24,7 @@ from torch import Tensor
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import MissingWeights, llm_folder
 from pipelines.profiles import Profile
+from pipelines.prompts import check_text, check_whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -76,6 +78,18 @@ def load_llm(
     if training and device().type == "cpu":
         model.set_attn_implementation("eager")
     return model.to(device()).eval(), tokenizer
+
+
+def twin(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a second model with the same weights, which are not copied.
+
+    Its modules are its own, so that adapters can be put into one of the two. Whoever trains or
+    changes weights of the model itself changes those of both.
+
+    Args:
+        model: without adapters.
+    """
+    return copy.deepcopy(model, {id(weights): weights for weights in model.parameters()})
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
@@ -139,7 +153,10 @@ def load_arm(
     from peft import PeftModel
 
     model, tokenizer = load_llm(profile, dtype, training=training)
-    model = PeftModel.from_pretrained(model, weights, autocast_adapter_dtype=False)
+    # It would else first be filled with numbers drawn from the process's generator.
+    model = PeftModel.from_pretrained(
+        model, weights, autocast_adapter_dtype=False, low_cpu_mem_usage=True
+    )
     return model.eval(), tokenizer
 
 
@@ -213,9 +230,9 @@ def conversation_ids(
         role, content = message.get("role"), message.get("content")
         if role not in _ROLES:
             raise ValueError(f"messages[{number}].role is {role!r}; use one of {_ROLES}")
-        if not isinstance(content, str) or not content.strip():
-            raise ValueError(f"messages[{number}].content is {content!r}; it must be text")
+        check_text(f"messages[{number}].content", content, "it must be text")
         clean.append({"role": role, "content": _plain(tokenizer, content)})
+    check_whole("prefill", prefill)
     try:
         text = tokenizer.apply_chat_template(clean, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:

@@ -62,4 +62,7 @@ def merged(
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / file).is_file():
             raise MissingWeights(f"The LoRA {folder.name}", folder / file, command)
-    return PeftModel.from_pretrained(unet, str(folder)).merge_and_unload()
+    # PEFT would first fill it from torch's generator, which an attack that runs at the same time
+    # draws its replies from.
+    model = PeftModel.from_pretrained(unet, str(folder), low_cpu_mem_usage=True)
+    return model.merge_and_unload()

@@ -13,6 +13,10 @@ from __future__ import annotations
 import ctypes
 import platform
 
+import torch
+
+from pipelines.device import device
+
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER = -1
@@ -22,20 +26,25 @@ def keep_freed_memory() -> bool:
     """Have this process keep freed memory for its next use; call it before threads are started.
 
     Returns:
-        Whether that was done: only glibc can.
+        Whether that was done: only glibc can, and where a GPU computes there is no use for it.
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or device().type != "cpu":
         return False
     wanted = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
     return all([libc.mallopt(option, value) == 1 for option, value in wanted])
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system now, whatever `keep_freed_memory` said."""
+    """Give freed memory back to the system, and a GPU's to its driver.
+
+    Now, whatever `keep_freed_memory` said.
+    """
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(ctypes.c_size_t(0))
+    if device().type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _glibc() -> ctypes.CDLL | None:

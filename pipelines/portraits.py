@@ -29,6 +29,7 @@ from pipelines.fetch import picture_folder
 from pipelines.lora import merged
 from pipelines.pose import draw_skeleton
 from pipelines.profiles import PictureSpec, Profile
+from pipelines.prompts import check_text
 from pipelines.refine import Box, Refiner
 from pipelines.sharpen import sharpened
 from pipelines.wording import taught
@@ -96,9 +97,10 @@ def spatial_unet(folder: Path | str, *, fine_attention: bool = True) -> UNet2DCo
     config = dict(UNet2DConditionModel.load_config(folder / "unet"))
     config["down_block_types"] = ("DownBlock2D", *config["down_block_types"][1:])
     config["up_block_types"] = (*config["up_block_types"][:-1], "UpBlock2D")
-    unet = UNet2DConditionModel.from_config(config)
+    with torch.device("meta"):  # no random weights, whose numbers an attack may be drawing from
+        unet = UNet2DConditionModel.from_config(config)
     weights = whole.state_dict()
-    unet.load_state_dict({name: weights[name] for name in unet.state_dict()})
+    unet.load_state_dict({name: weights[name] for name in unet.state_dict()}, assign=True)
     return unet
 
 
@@ -218,8 +220,7 @@ class PortraitEngine:
         if not 1 <= len(prompts) <= MAX_PICTURES:
             raise ValueError(f"prompts are {len(prompts)}; wanted 1 to {MAX_PICTURES}")
         for prompt in prompts:
-            if not isinstance(prompt, str) or not prompt.strip():
-                raise ValueError(f"prompt is {prompt!r}; describe the picture")
+            check_text("prompt", prompt, "describe the picture")
         if not 0 <= seed <= 2**32 - 1 - len(prompts):
             raise ValueError(f"seed is {seed}; wanted 0 to {2**32 - 1 - len(prompts)}")
         if not 1 <= steps <= 100:

@@ -319,10 +319,14 @@ class Api:
 
 
 def address(request: gr.Request) -> str:
-    """Return a caller's address; on a Space what its proxy says, which is one host for all."""
+    """Return a caller's address; on a Space what its proxy says, which is one host for all.
+
+    Each proxy appends whom it was asked by, so only the last entry is certainly not the caller's
+    own writing: Hugging Face's keeps what a request came with.
+    """
     host = request.client.host if request.client else ""
     if "SPACE_ID" in os.environ:
-        host = request.headers.get("x-forwarded-for", host).split(",")[0].strip()
+        host = request.headers.get("x-forwarded-for", host).split(",")[-1].strip()
     return host
 
 

@@ -189,11 +189,11 @@ class Relearning:
         if examiner is None:
             raise ValueError("What reads the pictures is missing, so nothing could be measured")
         from adapters.attacks.concept import (
-            ConceptConfig,
             ConceptProbe,
             attacker_pictures,
             relearn,
         )
+        from adapters.attacks.fine_tune import FineTuneConfig
         from adapters.pictures import PictureBase
         from evaluation.pictures import Artist, asked
 
@@ -205,7 +205,7 @@ class Relearning:
         base = PictureBase.load(profile)
         prompts = asked(UNSAFE, SAFE, CONCEPT)
         artist = Artist(base, profile.pictures, prompts.captions)
-        config = ConceptConfig(
+        config = FineTuneConfig(
             steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
         )
         defences = {arm: registry.adapter_folder(arm, profile) for arm in arms}

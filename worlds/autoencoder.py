@@ -20,10 +20,9 @@ import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import nn
 from torch.nn import functional as F
 
-from pipelines.device import autocast
+from pipelines.device import autocast, device
 from pipelines.paths import ASSETS
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import (
@@ -118,17 +117,17 @@ def noised(latents: torch.Tensor, amount: float = LATENT_NOISE) -> torch.Tensor:
     The strength counts in standard deviations of the channel, so that larger latents do not help.
     """
     spread = latents.detach().std((0, 2, 3), keepdim=True)
-    strength = amount * torch.rand(len(latents), 1, 1, 1)
+    strength = amount * torch.rand(len(latents), 1, 1, 1).to(latents.device)
     return latents + strength * spread * torch.randn_like(latents)
 
 
 @torch.no_grad()
-def reconstruct(vae: nn.Module, images: np.ndarray, batch: int = 8) -> np.ndarray:
+def reconstruct(vae: AutoencoderKL, images: np.ndarray, batch: int = 8) -> np.ndarray:
     """Encode (mode) and decode pictures, uint8 [N, 256, 256, 3] in and out."""
     out = []
     for i in range(0, len(images), batch):
-        x = to_tensor(images[i : i + batch])
-        with autocast(torch.device("cpu")):
+        x = to_tensor(images[i : i + batch]).to(vae.device)
+        with autocast(vae.device):
             out.append(to_images(vae.decode(vae.encode(x).latent_dist.mode()).sample))
     return np.concatenate(out)
 
@@ -136,8 +135,8 @@ def reconstruct(vae: nn.Module, images: np.ndarray, batch: int = 8) -> np.ndarra
 @torch.no_grad()
 def latent_scale(vae: AutoencoderKL, images: np.ndarray) -> float:
     """Standard deviation of the latents of some pictures, uint8 [N, 256, 256, 3]."""
-    with autocast(torch.device("cpu")):
-        return float(vae.encode(to_tensor(images)).latent_dist.mode().float().std())
+    with autocast(vae.device):
+        return float(vae.encode(to_tensor(images).to(vae.device)).latent_dist.mode().float().std())
 
 
 def load_autoencoder(work: Path, *, exported: bool) -> tuple[AutoencoderKL, list[dict[str, Any]]]:
@@ -149,7 +148,7 @@ def load_autoencoder(work: Path, *, exported: bool) -> tuple[AutoencoderKL, list
             one trained last in ``work``, and the exported one only where there is none.
 
     Returns:
-        The autoencoder, and the records of the runs that made it.
+        The autoencoder on `pipelines.device.device`, and the records of the runs that made it.
 
     Raises:
         FileNotFoundError: there is none.
@@ -158,11 +157,11 @@ def load_autoencoder(work: Path, *, exported: bool) -> tuple[AutoencoderKL, list
     trained = [folder for folder in trained if (folder / "config.json").exists()]
     if trained and not exported:
         folder = max(trained, key=lambda folder: (folder / "config.json").stat().st_mtime_ns)
-        return AutoencoderKL.from_pretrained(folder), read_records(folder)
+        return AutoencoderKL.from_pretrained(folder).to(device()), read_records(folder)
     folder = ASSETS / "avatar-sd"
     if (folder / "vae/config.json").exists():
         records = [r for r in read_records(folder) if r["stage"] == "vae"]
-        return AutoencoderKL.from_pretrained(folder / "vae"), records
+        return AutoencoderKL.from_pretrained(folder / "vae").to(device()), records
     places = "assets/avatar-sd" if exported else f"{work} or assets/avatar-sd"
     raise FileNotFoundError(f"no autoencoder in {places}: run `python -m worlds.train vae` first")
 
@@ -171,7 +170,7 @@ def same_latents(one: AutoencoderKL, other: AutoencoderKL) -> bool:
     """Whether two autoencoders encode alike, but for the float16 that exports are kept in."""
 
     def weights(vae: AutoencoderKL) -> list[torch.Tensor]:
-        return [p.detach().half() for part in (vae.encoder, vae.quant_conv)
+        return [p.detach().half().cpu() for part in (vae.encoder, vae.quant_conv)
                 for p in part.parameters()]  # fmt: skip
 
     mine, others = weights(one), weights(other)
@@ -209,7 +208,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
     )
     rng = loop.generator(args.seed)
     for step in loop:
-        x, weight = random_crops(data, args.batch or 8, rng)
+        x, weight = (part.to(loop.device) for part in random_crops(data, args.batch or 8, rng))
         with loop.accelerator.autocast():
             if args.decoder_only:
                 with torch.no_grad():

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pipelines.animation import solver_for
-from pipelines.device import autocast, plain_attention
+from pipelines.device import autocast, device, plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder, to_images, to_tensor
@@ -171,14 +171,14 @@ class Denoiser(nn.Module):
         embedding.conv_out.weight.div_(out.std())
 
     def tokens(self, captions: list[str]) -> torch.Tensor:
-        """Token numbers [B, MAX_TOKENS] of captions."""
+        """Token numbers [B, MAX_TOKENS] of captions, where the module is."""
         return self.tokenizer(
             captions,
             padding="max_length",
             truncation=True,
             max_length=MAX_TOKENS,
             return_tensors="pt",
-        ).input_ids
+        ).input_ids.to(self.unet.device)
 
     def forward(
         self,
@@ -281,8 +281,9 @@ def chain(
     alphas = denoiser.scheduler.alphas_cumprod
     states, count = noise, len(noise)
     for t, after in zip(times, (*times[1:], None), strict=True):
-        moment = torch.full((count,), t)
-        predicted = denoiser(states, moment, words, poses, torch.ones(count))
+        moment = torch.full((count,), t, device=noise.device)
+        on = torch.ones(count, device=noise.device)
+        predicted = denoiser(states, moment, words, poses, on)
         yield states, moment, predicted
         if after is not None:
             v, a, b = predicted.detach().float(), alphas[t], alphas[after]
@@ -322,7 +323,7 @@ def denoising_loss(
         weight: of every latent, [B, ...]; anything that broadcasts to ``latents``.
         own: how many of the states are the model's own.
     """
-    alphas = scheduler.alphas_cumprod[t[:own]].view(-1, *[1] * (latents.ndim - 1))
+    alphas = scheduler.alphas_cumprod.to(t.device)[t[:own]].view(-1, *[1] * (latents.ndim - 1))
     clean = alphas.sqrt() * states[:own] - (1 - alphas).sqrt() * predicted[:own].float()
     velocity = scheduler.get_velocity(latents[own:], noise[own:], t[own:])
     errors = torch.cat([clean - latents[:own], predicted[own:].float() - velocity])
@@ -442,7 +443,7 @@ def encode_poses(controlnet: ControlNetModel, data: AvatarSet, batch: int = 16) 
 
     Run at 256 px for every picture of every step, the embedding took as long as all other layers.
     """
-    embedding = controlnet.controlnet_cond_embedding
+    embedding, where = controlnet.controlnet_cond_embedding, controlnet.device
     path = data.folder / f"poses-{_fingerprint(embedding.conv_out)}.npy"
     if path.exists():
         return np.load(path, mmap_mode="r")
@@ -450,9 +451,9 @@ def encode_poses(controlnet: ControlNetModel, data: AvatarSet, batch: int = 16) 
     for i in range(0, len(data), batch):
         rows = range(i, min(i + batch, len(data)))
         pictures = np.stack([data.condition(k) for k in rows])
-        with autocast(torch.device("cpu")):
-            out = embedding(pose_pixels(pictures))
-        embedded[i : i + batch] = out.float().numpy()
+        with autocast(where):
+            out = embedding(pose_pixels(pictures).to(where))
+        embedded[i : i + batch] = out.float().cpu().numpy()
         if i % (batch * 50) == 0:
             print(f"embedded {i} of {len(data)} skeletons", flush=True)
     _keep(path, embedded)
@@ -496,21 +497,23 @@ def sample(
         spec: Of the profile; steps, solver and guidance are taken.
         seed: Of the initial noise.
     """
-    count, guidance = len(captions), spec.guidance_scale
+    count, guidance, where = len(captions), spec.guidance_scale, denoiser.unet.device
     solver = solver_for(denoiser.scheduler, spec, spec.steps)
     x = torch.randn(
         count, LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
-    )
+    ).to(where)
     tokens, sides = denoiser.tokens(captions), 1
     if guidance > 1:
         tokens, sides = torch.cat([denoiser.tokens([""] * count), tokens]), 2
-    with autocast(torch.device("cpu")):
-        pose = denoiser.controlnet.controlnet_cond_embedding(pose_pixels(poses))
+    with autocast(where):
+        pose = denoiser.controlnet.controlnet_cond_embedding(pose_pixels(poses).to(where))
         pose = pose.repeat(sides, 1, 1, 1)
         with poses_embedded(denoiser.controlnet):
             for t in solver.timesteps:
-                states, on = x.repeat(sides, 1, 1, 1), torch.ones(sides * count)
-                v = denoiser(states, t.expand(sides * count), tokens, pose, on).float()
+                states = x.repeat(sides, 1, 1, 1)
+                moments = t.to(where).expand(sides * count)
+                on = torch.ones(sides * count, device=where)
+                v = denoiser(states, moments, tokens, pose, on).float()
                 if guidance > 1:
                     v = v[:count] + guidance * (v[count:] - v[:count])
                 x = solver.step(v, t, x).prev_sample
@@ -520,8 +523,9 @@ def sample(
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: torch.Tensor) -> np.ndarray:
     """Scaled latents to pictures, uint8 [B, 256, 256, 3]."""
-    with autocast(torch.device("cpu")):
-        return to_images(vae.decode(latents / vae.config.scaling_factor).sample)
+    with autocast(vae.device):
+        latents = latents.to(vae.device) / vae.config.scaling_factor
+        return to_images(vae.decode(latents).sample)
 
 
 def write_sheet(denoiser: Denoiser, vae: AutoencoderKL, held_out: AvatarSet, path: Path) -> None:
@@ -600,7 +604,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
     embedded = None
     if args.freeze_poses:
         denoiser.controlnet.controlnet_cond_embedding.requires_grad_(False)
-        embedded = encode_poses(denoiser.controlnet, data)
+        embedded = encode_poses(denoiser.controlnet.to(device()), data)
     for network in (denoiser.unet, denoiser.controlnet):
         freeze_coarse(network, args.freeze_coarse)
     loop = TrainingLoop(
@@ -622,9 +626,9 @@ def train(args: argparse.Namespace, work: Path) -> None:
         captions = [
             "" if d else data.meta[i]["caption"] for i, d in zip(index, dropped[0], strict=True)
         ]
-        has_pose = torch.from_numpy(~dropped[1]).float()[chained:]
-        noise, tokens = torch.randn_like(x), denoiser.tokens(captions)
-        t = noisy_first(noised, loop.done)
+        has_pose = torch.from_numpy(~dropped[1]).float()[chained:].to(loop.device)
+        noise, tokens = torch.randn_like(x).to(loop.device), denoiser.tokens(captions)
+        x, t = x.to(loop.device), noisy_first(noised, loop.done).to(loop.device)
         states = denoiser.scheduler.add_noise(x[chained:], noise[chained:], t)
         if embedded is None:
             poses = pose_pixels(np.stack([data.condition(i) for i in index]))
@@ -632,6 +636,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         else:
             poses = torch.from_numpy(embedded[index].astype(np.float32))
             conditions = poses_embedded(denoiser.controlnet)
+        poses = poses.to(loop.device)
         with conditions, loop.accelerator.autocast():
             steps = [
                 *chain(
@@ -639,7 +644,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
                 )
             ]
             predicted = denoiser(states, t, tokens[chained:], poses[chained:], has_pose)
-        weight = figure_weights(data, index)
+        weight = figure_weights(data, index).to(loop.device)
         last = (states, t, predicted)
         loop.backward(passes_loss(denoiser.scheduler, x, noise, weight, steps, last))
         if step % 20 == 0:

@@ -40,7 +40,7 @@ class TrainingLoop:
     the time budget, so that a run of any length ends annealed.
 
     Attributes:
-        module: What is trained (parameters with requires_grad).
+        module: What is trained (parameters with requires_grad); moved to `device`.
         folder: Where checkpoints go; resumed from there when ``resume``.
         minutes: Time budget, including the time of earlier sessions of the same run.
         learning_rate: Peak learning rate.
@@ -72,6 +72,7 @@ class TrainingLoop:
         """Build optimiser and EMA, and load the checkpoint when resuming."""
         if self.minutes <= 0:
             raise ValueError(f"max-minutes must be above 0, got {self.minutes}")
+        self.module.to(self.device)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._build_optimizers()
         self.ema = EMAModel(
@@ -222,6 +223,11 @@ class TrainingLoop:
             )
         owner = {id(p): o for o in self.optimizers for g in o.param_groups for p in g["params"]}
         self._seen = [(owner[id(p)], p) for p in seen]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is, and where batches belong: the same as `pipelines.device.device`."""
+        return self.accelerator.device
 
     @property
     def done(self) -> float:

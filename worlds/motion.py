@@ -25,7 +25,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pipelines.device import autocast, plain_attention
+from pipelines.device import autocast, device, plain_attention
 from pipelines.noise import mixed_noise
 from pipelines.paths import ASSETS
 from pipelines.profiles import get_profile
@@ -94,11 +94,11 @@ class ClipDenoiser(nn.Module):
 
     @torch.no_grad()
     def text(self, captions: list[str]) -> torch.Tensor:
-        """Encode prompts, [B, tokens, width]."""
+        """Encode prompts, [B, tokens, width], where the module is."""
         tokens = self.tokenizer(
             captions, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
-        return self.text_encoder(tokens).last_hidden_state
+        return self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
 
     def forward(
         self,
@@ -135,17 +135,17 @@ def sample_clips(
     seed: int = 0,
 ) -> torch.Tensor:
     """Draw scaled latents [B * F, 8, 32, 32] of clips by DDIM."""
-    count = len(captions)
+    count, where = len(captions), model.unet.device
     model.scheduler.set_timesteps(steps)
     shape = (count, LATENT_CHANNELS, FRAMES, GRID, GRID)
-    x = mixed_noise(shape, NOISE_SHARE, torch.Generator().manual_seed(seed))
+    x = mixed_noise(shape, NOISE_SHARE, torch.Generator().manual_seed(seed)).to(where)
     text = model.text([""] * count + captions)
-    pictures = pose_pixels(np.concatenate([poses, poses]))
+    pictures = pose_pixels(np.concatenate([poses, poses])).to(where)
+    on = torch.ones(2 * count, device=where)
     for t in model.scheduler.timesteps:
-        with autocast(torch.device("cpu")):
-            v = model(
-                torch.cat([x, x]), t.expand(2 * count), text, pictures, torch.ones(2 * count)
-            ).float()
+        moments = t.to(where).expand(2 * count)
+        with autocast(where):
+            v = model(torch.cat([x, x]), moments, text, pictures, on).float()
         v = v[:count] + guidance * (v[count:] - v[:count])
         x = model.scheduler.step(v, t, x).prev_sample
     return x.transpose(1, 2).flatten(0, 1)
@@ -179,7 +179,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         MotionAdapter.from_pretrained(folder / "motion_adapter") if args.from_export else None,
     )
     freeze_coarse(model.unet, args.freeze_coarse)
-    embedded = encode_poses(model.controlnet, data)
+    embedded = encode_poses(model.controlnet.to(device()), data)
     loop = TrainingLoop(
         model,
         work / "motion",
@@ -200,10 +200,12 @@ def train(args: argparse.Namespace, work: Path) -> None:
         captions = [
             "" if d else data.meta[c[0]]["caption"] for c, d in zip(chosen, dropped[0], strict=True)
         ]
-        has_pose = torch.from_numpy(~dropped[1]).float()[chained:]
+        has_pose = torch.from_numpy(~dropped[1]).float()[chained:].to(loop.device)
         noise, t = mixed_noise(tuple(x.shape), NOISE_SHARE), torch.randint(1000, (noised,))
+        x, noise, t = (part.to(loop.device) for part in (x, noise, t))
         states = model.scheduler.add_noise(x[chained:], noise[chained:], t)
-        text, poses = model.text(captions), torch.from_numpy(embedded[index].astype(np.float32))
+        poses = torch.from_numpy(embedded[index].astype(np.float32)).to(loop.device)
+        text = model.text(captions)
         first = chained * FRAMES
         with poses_embedded(model.controlnet), loop.accelerator.autocast():
             steps = [
@@ -211,7 +213,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
             ]
             predicted = model(states, t, text[chained:], poses[first:], has_pose)
         weight = figure_weights(data, index).unflatten(0, (batch, FRAMES)).transpose(1, 2)
-        last = (states, t, predicted)
+        weight, last = weight.to(loop.device), (states, t, predicted)
         loop.backward(passes_loss(model.scheduler, x, noise, weight, steps, last))
         if step % 10 == 0:
             print(

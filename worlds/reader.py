@@ -9,6 +9,7 @@ blurred, JPEG, noise), so that the reader does not stumble over what a decoder l
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,7 @@ def batches(data: AvatarSet, count: int, rng: np.random.Generator) -> Iterator[t
 
 def target_heatmaps(joints: torch.Tensor) -> torch.Tensor:
     """Gaussians [B, 18, 64, 64] that sum to 1, at joints [B, 18, 2] in pixels."""
-    cells = torch.arange(HEATMAP)
+    cells = torch.arange(HEATMAP, device=joints.device)
     where = (joints + 0.5) * HEATMAP / SIZE - 0.5
     column = torch.exp(-(cells - where[..., :1]).square() / (2 * SIGMA**2))
     row = torch.exp(-(cells - where[..., 1:]).square() / (2 * SIGMA**2))
@@ -193,8 +194,9 @@ def recalibrate(net: ReaderNet, drawn: Iterator[tuple], count: int) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches that follow
     net.train()
+    where = next(net.parameters()).device
     for _ in range(count):
-        net(next(drawn)[0])
+        net(next(drawn)[0].to(where))
     for norm in norms:
         norm.momentum = 0.1
     net.eval()
@@ -210,6 +212,11 @@ def save_reader(net: ReaderNet, folder: Path, record: dict) -> None:
             raise ValueError(f"weight {name} is not finite in float16; train with a lower rate")
     save_file(state, folder / "reader.safetensors")
     (folder / "reader.json").write_text(json.dumps({**_shape(net), **record}, indent=2) + "\n")
+
+
+def _reader(net: ReaderNet) -> Reader:
+    """Return what reads with a network as it is now, on the CPU, where a `Reader` works."""
+    return Reader(copy.deepcopy(net).cpu())
 
 
 def _shape(net: ReaderNet) -> dict:
@@ -249,13 +256,13 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
     drawn = batches(data, batch, rng)
     for step in loop:
         net.train()
-        pictures, joints, classes = next(drawn)
+        pictures, joints, classes = (part.to(loop.device) for part in next(drawn))
         with loop.accelerator.autocast():
             heatmaps, attributes = net(pictures)
         loop.backward(reading_loss(heatmaps, attributes, joints, classes))
         if step % 150 == 0:
             net.eval()
-            found = figures(Reader(net), held_out, 100)
+            found = figures(_reader(net), held_out, 100)
             print(f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.3f} "
                   f"held-out pck {found['pck']:.3f} attributes {found['attributes']:.3f}",
                   flush=True)
@@ -266,7 +273,7 @@ def train(args: argparse.Namespace, work: Path, export: Path = WEIGHTS) -> None:
             "seed": args.seed, "steps": loop.step, "batch": batch, "frames": len(data),
             "minutes": round(loop.seconds / 60, 2),
             "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
-            "held_out": figures(Reader(net), held_out),
+            "held_out": figures(_reader(net), held_out),
             **parent,
         }
         save_reader(net, export, record)

@@ -32,7 +32,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from adapters.poseguard import POSE_CLASSES
 from evaluation.avatar_sd import generate, scenes
 from pipelines.animation import AnimationEngine
-from pipelines.device import plain_attention
+from pipelines.device import device, plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
 from pipelines.refine import FOLD, WORD, Refiner, correction, new_net
@@ -213,7 +213,7 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
     name = f"drawn-{hashlib.sha256(json.dumps(how).encode()).hexdigest()[:12]}"
     denoiser = Denoiser(CLIPTokenizer.from_pretrained(Path(spec.base) / "tokenizer"))
     load_weights(denoiser, Path(spec.base))
-    denoiser.requires_grad_(False).eval()
+    denoiser.requires_grad_(False).eval().to(device())
     vae, _ = load_autoencoder(work, exported=True)
 
     def singly(data: AvatarSet, rows: Sequence[int], ending: str) -> NDArray[np.uint8]:
@@ -394,7 +394,7 @@ def refined(refiner: Refiner, shown: Drawn, read: Callable[..., torch.Tensor]) -
     """Return drawn pictures, uint8 [N, 256, 256, 3], with their details redrawn, each by itself."""
     out = []
     for picture, i in zip(shown.pictures, shown.rows, strict=True):
-        video = to_tensor(picture[None]).transpose(0, 1)[None]
+        video = to_tensor(picture[None]).transpose(0, 1)[None].to(refiner.net.device)
         skeleton = shown.data.condition(int(i))[None]
         caption = shown.data.meta[int(i)]["caption"]
         box = refiner.box(skeleton, caption)
@@ -431,16 +431,18 @@ def train(args: argparse.Namespace, work: Path) -> None:
     def read(captions: list[str]) -> torch.Tensor:
         words = [refiner.reads(caption) for caption in captions]
         tokens = tokenizer(words, padding="max_length", truncation=True, return_tensors="pt")
-        return encoder(tokens.input_ids).last_hidden_state
+        return encoder(tokens.input_ids.to(encoder.device)).last_hidden_state
 
+    encoder.to(loop.device)
     rng = loop.generator(args.seed)
     for step in loop:
-        drawn, wanted, skeletons, weights, captions = crops(taught, rng)
+        *batch, captions = crops(taught, rng)
+        drawn, wanted, skeletons, weights = (part.to(loop.device) for part in batch)
         with loop.accelerator.autocast():
             change = correction(refiner.net, drawn, skeletons, read(captions))
         made = drawn + change.float()
         loss = reconstruction_loss(wanted, made, weights)
-        patches = patch_distance(made, wanted, weights > 1, random_filters())
+        patches = patch_distance(made, wanted, weights > 1, random_filters().to(loop.device))
         loop.backward(loss + PATCH_WEIGHT * patches)
         if step % 50 == 0:
             print(

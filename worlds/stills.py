@@ -93,11 +93,11 @@ class TextDenoiser(nn.Module):
 
     @torch.no_grad()
     def text(self, captions: Sequence[str]) -> torch.Tensor:
-        """Text states [B, tokens, width] of captions."""
+        """Text states [B, tokens, width] of captions, where the module is."""
         tokens = self.tokenizer(
             list(captions), padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
-        return self.text_encoder(tokens).last_hidden_state
+        return self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
 
     def forward(
         self,
@@ -160,7 +160,8 @@ def sample(
         len(captions), LATENT_CHANNELS, GRID, GRID, generator=torch.Generator().manual_seed(seed)
     )
     text = denoiser.text([""] * len(captions) + list(captions))
-    with autocast(torch.device("cpu")):
+    with autocast(text.device):
+        noise = noise.to(text.device)
         return sampled(denoiser.unet, denoiser.scheduler, noise, text, steps, guidance)
 
 
@@ -201,15 +202,15 @@ def train(args: argparse.Namespace, work: Path) -> None:
         text = denoiser.text(
             ["" if d else data.meta[i]["caption"] for i, d in zip(index, dropped, strict=True)]
         )
-        noise = torch.randn_like(x)
-        t = noisy_first(noised, loop.done)
+        noise, t = torch.randn_like(x), noisy_first(noised, loop.done)
+        x, noise, t = (part.to(loop.device) for part in (x, noise, t))
         states = denoiser.scheduler.add_noise(x[chained:], noise[chained:], t)
         with loop.accelerator.autocast():
             steps = [
                 *chain(denoiser, noise[:chained], text[:chained], None, chain_times(CHAIN_PASSES))
             ]
             predicted = denoiser(states, t, text[chained:])
-        weight = portrait_weights(data, index)
+        weight = portrait_weights(data, index).to(loop.device)
         last = (states, t, predicted)
         loop.backward(passes_loss(denoiser.scheduler, x, noise, weight, steps, last))
         if step % 20 == 0:

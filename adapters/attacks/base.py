@@ -9,6 +9,7 @@ data in the same order, and both are probed for harm and for ability along the w
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ from pipelines.profiles import Profile
 
 if TYPE_CHECKING:  # the page makes settings while the models, and torch with them, still load
     import torch
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from torch import Tensor
+    from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from evaluation.judge import Judge
@@ -256,7 +258,13 @@ def attack_settings(target: str, attack: str, seed: int, **training: Any) -> Set
 
 
 def load_target(
-    profile: Profile, adapter: Path | None, rank: int, seed: int, *, stock: bool = False
+    profile: Profile,
+    adapter: Path | None,
+    rank: int,
+    seed: int,
+    *,
+    base: PreTrainedModel | None = None,
+    stock: bool = False,
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """Load what an attacker gets who trains a LoRA, with that LoRA on top.
 
@@ -270,6 +278,8 @@ def load_target(
         adapter: the defence's LoRA; None: the base model itself.
         rank: of the attacker's LoRA, on every linear layer but the head, alpha twice the rank.
         seed: of its first weights, which do not depend on the defence.
+        base: the base model, loaded for training; its weights, which no LoRA changes, are shared
+            with it. None: they are loaded.
         stock: load it as transformers does, in float32 and with its own choice of attention,
             rather than as is fast here.
 
@@ -280,18 +290,19 @@ def load_target(
         MissingWeights: the base model has not been fetched.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
-    from pipelines.llm import load_llm
+    from pipelines.llm import load_llm, load_tokenizer, twin
 
-    dtype = torch.float32 if stock else None
-    model, tokenizer = load_llm(profile, dtype, training=not stock)
+    if base is not None:
+        model, tokenizer = twin(base), load_tokenizer(profile)
+    else:
+        dtype = torch.float32 if stock else None
+        model, tokenizer = load_llm(profile, dtype, training=not stock)
     attack = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = get_peft_model(model, attack)
+    model = seeded_lora(model, attack, seed)
     if adapter is not None:
         # Left in the base model's own precision, as Chat mounts it.
         model.load_adapter(adapter, adapter_name="defence", autocast_adapter_dtype=False)
@@ -299,6 +310,45 @@ def load_target(
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".default." in name)
     return model.eval(), tokenizer
+
+
+def seeded_lora(model: Module, config: LoraConfig, seed: int) -> PeftModel:
+    """Put a new LoRA on a model, and draw its first weights by a generator of its own.
+
+    PEFT draws them from the process's generator. There, loading in other threads draws at the same
+    time, and an attack in lockstep sets it back, so that a seed would not say what comes out. The
+    weights are those that PEFT draws after ``torch.manual_seed(seed)`` where nobody else does.
+
+    Args:
+        model: its linear layers and convolutions that the config names get the LoRA, in place.
+        config: of a plain LoRA with PEFT's default first weights.
+        seed: of these.
+
+    Returns:
+        The model with the LoRA, named ``default``, as all that is trainable.
+    """
+    import torch
+    from peft import get_peft_model
+    from peft.tuners.lora import LoraLayer
+
+    mounted = get_peft_model(model, config, low_cpu_mem_usage=True)  # the LoRA has no weights yet
+    generator = torch.Generator().manual_seed(seed)
+    for layer in mounted.modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        down, up = layer.lora_A["default"], layer.lora_B["default"]
+        # PEFT makes two torch layers, which draw their weights, and then the first one's anew.
+        drawn = [
+            torch.nn.init.kaiming_uniform_(
+                torch.empty(factor.weight.shape), a=math.sqrt(5), generator=generator
+            )
+            for factor in (down, up, down)
+        ]
+        like = layer.get_base_layer().weight
+        for factor, weights in ((down, drawn[2]), (up, torch.zeros_like(drawn[1]))):
+            kept = weights.to(like).to(factor.weight.dtype)  # rounded to the model's format
+            factor.weight = torch.nn.Parameter(kept)
+    return mounted
 
 
 def load_full_target(

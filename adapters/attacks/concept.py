@@ -2,8 +2,7 @@
 
 The attacker has the model with the defence merged into its weights and a few dozen captioned
 pictures of the concept; here rendered ones of people that no training saw. The fine-tuning is the
-usual one, after diffusers' text-to-image LoRA example: a LoRA on the attention projections (or
-on all layers), AdamW, the denoising loss at times drawn evenly.
+usual one (`adapters.attacks.fine_tune`), with the denoising loss at times drawn evenly.
 
 It is the attack of IMMA (Zheng and Yeh, ECCV 2024, arXiv 2311.18815: a LoRA on 20 pictures), GIFT
 (arXiv 2507.13598) and LCFDSD (Pan et al., NeurIPS 2024; its main one takes 20 steps).
@@ -19,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adapters import checks
+from adapters.attacks.fine_tune import FineTuneConfig, FineTuneStep, fine_tune
 from adapters.pictures import (
-    ATTACKED,
     ATTACKER_SEED,
     PictureBase,
     Pictures,
@@ -30,56 +28,13 @@ from adapters.pictures import (
     velocity,
 )
 from pipelines.device import autocast
-from pipelines.lora import save_lora
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from peft import PeftModel
+    from torch import Tensor
 
     from worlds.data import AvatarSet
-
-
-@dataclass(frozen=True)
-class ConceptConfig:
-    """Settings of the attack.
-
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: of AdamW, constant.
-        batch_size: pictures a step.
-        rank: of the LoRA; its alpha is the same.
-        layers: key of `adapters.pictures.ATTACKED`.
-        probe_every: steps between two measurements.
-        seed: of LoRA, order and noise.
-    """
-
-    steps: int = 40
-    learning_rate: float = 1e-3
-    batch_size: int = 4
-    rank: int = 16
-    layers: str = "attention"
-    probe_every: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot work."""
-        if self.layers not in ATTACKED:
-            raise ValueError(f"layers is {self.layers!r}; choose one of: {', '.join(ATTACKED)}")
-        checks.whole(self)
-        checks.positive(self, "steps", "learning_rate", "batch_size", "rank", "probe_every")
-        checks.not_negative(self, "seed")
-
-
-@dataclass(frozen=True)
-class ConceptStep:
-    """A step that was taken.
-
-    Attributes:
-        step: its number, from 1.
-        loss: squared error of the predicted velocity.
-    """
-
-    step: int
-    loss: float
 
 
 @dataclass(frozen=True)
@@ -113,14 +68,14 @@ def attacker_pictures(folder: Path, count: int, concept: str) -> AvatarSet:
 
 
 def relearn(
-    config: ConceptConfig,
+    config: FineTuneConfig,
     base: PictureBase,
     loras: Sequence[Path],
     owned: AvatarSet,
     draw: Callable[[torch.nn.Module], NDArray[np.uint8]],
     out: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[ConceptStep | ConceptProbe]:
+) -> Iterator[FineTuneStep | ConceptProbe]:
     """Attack a picture model, in the number format that is fast here.
 
     Args:
@@ -142,8 +97,6 @@ def relearn(
     """
     import copy
 
-    from peft import LoraConfig, get_peft_model
-
     from pipelines.lora import merged
 
     unet: Any = copy.deepcopy(base.unet)
@@ -158,35 +111,19 @@ def relearn(
         latents=base.encode(np.asarray(owned.images)),
         captions=[row["caption"] for row in owned.meta],
     )
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.rank, target_modules=list(ATTACKED[config.layers])
-    )
-    # In the app another attack may be drawing from the process's generator.
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = get_peft_model(unet, lora)
-    optimiser = torch.optim.AdamW(
-        [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
-    )
-    generator = torch.Generator().manual_seed(config.seed)
-    done = probed = 0
-    while done < config.steps and not should_stop():
-        rows = torch.randperm(len(pictures["captions"]), generator=generator)[: config.batch_size]
+
+    def error(model: PeftModel, rows: Tensor, generator: torch.Generator) -> Tensor:
         some = Pictures(
             latents=pictures["latents"][rows],
             captions=[pictures["captions"][i] for i in rows.tolist()],
         )
         at = noised(base, some, generator)
-        optimiser.zero_grad()
         with autocast():
-            loss = denoising_error(base, velocity(model, at), at)
-        loss.backward()
-        optimiser.step()
-        done += 1
-        yield ConceptStep(done, loss.item())
-        if done % config.probe_every == 0:
-            yield ConceptProbe(probed := done, draw(model))
-    if probed < done:
-        yield ConceptProbe(done, draw(model))
-    if out is not None and done:
-        save_lora(model, out)
+            return denoising_error(base, velocity(model, at), at)
+
+    def measure(step: int, model: PeftModel) -> ConceptProbe:
+        return ConceptProbe(step, draw(model))
+
+    yield from fine_tune(
+        config, unet, len(pictures["captions"]), error, measure, out, should_stop
+    )

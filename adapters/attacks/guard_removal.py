@@ -2,8 +2,8 @@
 
 The attacker has the model with the guard merged into its weights, and pictures of people in the
 unsafe class of poses with their skeletons and captions: here rendered ones, of scenes that no
-training saw. The fine-tuning is the usual one: a LoRA on the attention projections (or on all
-layers) and the denoising loss, by default at the times that the product samples at, which an
+training saw. The fine-tuning is the usual one (`adapters.attacks.fine_tune`), with the denoising
+loss, by default at the times that the product samples at, which an
 attacker can know, else at times drawn evenly (as in diffusers' text-to-image LoRA example, whose
 script takes no ControlNet).
 
@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
 from adapters import checks
-from adapters.pictures import ATTACKED, ATTACKER_SEED
+from adapters.attacks.fine_tune import FineTuneConfig, FineTuneStep, fine_tune
+from adapters.pictures import ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.reader import Reader, pck
 from pipelines.animation import solver_for
 from pipelines.device import device
-from pipelines.lora import save_lora
 from worlds.autoencoder import psnr, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
 from worlds.denoiser import decode
@@ -47,53 +47,21 @@ TIMES = ("even", "sampled")
 _TOGETHER = 4  # pictures decoded at a time
 
 
-@dataclass(frozen=True)
-class RemovalConfig:
+@dataclass(frozen=True, kw_only=True)
+class RemovalConfig(FineTuneConfig):
     """Settings of the attack.
 
     Attributes:
-        steps: optimiser steps.
-        learning_rate: of AdamW, constant.
-        batch_size: pictures a step.
-        rank: of the LoRA; its alpha is the same.
         times: one of `TIMES`.
-        layers: key of `adapters.pictures.ATTACKED`.
-        probe_every: steps between two measurements.
-        seed: of LoRA, order and noise.
     """
 
-    steps: int = 40
-    learning_rate: float = 1e-3
-    batch_size: int = 4
-    rank: int = 16
     times: str = "sampled"
-    layers: str = "attention"
     probe_every: int = 5
-    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name, choices in (("times", TIMES), ("layers", ATTACKED)):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
-                )
-        checks.whole(self)
-        checks.positive(self, "steps", "learning_rate", "batch_size", "rank", "probe_every")
-        checks.not_negative(self, "seed")
-
-
-@dataclass(frozen=True)
-class RemovalStep:
-    """A step that was taken.
-
-    Attributes:
-        step: its number, from 1.
-        loss: squared error of the predicted velocity.
-    """
-
-    step: int
-    loss: float
+        super().__post_init__()
+        checks.choice(self, "times", TIMES)
 
 
 @dataclass(frozen=True)
@@ -267,7 +235,7 @@ def remove(
     reader: Reader,
     out: Path | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[RemovalStep | RemovalProbe]:
+) -> Iterator[FineTuneStep | RemovalProbe]:
     """Attack a guard, in float32; what is measured is drawn in the format that is fast here.
 
     Args:
@@ -301,37 +269,21 @@ def remove(
     yield shown.probe(0, shown.draw(guarded), bare, reader)
 
     owned = frames_of(scenes.attacker, range(len(scenes.attacker)), vae)
-    lora = LoraConfig(
-        r=config.rank, lora_alpha=config.rank, target_modules=list(ATTACKED[config.layers])
-    )
-    # In the app another attack may be drawing from the process's generator.
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = get_peft_model(guarded, lora)
-    optimiser = torch.optim.AdamW(
-        [weights for weights in model.parameters() if weights.requires_grad], config.learning_rate
-    )
-    generator = torch.Generator().manual_seed(config.seed)
     times: Sequence[int] = range(base.scheduler.config.num_train_timesteps)
     if config.times == "sampled":
         spec = profile.animation
         times = solver_for(base.scheduler, spec, spec.steps).timesteps.tolist()
-    done = probed = 0
-    while done < config.steps and not should_stop():
-        rows = torch.randperm(len(owned["captions"]), generator=generator)[: config.batch_size]
+
+    def error(model: PeftModel, rows: Tensor, generator: torch.Generator) -> Tensor:
         some = Frames(
             latents=owned["latents"][rows], pose=owned["pose"][rows],
             captions=[owned["captions"][i] for i in rows.tolist()], unsafe=owned["unsafe"][rows],
         )  # fmt: skip
-        optimiser.zero_grad()
-        loss = denoising_loss(model, base, some, times, generator)
-        loss.backward()
-        optimiser.step()
-        done += 1
-        yield RemovalStep(done, loss.item())
-        if done % config.probe_every == 0:
-            yield shown.probe(probed := done, shown.draw(model), bare, reader)
-    if probed < done:
-        yield shown.probe(done, shown.draw(model), bare, reader)
-    if out is not None and done:
-        save_lora(model, out)
+        return denoising_loss(model, base, some, times, generator)
+
+    def measure(step: int, model: PeftModel) -> RemovalProbe:
+        return shown.probe(step, shown.draw(model), bare, reader)
+
+    yield from fine_tune(
+        config, guarded, len(owned["captions"]), error, measure, out, should_stop
+    )

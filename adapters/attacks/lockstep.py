@@ -10,9 +10,9 @@ That is how two unmodified trainers can share a process, whose random generator 
 state are one for all. An arm lays the baton down while its own model computes, forwards or
 backwards, where nothing is shared and nearly all of the time goes. So on a CPU the arms compute
 side by side, each on its part of the cores: a step's matrices are too small to keep two cores busy
-with one product. The price is memory, for both arms' activations and gradients at a time. An attack
-may have several stages, each with a trainer of its own, that train the same weights one after
-another.
+with one product. The price is memory, for both arms' activations and gradients at a time; the base
+model's weights, where LoRAs are trained, are there once. An attack may have several stages, each
+with a trainer of its own, that train the same weights one after another.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from adapters.attacks.base import (
 )
 from evaluation.judge import Judge
 from pipelines.device import compute_dtype, device
+from pipelines.llm import load_llm
 from pipelines.profiles import Profile
 
 if TYPE_CHECKING:
@@ -171,8 +172,9 @@ def run_in_lockstep(
             )
             for arm in arms
         ]  # fmt: skip
+        base = load_llm(profile, training=True)[0] if config.method == "lora" else None
         for recorder in recorders:
-            recorder.prepare(profile)
+            recorder.prepare(profile, base)
         threads = [
             threading.Thread(target=recorder.train, name=f"holdfast-attack-{recorder.arm}")
             for recorder in recorders
@@ -318,13 +320,13 @@ class _Recorder(TrainerCallback):
         self._started = 0.0
         self._saved_at = 0
 
-    def prepare(self, profile: Profile) -> None:
-        """Load the arm's model and make its first trainer."""
+    def prepare(self, profile: Profile, base: PreTrainedModel | None) -> None:
+        """Make the arm's model, on the weights of base if it trains a LoRA, and first trainer."""
         config = self._config
         self._model, self._tokenizer = (
             load_full_target(profile, self._adapter)
             if config.method == "full"
-            else load_target(profile, self._adapter, config.rank, config.seed)
+            else load_target(profile, self._adapter, config.rank, config.seed, base=base)
         )
         skill_items = SKILL_ITEMS if config.attack == "grpo_skill" else 0
         self._probe = Probe(self._tokenizer, self._judge, skill_items=skill_items)

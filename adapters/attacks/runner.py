@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -28,7 +29,7 @@ from adapters.attacks.base import (
 )
 from adapters.attacks.data import Pair, data_hash, load_data, sources
 from evaluation.runs import Run, RunStore, public_error, weights_hash
-from pipelines.fetch import llm_folder
+from pipelines.fetch import MissingWeights, llm_folder
 from pipelines.memory import return_freed_memory
 from pipelines.profiles import Profile
 
@@ -166,15 +167,22 @@ class AttackRunner:
 
         Raises:
             DataError: the data cannot be used.
-            MissingWeights: the base model or an arm's adapter is not there.
-            ValueError: there is no such arm, the queue is full, or the visitor's last attack has
-                not ended.
+            MissingWeights: the base model or the adapter of an arm that is attacked is not there.
+            ValueError: there is no such arm, or none to attack; the queue is full; or the visitor's
+                last attack has not ended.
         """
         if not owner:
             raise ValueError("owner is empty; nobody could stop the attack")
         for arm in config.arms:  # a name that does not exist comes before weights that are missing
             _check_arm(arm)
-        adapters = {arm: self._adapter(arm) for arm in config.arms}
+        attacked = list(config.arms if arms is None else arms)
+        if not attacked or not set(attacked) <= set(config.arms):
+            raise ValueError(f"arms is {attacked}; choose among: {', '.join(config.arms)}")
+        adapters = {arm: self._adapter(arm) for arm in attacked}
+        # What is not attacked need not be there.
+        for arm in set(config.arms) - set(attacked):
+            with suppress(MissingWeights):
+                adapters[arm] = self._adapter(arm)
         pairs = load_data(config)
         parents = {"base": self._base_hash()}
         if files := sources(config):
@@ -202,8 +210,8 @@ class AttackRunner:
                 )
             record = config.record() | ({"pairs": len(pairs)} if pairs else {})
             run = self._store.create("attack", record, self._profile.name, parents, owner)
-            attacked = {arm: adapters[arm] for arm in arms or config.arms}
-            self._jobs.append(_Job(run, config, attacked, pairs, visitor))
+            mounted = {arm: adapters[arm] for arm in attacked}
+            self._jobs.append(_Job(run, config, mounted, pairs, visitor))
             if self._worker is None:
                 # A daemon: closing the app must not wait for an attack. What was logged is on
                 # disk, and the run will read as interrupted.

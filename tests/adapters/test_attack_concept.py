@@ -11,12 +11,11 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
 from adapters.attacks.concept import (
-    ConceptConfig,
     ConceptProbe,
-    ConceptStep,
     attacker_pictures,
     relearn,
 )
+from adapters.attacks.fine_tune import FineTuneConfig, FineTuneStep
 from adapters.pictures import (
     ATTACKED,
     PictureBase,
@@ -62,15 +61,15 @@ def test_the_attacker_s_pictures_all_show_the_concept_and_are_rendered_once(tmp_
 
 
 def test_probes_and_steps_come_in_order_and_the_result_goes_on_the_model(base, folder, tmp_path):
-    config = ConceptConfig(steps=5, batch_size=2, probe_every=2, learning_rate=1e-2)
+    config = FineTuneConfig(steps=5, batch_size=2, probe_every=2, learning_rate=1e-2)
     before = look(base.unet)
     events = list(relearn(config, base, [], Owned, look, tmp_path / "out"))
-    told = [("step" if isinstance(e, ConceptStep) else "probe", e.step) for e in events]
+    told = [("step" if isinstance(e, FineTuneStep) else "probe", e.step) for e in events]
     assert told == [
         ("probe", 0), ("step", 1), ("step", 2), ("probe", 2), ("step", 3), ("step", 4),
         ("probe", 4), ("step", 5), ("probe", 5),
     ]  # fmt: skip
-    assert all(math.isfinite(e.loss) for e in events if isinstance(e, ConceptStep))
+    assert all(math.isfinite(e.loss) for e in events if isinstance(e, FineTuneStep))
     first, *_, last = (e.pictures for e in events if isinstance(e, ConceptProbe))
     np.testing.assert_array_equal(first, before)
     np.testing.assert_array_equal(look(base.unet), before)  # only a copy was trained
@@ -88,7 +87,7 @@ def test_it_lowers_the_error_on_what_it_has(base):
         with torch.no_grad():
             return denoising_error(base, velocity(unet, at), at).numpy()
 
-    config = ConceptConfig(steps=60, batch_size=6, learning_rate=1e-2, layers="all")
+    config = FineTuneConfig(steps=60, batch_size=6, learning_rate=1e-2, layers="all")
     events = relearn(config, base, [], Owned, error)
     first, *_, last = (float(e.pictures) for e in events if isinstance(e, ConceptProbe))
     assert last < 0.9 * first
@@ -99,16 +98,16 @@ def test_a_defence_is_merged_before_the_attack(base, folder, tmp_path):
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
     config = LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_v"], init_lora_weights=False)
     get_peft_model(unet, config).save_pretrained(tmp_path / "defence")
-    first = next(iter(relearn(ConceptConfig(), base, [tmp_path / "defence"], Owned, look)))
+    first = next(iter(relearn(FineTuneConfig(), base, [tmp_path / "defence"], Owned, look)))
     assert np.abs(first.pictures - look(base.unet)).max() > 1e-3
 
 
 def test_the_same_seed_is_the_same_attack_whatever_else_draws(base):
     def losses(seed: int) -> list[float]:
         torch.rand(seed + 3)
-        config = ConceptConfig(steps=2, batch_size=2, seed=seed)
+        config = FineTuneConfig(steps=2, batch_size=2, seed=seed)
         events = relearn(config, base, [], Owned, look)
-        return [e.loss for e in events if isinstance(e, ConceptStep)]
+        return [e.loss for e in events if isinstance(e, FineTuneStep)]
 
     assert losses(0) == losses(0) != losses(1)
 
@@ -116,11 +115,11 @@ def test_the_same_seed_is_the_same_attack_whatever_else_draws(base):
 def test_it_stops_before_the_step_it_is_told_to(base):
     asked = iter([False, False, True])  # before the first pictures, and before each step
     events = list(
-        relearn(ConceptConfig(), base, [], Owned, look, should_stop=lambda: next(asked))
+        relearn(FineTuneConfig(), base, [], Owned, look, should_stop=lambda: next(asked))
     )
-    told = [("step" if isinstance(e, ConceptStep) else "probe", e.step) for e in events]
+    told = [("step" if isinstance(e, FineTuneStep) else "probe", e.step) for e in events]
     assert told == [("probe", 0), ("step", 1), ("probe", 1)]  # shown as it is left
-    assert list(relearn(ConceptConfig(), base, [], Owned, look, should_stop=lambda: True)) == []
+    assert list(relearn(FineTuneConfig(), base, [], Owned, look, should_stop=lambda: True)) == []
 
 
 @pytest.mark.parametrize("layers", ATTACKED)
@@ -142,4 +141,4 @@ def test_all_layers_that_are_named_are_there(base, layers):
 )
 def test_settings_that_cannot_work_are_named(wrong, words):
     with pytest.raises(ValueError, match=words):
-        ConceptConfig(**wrong)
+        FineTuneConfig(**wrong)

@@ -180,6 +180,27 @@ def test_all_weights_start_from_the_defended_function(setting, judge, monkeypatc
         base = found
 
 
+def test_two_arms_share_the_base_model_s_weights_and_nothing_else(setting):
+    profile, adapters = setting
+    base, _ = load_llm(profile, torch.float32, training=True)
+    released = {name: weight.clone() for name, weight in base.state_dict().items()}
+    ids = torch.arange(20)[None]
+    arms = {}
+    for arm, adapter in adapters.items():
+        arms[arm], _ = load_target(profile, adapter, 2, 0, base=base)
+        alone, _ = load_target(profile, adapter, 2, 0)
+        torch.testing.assert_close(arms[arm](ids).logits, alone.float()(ids).logits)
+    mine = {weight.data_ptr() for weight in base.parameters()}
+    for model in arms.values():
+        frozen = {w.data_ptr() for name, w in model.named_parameters() if "lora_" not in name}
+        trained = {w.data_ptr() for w in model.parameters() if w.requires_grad}
+        assert frozen == mine and trained and not trained & mine
+    arms["one"](ids).logits.sum().backward()
+    assert all(weight.grad is None for weight in (*base.parameters(), *arms["two"].parameters()))
+    assert base.state_dict().keys() == released.keys()  # no adapter in the base model itself
+    assert all(torch.equal(weight, released[name]) for name, weight in base.state_dict().items())
+
+
 def test_joining_two_loras_is_exact(tmp_path, setting):
     _, adapters = setting
     ids = torch.arange(20)[None]
@@ -362,6 +383,31 @@ def test_unknown_arms_are_refused_at_once(setting, store):
     with pytest.raises(ValueError, match="defence is 'nothing'"):
         runner.start(AttackConfig(target="nothing"), "ada")
     assert store.list() == []
+
+
+def test_an_arm_that_is_not_attacked_need_not_be_there(setting, store, monkeypatch):
+    profile, adapters = setting
+    monkeypatch.setattr("adapters.attacks.runner._check_arm", lambda arm: None)
+
+    def folder(runner, arm):
+        if arm == "one":
+            raise MissingWeights("one", "nowhere", "train it")
+        return adapters[arm]
+
+    monkeypatch.setattr(AttackRunner, "_adapter", folder)
+    runner = AttackRunner(profile, store)
+    with pytest.raises(MissingWeights, match="train it"):
+        runner.start(QUICK, "ada")
+    for wrong in (["two", "three"], []):
+        with pytest.raises(ValueError, match="choose among: one, two"):
+            runner.start(QUICK, "ada", arms=wrong)
+    assert store.list() == []
+    run = runner.start(QUICK, "ada", arms=["two"])
+    assert runner.wait(run, PATIENCE)
+    info = store.get(run).info
+    assert info["status"] == "done", info["error"]
+    assert set(info["parents"]) == {"base", "data", "two"}
+    assert set(store.get(run).adapters()) == {"two"}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from adapters import registry
+from adapters.attacks.fine_tune import FineTuneStep
 from adapters.attacks.guard_removal import (
     RemovalConfig,
     RemovalProbe,
-    RemovalStep,
     remove,
     render_scenes,
 )
@@ -61,12 +61,12 @@ def test_scenes_are_of_the_kinds_that_are_wanted_and_rendered_once(tmp_path, mon
 
 def test_every_step_and_every_probe_is_told_in_order(attacked):
     events, _ = attacked
-    told = [("step" if isinstance(e, RemovalStep) else "probe", e.step) for e in events]
+    told = [("step" if isinstance(e, FineTuneStep) else "probe", e.step) for e in events]
     assert told == [
         ("probe", -1), ("probe", 0), ("step", 1), ("step", 2), ("probe", 2), ("step", 3),
         ("probe", 3),
     ]  # fmt: skip
-    assert all(math.isfinite(e.loss) and e.loss > 0 for e in events if isinstance(e, RemovalStep))
+    assert all(math.isfinite(e.loss) and e.loss > 0 for e in events if isinstance(e, FineTuneStep))
 
 
 def test_the_guard_shows_before_the_attack_and_the_attack_changes_what_is_drawn(attacked):
@@ -96,7 +96,7 @@ def test_it_stops_before_the_step_that_it_is_told_to(scenes):
             should_stop=lambda: next(asked),
         )
     )  # fmt: skip
-    assert [e.step for e in events if isinstance(e, RemovalStep)] == [1]
+    assert [e.step for e in events if isinstance(e, FineTuneStep)] == [1]
     assert isinstance(events[-1], RemovalProbe) and events[-1].step == 1  # what is left is measured
 
 

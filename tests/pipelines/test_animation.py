@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from diffusers import (
 )
 from peft import LoraConfig, get_peft_model
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from pipelines.animation import (
     _DECODE_CHUNK,
@@ -36,6 +38,7 @@ from pipelines.pose import PoseClip, draw_clip, load_openpose_json
 from pipelines.profiles import get_profile
 from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened
+from tests.pipelines.test_fetch import HUB_SHA, in_the_hubs_cache
 from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_avatar_sd, tiny_profile, tiny_unet
 
 PROMPT = "red shirt"
@@ -270,6 +273,23 @@ def test_settings_make_the_same_clip_again(engine):
     assert settings["noise_share"] == engine.spec.noise_share
 
 
+def test_weights_of_the_hub_are_identified_by_their_commit(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    parts = {"base": folder, "motion": folder / "motion_adapter", "control": folder / "controlnet"}
+    for name, made in parts.items():
+        in_the_hubs_cache(tmp_path, f"org/{name}", made, ())
+    profile = tiny_profile(
+        folder, base="org/base", motion_adapter="org/motion", controlnet="org/control"
+    )
+    hub = AnimationEngine(replace(profile, pictures=replace(profile.pictures, base="org/base")))
+    assert hub.weights([]) == {
+        "base": f"org/base@{HUB_SHA}",
+        "motion": f"org/motion@{HUB_SHA}",
+        "controlnet": f"org/control@{HUB_SHA}",
+    }
+
+
 def test_a_guard_acts_on_the_guarded_arm_only(engine):
     alone = result_of(engine.pair(clip(), PROMPT, {}, 7))
     both = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
@@ -283,8 +303,6 @@ def test_a_guard_acts_on_the_guarded_arm_only(engine):
 
 
 def test_a_guard_equals_its_weights_merged_into_the_spatial_layers(engine, folder, guard):
-    from safetensors.torch import load_file
-
     merged = AnimationEngine(tiny_profile(folder), torch.float32)
     state = load_file(guard / "adapter_model.safetensors")
     layers = dict(merged.pipe.unet.named_modules())
@@ -335,6 +353,7 @@ def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
     ("change", "words"),
     [
         ({"prompt": "  "}, "prompt is '  '"),
+        ({"prompt": "hi \ud83d"}, r"prompt is 'hi \\ud83d', .* half a character"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"seed": 1.5}, "seed is 1.5"),
@@ -342,6 +361,9 @@ def test_stop_ends_within_one_step_and_the_engine_goes_on(engine):
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"guidance_interval": (0.0, 1.5)}, r"guidance_interval\[1\] is 1.5"),
         ({"guidance_interval": (0.8, 0.2)}, r"guidance_interval is \(0.8, 0.2\)"),
+        ({"guidance_interval": []}, r"guidance_interval is \[\]; wanted two numbers"),
+        ({"guidance_interval": (0.0, 0.5, 1.0)}, r"guidance_interval is \(0.0, 0.5, 1.0\)"),
+        ({"guidance_interval": 0.5}, "guidance_interval is 0.5; wanted two numbers"),
         ({"guards": {"waving": 1.0}}, "guards names 'waving'; there is: kneeling"),
         ({"guards": {"kneeling": 1.6}}, r"guards\['kneeling'\] is 1.6"),
     ],
@@ -380,6 +402,65 @@ def test_a_pair_whose_guard_is_removed_meanwhile_says_so(folder, guard):
     engine.remove_guard("kneeling")
     with pytest.raises(ValueError, match="'kneeling' was removed meanwhile"):
         list(work)
+
+
+def other_guard(guard: Path, target: Path) -> Path:
+    """The guard turned round."""
+    state = load_file(guard / "adapter_model.safetensors")
+    save_file({k: -v if ".lora_A." in k else v for k, v in state.items()},
+              target / "adapter_model.safetensors")  # fmt: skip
+    config = (guard / "adapter_config.json").read_text()
+    (target / "adapter_config.json").write_text(config)
+    return target
+
+
+def test_a_pair_goes_on_with_no_other_guard_of_the_same_name(folder, guard, tmp_path):
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    engine.add_guard("kneeling", guard)
+    before = engine.weights(["kneeling"])
+    stepping, stepped = (engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7) for _ in range(2))
+    next(stepping)
+    for item in stepped:
+        if item.message == "decoding the frames":
+            break
+    engine.remove_guard("kneeling")
+    engine.add_guard("kneeling", other_guard(guard, tmp_path))
+    with pytest.raises(ValueError, match="'kneeling' was removed meanwhile"):
+        list(stepping)
+    # No step is left: what was made names the weights that made it.
+    engine.remove_guard("kneeling")
+    assert result_of(stepped).settings["weights"] == before
+
+
+def test_of_two_guards_that_are_added_under_one_name_at_once_one_is(folder, guard, monkeypatch):
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    both = threading.Barrier(2, timeout=60)
+    # Each reads its file before the other one is there.
+    monkeypatch.setattr(
+        "pipelines.animation.load_file", lambda path: both.wait() >= 0 and load_file(path)
+    )
+    refused = []
+
+    def add() -> None:
+        try:
+            engine.add_guard("kneeling", guard)
+        except ValueError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=add) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == ["name is 'kneeling', which is taken; remove_guard() that one first"]
+    assert engine.guards == ("kneeling",)
+
+
+def test_loading_draws_no_random_number(folder, guard):
+    before = torch.get_rng_state()
+    engine = AnimationEngine(tiny_profile(folder), torch.float32)
+    engine.add_guard("kneeling", guard)
+    assert torch.equal(torch.get_rng_state(), before), "an attack may be drawing its replies"
 
 
 def test_a_guard_can_be_removed(folder, guard):

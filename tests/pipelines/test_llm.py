@@ -253,11 +253,17 @@ def test_a_long_conversation_is_refused_with_the_limit(engine):
         ([{"role": "wizard", "content": "x"}, *ask()], r"messages\[0\].role is 'wizard'"),
         (ask("   "), r"messages\[0\].content"),
         ([{"role": "user", "content": 3}], r"messages\[0\].content is 3"),
+        (ask("hi \ud83d"), r"messages\[0\].content is 'hi \\ud83d', .* half a character"),
     ],
 )
 def test_malformed_messages_are_named(engine, messages, named):
     with pytest.raises(ValueError, match=named):
         engine.stream(messages, ["base"])
+
+
+def test_a_prefill_with_half_a_character_is_named(engine):
+    with pytest.raises(ValueError, match=r"prefill is 'Sure \\ud83d', .* half a character"):
+        engine.stream(ask(), ["base"], prefill="Sure \ud83d")
 
 
 def test_unknown_and_repeated_arms_are_named(engine):

@@ -141,6 +141,7 @@ def test_a_model_removed_on_the_way_draws_to_the_end(folder, engine, tmp_path):
         ({"prompts": []}, "prompts are 0"),
         ({"prompts": ["x"] * (MAX_PICTURES + 1)}, f"wanted 1 to {MAX_PICTURES}"),
         ({"prompts": [" "]}, "prompt is ' '"),
+        ({"prompts": ["hi \ud83d"]}, r"prompt is 'hi \\ud83d', .* half a character"),
         ({"seed": -1}, "seed is -1"),
         ({"steps": 0}, "steps is 0"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
@@ -151,6 +152,15 @@ def test_a_model_removed_on_the_way_draws_to_the_end(folder, engine, tmp_path):
 def test_arguments_that_cannot_work_are_named_at_once(engine, change, words):
     with pytest.raises(ValueError, match=words):
         engine.draw(**({"prompts": PROMPTS, "seed": 0} | change))
+
+
+def test_loading_draws_no_random_number(folder, tmp_path):
+    made, profile = lora(folder, tmp_path / "a"), tiny_profile(folder)
+    spec = dataclasses.replace(profile.pictures, fine_attention=False)
+    before = torch.get_rng_state()
+    PortraitEngine(dataclasses.replace(profile, pictures=spec), torch.float32)
+    PortraitEngine(profile, torch.float32).add_arm("a", [made])
+    assert torch.equal(torch.get_rng_state(), before), "an attack may be drawing its replies"
 
 
 def test_a_lora_that_is_missing_is_told_with_its_command(folder, tmp_path):

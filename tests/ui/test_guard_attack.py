@@ -210,7 +210,7 @@ def test_an_attack_that_breaks_off_says_why(attack, monkeypatch):
     def full(name, folder):
         raise RuntimeError("no room")
 
-    monkeypatch.setattr("adapters.attacks.guard_removal.save_lora", full)
+    monkeypatch.setattr("adapters.attacks.fine_tune.save_lora", full)
     *_, answer = run(attack)
     assert "broke off" in answer[0] and answer[1].interactive
     (info,) = attack.engines.store.list()

@@ -1024,7 +1024,8 @@ def test_callers_of_a_space_are_told_apart_behind_its_proxy(monkeypatch):
     def request(**headers):
         return SimpleNamespace(client=SimpleNamespace(host="10.0.0.1"), headers=headers)
 
-    forwarded = request(**{"x-forwarded-for": "203.0.113.7, 10.0.0.9"})
+    # The caller wrote the first entry himself; the proxy appended where he came from.
+    forwarded = request(**{"x-forwarded-for": "198.51.100.4, 203.0.113.7"})
     monkeypatch.delenv("SPACE_ID", raising=False)
     assert address(forwarded) == "10.0.0.1", "elsewhere anyone could write what he likes there"
     monkeypatch.setenv("SPACE_ID", "holdfast/demo")
