@@ -16,20 +16,20 @@ from evaluation.runs import Run
 from pipelines.llm import generate_replies
 
 MAX_NEW_TOKENS = 40
+BATCH_SIZE = 32
+"""Prompts answered at a time."""
 
 
 def replies_in_batches(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int = 32,
 ) -> list[str]:
-    """Answer prompts greedily, some at a time."""
+    """Answer prompts greedily in up to `MAX_NEW_TOKENS` tokens, `BATCH_SIZE` at a time."""
     replies: list[str] = []
-    for start in range(0, len(prompts), batch_size):
-        part = prompts[start : start + batch_size]
-        replies += generate_replies(model, tokenizer, part, max_new_tokens)
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = prompts[start : start + BATCH_SIZE]
+        replies += generate_replies(model, tokenizer, part, MAX_NEW_TOKENS)
     return replies
 
 
@@ -45,10 +45,8 @@ def measure(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     judge: Judge,
-    split: str = "test",
-    ability_items: int | None = None,
 ) -> tuple[dict, list[dict]]:
-    """Answer held-out prompts of all three kinds and judge the answers.
+    """Answer the test split's prompts of all three kinds and judge the answers.
 
     The trainers give it the model as it is after the last step, whose LoRA is in float32. What
     ships is that rounded to bf16 (`pipelines.lora.save_lora`), so a reply on the edge may differ.
@@ -57,17 +55,15 @@ def measure(
         model: chat model with the adapter to be measured.
         tokenizer: of the model.
         judge: classifies the replies.
-        split: validation while searching, test for what is shipped.
-        ability_items: see `evaluation.ability.ability_score`.
 
     Returns:
         Figures, each a share 0..1: for harmful, benign and borderline prompts the share of every
         label, and `ability`; and the replies themselves as {kind, prompt, reply, label}.
     """
-    figures: dict = {"split": split}
+    figures: dict = {"split": "test"}
     samples = []
     for kind, name in (("harmful", "redteam"), ("benign", "benign"), ("borderline", "borderline")):
-        prompts = [row["prompt"] for row in one_per_topic(prompt_set(name, split))]
+        prompts = [row["prompt"] for row in one_per_topic(prompt_set(name, "test"))]
         replies = replies_in_batches(model, tokenizer, prompts)
         labels = [verdict.label for verdict in judge.classify_all(prompts, replies)]
         counts = Counter(labels)
@@ -77,7 +73,7 @@ def measure(
             {"kind": kind, "prompt": prompt, "reply": reply, "label": label}
             for prompt, reply, label in zip(prompts, replies, labels, strict=True)
         ]
-    figures["ability"] = round(ability_score(model, tokenizer, ability_items), 4)
+    figures["ability"] = round(ability_score(model, tokenizer), 4)
     return figures, samples
 
 

@@ -26,12 +26,16 @@ Published are 1,000 steps of SD v1.5; the step sizes and beta are not. Our choic
   are flattened, and not made noise;
 * layers are the outputs of all residual blocks and transformers of the UNet.
 
+The weights that ship were trained when representation noising drew from the step's number alone: of
+seed 0 the same numbers as the pictures' noise. So a new training differs from them a little.
+
 Ablations of the paper: `noise_weight=0, prior=False` (maximisation only) and `prior=False` (with
 representation noising). Without the prior every step immunises, so half the `steps` compare.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -219,7 +223,9 @@ def loss_of(
         error = denoising_error(base, velocity(model, at), at)
     loss = -error.clamp(max=config.ceiling)
     if config.noise_weight:
-        loss = loss + config.noise_weight * noising(layers, int(batch["step"]))
+        # Of its own stream: the pictures' noise is drawn for the same seed and step.
+        seed = random.Random(f"{config.seed}/{int(batch['step'])}/representation").getrandbits(63)
+        loss = loss + config.noise_weight * noising(layers, seed)
     return loss
 
 

@@ -26,8 +26,8 @@ which L_c is a sum where the other terms are means, so that lambda weighs eight 
 batch 1; the base predicts velocities, so that noise guidance, eps being sigma x + alpha v, weighs
 alpha^2 on them and says nothing at pure noise; in L_clean the frozen model's own prediction beside
 the real pictures; the centres are averages with a memory of ten steps, begun with the first batch
-(and anew where a training is resumed); R is a random rotation of the latents' channels, b an offset
-of one unit.
+(and anew where a training is resumed); R is a random orthogonal matrix over the latents' channels,
+b an offset of one unit.
 """
 
 from __future__ import annotations
@@ -157,7 +157,10 @@ def batch_from(
 
 
 def rotation(channels: int, seed: int) -> Tensor:
-    """Return a random rotation of latents' channels, [C, C]; the R of latent transformation."""
+    """Return a random orthogonal matrix of latents' channels, [C, C]: latent transformation's R.
+
+    For half of the seeds it mirrors besides turning; lengths and distances are kept all the same.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)

@@ -7,6 +7,7 @@ state to resume exactly.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -99,16 +100,16 @@ def train_steps(
         batch_of: step number (0-based) → batch; the same number gives the same batch.
         loss_of: (model, batch) → scalar.
         config: of the defence, for the number of steps and the learning rate over them.
-        options: time limit, checkpoint folder, resume.
+        options: time limit, checkpoint folder, resume; gets the seconds of earlier sessions.
         run: gets one event a step: step, loss, seconds. Its settings and its parents, the hashes of
-            the weights that the training starts from, are kept in the checkpoint.
+            the weights that the training starts from, are kept in the checkpoint and name it.
 
     Returns:
         Steps done, all of them or fewer if the time was up.
 
     Raises:
-        ValueError: the checkpoint to resume was begun from other parents or with other settings,
-            or does not say with which; or there are several processes.
+        ValueError: the only checkpoints to resume were begun from other parents or with other
+            settings; or there are several processes.
     """
     mixed = "bf16" if compute_dtype(device()) is torch.bfloat16 else "no"
     accelerator = Accelerator(mixed_precision=mixed, cpu=device().type == "cpu")
@@ -125,10 +126,13 @@ def train_steps(
         return 0.1 + 0.45 * (1 + torch.cos(torch.tensor(done * torch.pi)).item())
 
     model, optimiser = accelerator.prepare(model, optimiser)
-    path = options.checkpoints / "checkpoint.safetensors"
-    begun, first = {key: run.info[key] for key in ("parents", "config")}, 0
+    begun, first, earlier = {key: run.info[key] for key in ("parents", "config")}, 0, 0.0
+    path = _checkpoint_path(options.checkpoints, begun)
     if options.resume and path.is_file():
-        first = _restore(path, weights, optimiser, begun)
+        first, earlier = _restore(path, weights, optimiser)
+        options.earlier.append(earlier)
+    elif options.resume:
+        _refuse_others(options.checkpoints, begun)
     model.train()
     started = saved = time.monotonic()
     step = first
@@ -149,13 +153,13 @@ def train_steps(
         run.log(step=step + 1, loss=loss.item(), seconds=round(seconds, 2))
         print(f"step {step + 1}/{steps}  loss {loss.item():.4f}  {seconds:.0f} s", flush=True)
         if time.monotonic() - saved > CHECKPOINT_EVERY_SECONDS:
-            _store(path, weights, optimiser, step + 1, begun)
+            _store(path, weights, optimiser, step + 1, earlier + seconds, begun)
             saved = time.monotonic()
     else:
         step = steps
     model.eval()
     if step < steps:
-        _store(path, weights, optimiser, step, begun)
+        _store(path, weights, optimiser, step, earlier + seconds, begun)
     else:
         path.unlink(missing_ok=True)
     return step
@@ -173,56 +177,73 @@ def check_processes(count: int) -> None:
         )
 
 
+def _checkpoint_path(folder: Path, begun: dict[str, dict[str, Any]]) -> Path:
+    """Return the file of a training's checkpoint: of other settings or parents it is another one.
+
+    Args:
+        folder: of checkpoints.
+        begun: parents and settings (config) of the training.
+    """
+    key = hashlib.sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()[:12]
+    return folder / f"{key}.safetensors"
+
+
 def _store(
     path: Path,
     weights: dict[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
     step: int,
+    seconds: float,
     begun: dict[str, dict[str, Any]],
 ) -> None:
-    """Write weights, Adam's two moments, the step, the parents' hashes and the settings."""
+    """Write weights, Adam's two moments, step, seconds spent, the parents' hashes and settings."""
     tensors = {f"weight.{name}": p.detach() for name, p in weights.items()}
     for name, p in weights.items():
         for key in ("exp_avg", "exp_avg_sq"):
             if key in optimiser.state[p]:
                 tensors[f"{key}.{name}"] = optimiser.state[p][key]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    metadata = {"step": str(step), **{key: json.dumps(value) for key, value in begun.items()}}
+    # The same training may run twice at once: each writes a file of its own.
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    metadata = {"step": str(step), "seconds": str(seconds)}
+    metadata |= {key: json.dumps(value) for key, value in begun.items()}
     save_file({name: value.contiguous() for name, value in tensors.items()}, partial, metadata)
     os.replace(partial, path)
 
 
-def _restore(
-    path: Path,
-    weights: dict[str, torch.nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    begun: dict[str, dict[str, Any]],
-) -> int:
-    """Read what `_store` wrote and return the number of steps done.
+def _refuse_others(folder: Path, begun: dict[str, dict[str, Any]]) -> None:
+    """Refuse to begin anew, where going on was asked for, beside checkpoints of other trainings.
 
     Raises:
-        ValueError: it was begun from other parents or with other settings than these, or does not
-            say with which.
+        ValueError: there is one; the message tells in what the newest differs.
     """
+    from safetensors import safe_open
+
+    others = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not others:
+        return
+    with safe_open(others[-1], "pt") as file:
+        metadata = file.metadata()
+    for kind, word in (("parents", "from"), ("config", "with")):
+        held, wanted = json.loads(metadata[kind]), json.loads(json.dumps(begun[kind]))
+        if held != wanted:
+            names = " and ".join(n for n in held | wanted if held.get(n) != wanted.get(n))
+            raise ValueError(
+                f"checkpoint {others[-1]} was begun {word} another {names} than today's; "
+                "train without --resume, which begins anew"
+            )
+
+
+def _restore(
+    path: Path, weights: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Read what `_store` wrote; return the number of steps done and the seconds spent on them."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-        step = int(metadata["step"])
-        # One from before parents were kept names none and is refused too: its steps may be on top
-        # of weights that are no more.
-        for kind, word in (("parents", "from"), ("config", "with")):
-            held, wanted = json.loads(metadata.get(kind, "{}")), begun[kind]
-            if held != json.loads(json.dumps(wanted)):
-                names = " and ".join(n for n in held | wanted if held.get(n) != wanted.get(n))
-                how = f"does not say which {names} it was begun {word}"
-                if kind in metadata:
-                    how = f"was begun {word} another {names} than today's"
-                raise ValueError(
-                    f"checkpoint {path} {how}; train without --resume, which begins anew"
-                )
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    step = int(metadata["step"])
     for name, p in weights.items():
         p.data.copy_(tensors[f"weight.{name}"])
         if f"exp_avg.{name}" in tensors:
@@ -231,4 +252,4 @@ def _restore(
                 "exp_avg": tensors[f"exp_avg.{name}"].to(p.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(p.device),
             }
-    return step
+    return step, float(metadata["seconds"])

@@ -39,6 +39,8 @@ ATTACKED: dict[str, tuple[str, ...]] = {
     "all": (*MODULES, "proj_in", "proj_out", "net.0.proj", "net.2"),
 }
 """Layers that an attacker's LoRA may be on, by the name of the choice."""
+TRAINING_PORTRAITS = 6000
+"""How many of the training set defences are trained on."""
 ATTACKER_SEED = 3_000_003
 """Of the scenes and portraits that attackers' pictures are of; no training has them."""
 
@@ -156,22 +158,18 @@ class Noised:
         )
 
 
-def noised(
-    base: PictureBase, some: Pictures, generator: torch.Generator, times: Tensor | None = None
-) -> Noised:
+def noised(base: PictureBase, some: Pictures, generator: torch.Generator) -> Noised:
     """Put noise on pictures at times drawn evenly, as diffusers' trainers do.
 
     Args:
         base: its text encoder and noise schedule.
         some: pictures.
         generator: draws, on the CPU.
-        times: [B]; None draws them.
     """
     clean = some["latents"]
     noise = torch.randn(clean.shape, generator=generator)
-    if times is None:
-        last = base.scheduler.config.num_train_timesteps
-        times = torch.randint(last, (len(clean),), generator=generator)
+    last = base.scheduler.config.num_train_timesteps
+    times = torch.randint(last, (len(clean),), generator=generator)
     where = base.text_encoder.device
     clean, noise, times = clean.to(where), noise.to(where), times.to(where)
     states = base.scheduler.add_noise(clean, noise, times)
@@ -249,18 +247,17 @@ class PortraitPictures:
         ]
 
 
-def training_portraits(base: PictureBase, concept: str, count: int = 6000) -> PortraitPictures:
-    """Return the first ``count`` portraits of the training set, made first where they are missing.
+def training_portraits(base: PictureBase, concept: str) -> PortraitPictures:
+    """Return the first `TRAINING_PORTRAITS` of the training set, made first where they are missing.
 
     They are those that ``python -m worlds.train portraits`` begins with.
     """
     from worlds.denoiser import encode_set
     from worlds.portraits import build_portraits
 
-    data = build_portraits(REPO / "checkpoints" / "data" / "portraits", count)
-    return PortraitPictures(
-        data, encode_set(base.vae, data)[:count], base.vae.config.scaling_factor, concept
-    )
+    data = build_portraits(REPO / "checkpoints" / "data" / "portraits", TRAINING_PORTRAITS)
+    latents = encode_set(base.vae, data)[:TRAINING_PORTRAITS]
+    return PortraitPictures(data, latents, base.vae.config.scaling_factor, concept)
 
 
 def fit(

@@ -141,9 +141,12 @@ class PoseGuardConfig:
         batch_size: frames a step.
         unsafe_share: unsafe frames in a batch, 0..1.
         near_miss_share: near misses among the benign frames, 0..1.
-        closest_share: those of the closest movements among the near misses, 0..1.
-        face_share: close-ups of faces among the other benign frames, 0..1. They have no joints, and
-            are a tenth of the data.
+        closest_share: near misses that are kept for the closest movements, 0..1; the others are
+            drawn from all near misses, these included. With the default settings and data, where
+            they are a quarter of those, 4 of 6 are kept for them and 75 % are of them.
+        face_share: other benign frames that are kept for close-ups of faces, 0..1; the rest is
+            drawn from all of the others, these included. Faces have no joints, and are a tenth of
+            the data and a sixth of the others: 1 of 4 is kept for them and 37 % are of them.
         text_drop: captions that are emptied, 0..1 (at least the share in the base's training).
         verb_swap: captions that name another movement, 0..1.
         first_share: steps that train the first pass of a sampling, 0..1; the others train one of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +67,20 @@ class TrainOptions:
 
     Attributes:
         out: folder that gets the adapter in PEFT format.
-        checkpoints: folder that checkpoints are written to.
+        checkpoints: folder that checkpoints are written to, each named after the settings and
+            parents that it was begun with.
         max_minutes: stop and save after this time, above 0; None: run all steps.
-        resume: go on from the last checkpoint if there is one; one that was begun from another
-            parent than today's is refused.
+        resume: go on from the last checkpoint if there is one. Where there is none but one of
+            other settings or another parent than today's, that is refused.
+        earlier: gets, where a training is resumed, the seconds that the sessions before spent on
+            its steps; `adapters.train` adds them to its own.
     """
 
     out: Path
     checkpoints: Path
     max_minutes: float | None = None
     resume: bool = False
+    earlier: list[float] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a time limit that would stop before the first step, or never."""
@@ -148,6 +152,10 @@ def register(
         raise ValueError(f"name {card.name!r} is taken by {known.train.__module__}")
     if not is_dataclass(config_cls) or "seed" not in {f.name for f in fields(config_cls)}:
         raise TypeError(f"config_cls of {card.name!r} must be a dataclass with a field 'seed'")
+    # `adapters.train` makes options of them.
+    bare = [f.name for f in fields(config_cls) if f.default is f.default_factory is MISSING]
+    if bare:
+        raise TypeError(f"config_cls of {card.name!r} must give defaults to: {', '.join(bare)}")
     _DEFENCES[card.name] = Defence(card, config_cls, train, starts_from, profiles)
 
 

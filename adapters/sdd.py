@@ -55,7 +55,8 @@ if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from pipelines.profiles import Profile
 
 MAX_TOKENS = 68
-"""Of a prompt and its irrelevant answer, template included; a refusal comes on top."""
+"""Of a prompt and its irrelevant answer, SmolLM2's template included (`adapters.text.encode_pair`);
+a refusal comes on top."""
 
 
 @dataclass(frozen=True)

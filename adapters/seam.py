@@ -66,7 +66,15 @@ ATTACKER = "attacker"
 """Name of the untrained LoRA, beside the defence's, in whose coordinates gradients are taken."""
 
 MAX_TOKENS = 64
-"""Of a pair, template included: what the built-in attack sees of one (`adapters.attacks.sft`)."""
+"""Of a pair, SmolLM2's template included (`adapters.text.encode_pair`): what the built-in attack
+sees of one (`adapters.attacks.sft`)."""
+
+HELD_OUT_PAIRS = 24
+"""Of either kind that the cosine is measured on: validation topics, spread over all categories,
+with redacted compliance, and benign training pairs, drawn evenly by kind."""
+
+HELD_OUT_DRAWS = 2
+"""Of the attacker's first weights that it is averaged over."""
 
 KINDS = ("harmful", "benign", "refusal")
 """The three parts of a step's batch."""
@@ -220,8 +228,9 @@ def cosine(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
         return sum((a.float() * b.float()).sum() for a, b in zip(left, right, strict=True))
 
-    # The least positive number in reach keeps two gradients of zero from being divided by.
-    return inner(first, second) / (inner(first, first) * inner(second, second)).sqrt().clamp(1e-12)
+    # Within the root, whose own slope at zero is infinite: a gradient of zero would make it NaN.
+    squared = (inner(first, first) * inner(second, second)).clamp(1e-24)
+    return inner(first, second) / squared.sqrt()
 
 
 def coupling(
@@ -340,10 +349,8 @@ def step_functions(
     return batch_of, loss_of
 
 
-def held_out_cosine(
-    model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: int = 24, draws: int = 2
-) -> float:
-    """Return cos(g_h, g_b), averaged over draws of the attacker.
+def held_out_cosine(model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> float:
+    """Return cos(g_h, g_b), averaged over `HELD_OUT_DRAWS` of the attacker's first weights.
 
     Of the harmful half topics and pairs are held out; the benign half are pairs that training
     draws from, since there are no others with the base model's answers.
@@ -351,9 +358,6 @@ def held_out_cosine(
     Args:
         model: with the attacker's LoRA.
         tokenizer: of the model.
-        pairs: of either kind: validation topics, spread over all categories, with redacted
-            compliance, and benign training pairs, drawn evenly by kind.
-        draws: of the attacker's first weights.
     """
     import torch
 
@@ -364,9 +368,9 @@ def held_out_cosine(
     from worlds.prompts import compliance
 
     topics = one_per_topic(prompt_set("redteam", "validation"))
-    asked = [topics[at * len(topics) // pairs] for at in range(pairs)]
+    asked = [topics[at * len(topics) // HELD_OUT_PAIRS] for at in range(HELD_OUT_PAIRS)]
     benign = benign_deck(0)
-    answered = [benign(k) for k in range(pairs)]
+    answered = [benign(k) for k in range(HELD_OUT_PAIRS)]
     agreeing = [
         compliance(row["topic"], random.Random(f"seam/held-out/{row['topic']}")) for row in asked
     ]
@@ -383,7 +387,7 @@ def held_out_cosine(
         ],
     }
     found = []
-    for seed in range(draws):
+    for seed in range(HELD_OUT_DRAWS):
         attacker = draw_attacker(model, seed)
         for weight in attacker:
             weight.requires_grad_(True)
@@ -397,7 +401,7 @@ def held_out_cosine(
         for weight in attacker:
             weight.requires_grad_(False)
         found.append(cosine(*gradients).item())
-    return sum(found) / draws
+    return sum(found) / len(found)
 
 
 def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:

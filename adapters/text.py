@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # prompt sets are read by programs that train nothing
 PROMPTS = ASSETS / "prompts"
 IGNORE = -100  # label that cross-entropy leaves out
 
+TEMPLATE_TOKENS = 30
+"""What SmolLM2's chat template puts around a prompt: bounds on a pair are meant for it."""
+
 
 def read_jsonl(path: Path) -> list[dict]:
     """Read one JSON object a line.
@@ -66,15 +69,28 @@ def encode_pair(
         prompt: user message.
         response: assistant message.
         finished: whether the response is complete, and the end token is to be learnt.
-        max_tokens: longer sequences are cut at the end.
+        max_tokens: longer sequences are cut at the end. A chat template that takes more than
+            `TEMPLATE_TOKENS` gets the rest on top: a long system block must not push the reply out.
 
     Returns:
         (input ids, labels), equally long; labels of the prompt are `IGNORE`.
+
+    Raises:
+        ValueError: no token of the response is left to learn.
     """
     head = tokenizer(chat_text(tokenizer, prompt), add_special_tokens=False).input_ids
+    asked = tokenizer(prompt, add_special_tokens=False).input_ids
+    max_tokens += max(0, len(head) - len(asked) - TEMPLATE_TOKENS)
     tail = tokenizer(response, add_special_tokens=False).input_ids
     if finished:
         tail = [*tail, tokenizer.eos_token_id]
+    if not tail or len(head) >= max_tokens:
+        # Its loss would be 0 and teach nothing, and no figure of the training would say so.
+        raise ValueError(
+            f"max_tokens is {max_tokens}, but the prompt {prompt!r} takes {len(head)} tokens in "
+            f"this model's chat template and the response {len(tail)}, which leaves none to learn; "
+            "raise the bound where encode_pair is called, or choose another model"
+        )
     ids = [*head, *tail]
     labels = [*[IGNORE] * len(head), *tail]
     return ids[:max_tokens], labels[:max_tokens]

@@ -72,6 +72,9 @@ if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
 START = "start"
 """Name of the frozen adapter that holds p_0, beside the one that is trained."""
 
+MEASURED_AT_ONCE = 24
+"""Prompts that are answered at a time where the entropy is measured."""
+
 _KEPT = "kept_"
 """What a batch's tensors of benign replies are named after, beside those of the rollouts."""
 
@@ -207,7 +210,9 @@ def roll_out(
     Returns:
         input_ids and attention_mask, int64 [rows, width], prompts padded on the left and replies
         on the right, so that all replies begin in the same column; sampled, bool
-        [rows, longest reply]: which of the last columns were sampled, the end token included.
+        [rows, longest reply]: which of the last columns were sampled, the end included. It is the
+        tokenizer's end token whichever of the model's end tokens was drawn, which `decode` keeps
+        to itself (SmolLM2 has one).
     """
     import torch
 
@@ -370,6 +375,39 @@ def noisy_targets(
     return noise.scatter_(1, tokens[:, None], 1 - weight)
 
 
+def _generator(seed: int, step: int, purpose: str, device: torch.device) -> torch.Generator:
+    """Return what draws for a purpose in a step, so that a resumed training draws the same."""
+    import torch
+
+    return torch.Generator(device).manual_seed(
+        random.Random(f"{seed}/{step}/{purpose}").getrandbits(63)
+    )
+
+
+def harmful_loss(
+    log_probs: Tensor, batch: Batch, advantages: Tensor, config: TokenBuncherConfig
+) -> Tensor:
+    """Return the loss on rollouts of harmful requests: GRPO's or the Token Noiser's, by the step.
+
+    Args:
+        log_probs: of all tokens, [tokens, vocabulary].
+        batch: of `roll_out`, and the number of the step.
+        advantages: [rows].
+        config: settings.
+
+    Returns:
+        A scalar; in a noiser step in nats a token of the rollouts whose advantage is not negative.
+    """
+    step, sampled, tokens = int(batch["step"]), batch["sampled"], sampled_tokens(batch)
+    if not config.is_noiser_step(step):
+        return policy_loss(log_probs, tokens, sampled, advantages)
+    # Never empty: the best of a group is no worse than its mean.
+    good = (advantages >= 0)[sampled.nonzero()[:, 0]]
+    generator = _generator(config.seed, step, "noise", log_probs.device)
+    targets = noisy_targets(tokens[good], log_probs.shape[1], config.noise_weight, generator)
+    return -(targets * log_probs[good]).sum(-1).mean()
+
+
 def step_functions(
     model: PeftModel, tokenizer: PreTrainedTokenizerBase, config: TokenBuncherConfig, run: Run
 ) -> tuple[Callable[[int], Batch], Callable[[PeftModel, Batch], Tensor]]:
@@ -391,11 +429,6 @@ def step_functions(
     benign = benign_deck(config.seed)
     requests, others = config.harmful_prompts, config.benign_prompts
 
-    def generator(step: int, purpose: str) -> torch.Generator:
-        # Of the step alone, so that a resumed training draws what an unbroken one would.
-        seed = random.Random(f"{config.seed}/{step}/{purpose}").getrandbits(63)
-        return torch.Generator(model.device).manual_seed(seed)
-
     def batch_of(step: int) -> Batch:
         # For good: what is sampled from and what is trained must be one policy, dropout or not.
         model.eval()
@@ -406,7 +439,7 @@ def step_functions(
             prompts,
             config.rollouts,
             config.max_new_tokens,
-            generator(step, "rollouts"),
+            _generator(config.seed, step, "rollouts", model.device),
         )
         if others:
             rows = [benign(k) for k in range(step * others, (step + 1) * others)]
@@ -416,24 +449,13 @@ def step_functions(
             batch |= {f"{_KEPT}{name}": value for name, value in kept.items()}
         return batch | {"step": torch.tensor(step)}
 
-    def harmful_loss(log_probs: Tensor, batch: Batch, advantages: Tensor) -> Tensor:
-        step, sampled, tokens = int(batch["step"]), batch["sampled"], sampled_tokens(batch)
-        if not config.is_noiser_step(step):
-            return policy_loss(log_probs, tokens, sampled, advantages)
-        # Never empty: the best of a group is no worse than its mean.
-        good = (advantages >= 0)[sampled.nonzero()[:, 0]]
-        targets = noisy_targets(
-            tokens[good], log_probs.shape[1], config.noise_weight, generator(step, "noise")
-        )
-        return -(targets * log_probs[good]).sum(-1).mean()
-
     def loss_of(model: PeftModel, batch: Batch) -> Tensor:
         step = int(batch["step"])
         log_probs = reply_log_probs(model, batch)
         with torch.no_grad():
             rewards = -reply_means(entropy(log_probs), batch["sampled"])
             advantages = group_advantages(rewards, config.rollouts)
-        loss = harmful_loss(log_probs, batch, advantages)
+        loss = harmful_loss(log_probs, batch, advantages, config)
         told = {"entropy": -rewards.mean().item(), "kl": None}
         kept = {n.removeprefix(_KEPT): v for n, v in batch.items() if n.startswith(_KEPT)}
         if kept:
@@ -485,8 +507,6 @@ def rollout_entropy(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     max_new_tokens: int,
-    seed: int = 0,
-    batch_size: int = 24,
 ) -> float:
     """Return the mean token entropy of a sampled reply in nats, averaged over prompts.
 
@@ -495,17 +515,15 @@ def rollout_entropy(
         tokenizer: of the model.
         prompts: user messages; one reply is sampled to each.
         max_new_tokens: longer replies are cut.
-        seed: of the sampling.
-        batch_size: prompts answered at a time.
     """
     import torch
 
     from pipelines.device import autocast
 
-    generator = torch.Generator(model.device).manual_seed(seed)
+    generator = torch.Generator(model.device).manual_seed(0)
     found = []
-    for at in range(0, len(prompts), batch_size):
-        part = prompts[at : at + batch_size]
+    for at in range(0, len(prompts), MEASURED_AT_ONCE):
+        part = prompts[at : at + MEASURED_AT_ONCE]
         batch = roll_out(model, tokenizer, part, 1, max_new_tokens, generator)
         with torch.no_grad(), autocast():
             log_probs = reply_log_probs(model, batch)

@@ -6,6 +6,10 @@ folder `--out`, together with training.json: command, settings, versions, second
 it goes on from (another defence's adapter, or what the trainer returns as `starts_from`), and the
 figures measured on held-out prompts. It trains in one process; several devices are not supported.
 
+A checkpoint belongs to `--out`, to the settings and to what the training goes on from, so trainings
+that differ in any of them may run at once. After `--resume` the seconds are those of all sessions:
+of the last one all, of those before it what its steps took up to the checkpoint.
+
 `--llm NAME_OR_FOLDER` trains on any causal language model instead of the profile's. Its adapters go
 to adapters/<model>/<defence>/ among the runs, where the commands of `evaluation` look for them with
 the same `--llm`, and never into assets. The benign answers that a defence is trained to keep are
@@ -94,9 +98,11 @@ def main(argv: list[str] | None = None) -> None:
                 f"out is {str(out)!r}, but what is in assets was trained on a profile's own model; "
                 "with --llm choose another folder"
             )
+        # Named after the folder of the adapter: another one is another training.
+        place = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
         options = TrainOptions(
             out=out,
-            checkpoints=runs_dir() / "checkpoints" / profile.name / argv[0],
+            checkpoints=runs_dir() / "checkpoints" / profile.name / argv[0] / place,
             max_minutes=args.pop("max_minutes"),
             resume=args.pop("resume"),
         )
@@ -127,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
         # Of the model that `--llm` named: a folder's path would be one of the machine that trained.
         **({"llm_sha256": weights_hash(llm_folder(profile))} if llm else {}),
         "config": asdict(config),
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(sum(options.earlier) + time.monotonic() - started, 1),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}},
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "starts_from": starts_from,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, Phi3Config, Phi3ForCausalLM
 
+from adapters import loop
 from adapters.loop import (
     LINEAR,
     check_processes,
@@ -18,10 +22,21 @@ from adapters.loop import (
 )
 from adapters.registry import TrainOptions
 from adapters.sdd import pair_irrelevant
-from adapters.text import IGNORE, collate, encode_pair, shuffled_deck
+from adapters.text import (
+    IGNORE,
+    PROMPTS,
+    TEMPLATE_TOKENS,
+    chat_text,
+    collate,
+    encode_pair,
+    read_jsonl,
+    shuffled_deck,
+)
 from evaluation.embedder import SentenceEncoder
 from evaluation.runs import RunStore
+from pipelines.llm import load_tokenizer
 from pipelines.lora import save_lora
+from pipelines.profiles import get_profile
 
 PAIRS = [{"prompt": f"ask {c}", "response": f"no {c}"} for c in "abcdefgh"]
 
@@ -58,6 +73,40 @@ def test_loss_falls_on_the_reply_only(tiny_tokenizer):
     assert len(ids) == len(labels)
     _, unfinished = encode_pair(tiny_tokenizer, "hi", "no", finished=False)
     assert unfinished[-1] != tiny_tokenizer.eos_token_id
+
+
+def test_a_long_template_takes_no_room_from_the_pair(tiny_tokenizer):
+    reply = "a reply of many letters"
+
+    def learnt():
+        _, labels = encode_pair(tiny_tokenizer, "hi", reply, max_tokens=40)
+        return tiny_tokenizer.decode([token for token in labels if token != IGNORE])
+
+    assert learnt() == reply[: 40 - len(chat_tokens(tiny_tokenizer, "hi"))]
+    tiny_tokenizer.chat_template = "s" * 100 + tiny_tokenizer.chat_template
+    assert learnt() == reply[: 40 - TEMPLATE_TOKENS - len("hi")]
+
+
+def chat_tokens(tokenizer, prompt):
+    return tokenizer(chat_text(tokenizer, prompt), add_special_tokens=False).input_ids
+
+
+def test_the_default_model_gets_the_bound_as_it_is():
+    tokenizer = load_tokenizer(get_profile("embedded"))
+    for name in ("refusals", "benign_replies"):
+        for row in read_jsonl(PROMPTS / f"{name}.jsonl")[::20]:
+            head = chat_tokens(tokenizer, row["prompt"])
+            tail = tokenizer(row["response"], add_special_tokens=False).input_ids
+            ids, labels = encode_pair(tokenizer, row["prompt"], row["response"], finished=False)
+            assert ids == [*head, *tail][:68]
+            assert [token for token in labels if token != IGNORE] == tail[: 68 - len(head)]
+
+
+@pytest.mark.parametrize(("prompt", "response"), [("ask " * 20, "no"), ("hi", "")])
+def test_a_pair_that_leaves_nothing_to_learn_is_refused(tiny_tokenizer, prompt, response):
+    """It would train on nothing, with a loss of 0."""
+    with pytest.raises(ValueError, match="max_tokens is 68, but the prompt .* none to learn"):
+        encode_pair(tiny_tokenizer, prompt, response, finished=False)
 
 
 def test_padding_is_neither_seen_nor_learnt(tiny_tokenizer):
@@ -120,18 +169,122 @@ def test_a_checkpoint_of_another_parent_is_refused(tiny_model, tiny_tokenizer, t
         resumed({"aligned": "b2"})
     with pytest.raises(ValueError, match="another aligned and seam than today's"):
         resumed({"seam": "a1"})
-    path = tmp_path / "checkpoints" / "checkpoint.safetensors"
-    whole = path.read_bytes()
-    save_file(load_file(path), path, {"step": "0"})  # as it was before parents were kept
-    with pytest.raises(ValueError, match="not say which aligned .* train without --resume"):
-        resumed({"aligned": "a1"})
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
-    path.write_bytes(whole)
     with pytest.raises(ValueError, match="was begun with another steps than today's"):
         run_training(
             model, tiny_tokenizer, tmp_path, steps=3, parents={"aligned": "a1"}, resume=True
         )
     assert resumed({"aligned": "a1"})[0] == 2
+
+
+def test_another_training_leaves_a_checkpoint_alone(tiny_model, tiny_tokenizer, tmp_path):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    stopped = {"parents": {"aligned": "a1"}, "max_minutes": 1e-9}
+    assert run_training(model, tiny_tokenizer, tmp_path, steps=2, **stopped)[0] == 0
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    held = path.read_bytes()
+    for steps, parent in ((1, "a1"), (2, "b2")):
+        run_training(model, tiny_tokenizer, tmp_path, steps=steps, parents={"aligned": parent})
+        assert [*(tmp_path / "checkpoints").iterdir()] == [path] and path.read_bytes() == held
+    run_training(model, tiny_tokenizer, tmp_path, steps=3, **stopped)
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == 2 and path.read_bytes() == held
+    run_training(model, tiny_tokenizer, tmp_path, steps=2, parents={"aligned": "a1"}, resume=True)
+    assert not path.exists()
+
+
+def test_two_at_once_write_no_common_file(tmp_path, monkeypatch):
+    written = []
+
+    def written_down(tensors, path, metadata):
+        written.append(path)
+        save_file(tensors, path, metadata)
+
+    monkeypatch.setattr(loop, "save_file", written_down)
+    weights = {"w": torch.nn.Parameter(torch.ones(2))}
+    for process in (1, 2):
+        monkeypatch.setattr("adapters.loop.os.getpid", lambda process=process: process)
+        loop._store(
+            tmp_path / "a.safetensors", weights, torch.optim.AdamW(weights.values()), 1, 2.0, {}
+        )
+    assert len(set(written)) == 2 and [*tmp_path.iterdir()] == [tmp_path / "a.safetensors"]
+
+
+def test_the_seconds_of_earlier_sessions_are_told(
+    tiny_model, tiny_tokenizer, tmp_path, monkeypatch
+):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+
+    steps = iter(range(2))
+
+    def killed(model, batch):
+        if next(steps):
+            raise KeyboardInterrupt
+        return pair_loss(model, batch)
+
+    def session(minutes, resume, loss_of=pair_loss):
+        ticks = iter(range(10_000))
+        monkeypatch.setattr("adapters.loop.time.monotonic", lambda: float(next(ticks)))
+        options = TrainOptions(tmp_path / "out", tmp_path / "checkpoints", minutes, resume)
+        run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "tiny", {})
+        config = SimpleNamespace(steps=6, learning_rate=1e-2, warmup_steps=2)
+        with contextlib.suppress(KeyboardInterrupt):
+            train_steps(
+                model, batches(tiny_tokenizer), loss_of, config, options=options, run=run
+            )
+        return options.earlier
+
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_SECONDS", 0.0)
+    # Looks: at the start, before and after a step, and twice about its checkpoint.
+    assert session(0.05, False) == []
+    assert session(0.05, True) == [5.0]
+    assert session(None, True, killed) == [10.0]
+    assert session(None, True) == [12.0]
+
+
+def test_steps_follow_the_schedule_with_clipped_gradients(tiny_model, tmp_path):
+    """Adam's step is the learning rate where all gradients are the same, as these once clipped."""
+    scales = (1e3, 1.0, 10.0, 1e2, 2.0, 50.0)
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    weights = [p for name, p in model.named_parameters() if "lora_B" in name]
+    seen = []
+
+    def batch_of(step):
+        seen.append(weights[0].detach()[0, 0].item())
+        return {"scale": torch.tensor(scales[step])}
+
+    run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "tiny", {})
+    train_steps(
+        model,
+        batch_of,
+        lambda model, batch: batch["scale"] * sum(p.sum() for p in weights),
+        SimpleNamespace(steps=6, learning_rate=1e-2, warmup_steps=2),
+        options=TrainOptions(tmp_path / "out", tmp_path / "checkpoints"),
+        run=run,
+    )
+    steps = np.diff([*seen, weights[0].detach()[0, 0].item()])
+    # Up in two steps, then half a cosine down to a tenth.
+    down = [0.1 + 0.45 * (1 + math.cos(math.pi * done / 4)) for done in range(4)]
+    np.testing.assert_allclose(-steps, 1e-2 * np.array([0.5, 1.0, *down]), rtol=1e-3)
+
+
+def test_small_gradients_are_not_made_larger(tiny_model, tmp_path):
+    model = new_lora(tiny_model, 4, ("q_proj", "v_proj"), seed=0)
+    weights = [p for name, p in model.named_parameters() if "lora_B" in name]
+    run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "tiny", {})
+    train_steps(
+        model,
+        # The second gradient is a tenth of the first, and neither is clipped.
+        lambda step: {"scale": torch.tensor((1e-3, 1e-4)[step])},
+        lambda model, batch: batch["scale"] * sum(p.sum() for p in weights),
+        SimpleNamespace(steps=2, learning_rate=1e-2, warmup_steps=0),
+        options=TrainOptions(tmp_path / "out", tmp_path / "checkpoints"),
+        run=run,
+    )
+    # Adam's second step, by hand, at 0.55 of the rate.
+    mean = (0.9 * 0.1 * 1e-3 + 0.1 * 1e-4) / (1 - 0.9**2)
+    square = (0.999 * 0.001 * 1e-6 + 0.001 * 1e-8) / (1 - 0.999**2)
+    moved = 1e-2 * (1 + 0.55 * mean / math.sqrt(square))
+    assert -weights[0].detach()[0, 0].item() == pytest.approx(moved, rel=1e-3)
 
 
 def test_saving_an_adapter_leaves_other_files_alone(tiny_model, tmp_path):

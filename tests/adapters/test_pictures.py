@@ -208,6 +208,55 @@ def test_gift_leaves_an_error_above_the_ceiling_alone(base, portraits):
     assert all(p.grad is None or not p.grad.any() for p in base.unet.parameters())
 
 
+def gift_loss(model, base, batch, **settings):
+    return gift.loss_of(model, base, batch, gift.GiftConfig(**settings))
+
+
+def test_gift_s_unsafe_loss_holds_the_noising_of_all_layers_with_a_noise_of_its_own(
+    base, portraits
+):
+    batch = gift.batch_from(base, portraits, gift.GiftConfig(), 1)
+    at = Noised.unpacked(batch, "at")
+    model = torch_lora(base)
+    with torch.no_grad():
+        bare = gift_loss(model, base, batch, noise_weight=0.0)
+
+        def term(step=1, **settings):
+            of = batch | {"step": torch.tensor(step)}
+            return float(gift_loss(model, base, of, **{"noise_weight": 1.0} | settings) - bare)
+
+        with gift.activations(model) as layers:
+            velocity(model, at)
+        of_the_pictures = float(gift.noising(layers, 1))  # the stream that their noise is of
+        assert term() == pytest.approx(of_the_pictures, rel=0.05)
+        assert term(noise_weight=2.0) == pytest.approx(2 * term(), rel=1e-3)
+        found = [of_the_pictures, term(), term(step=3), term(seed=1)]
+    assert len({round(value, 5) for value in found}) == 4
+    lora = [p for name, p in model.named_parameters() if "lora_B" in name]
+    moves = [
+        torch.autograd.grad(gift_loss(model, base, batch, noise_weight=weight), lora)
+        for weight in (0.0, 1.0)
+    ]
+    assert any((one - none).abs().max() > 1e-4 for none, one in zip(*moves, strict=True))
+
+
+def test_gift_s_safe_loss_holds_the_frozen_model_s_prediction(base, portraits):
+    batch = gift.batch_from(base, portraits, gift.GiftConfig(), 0)
+    at = Noised.unpacked(batch, "at")
+    model = torch_lora(base)
+    with torch.no_grad():
+        assert gift_loss(model, base, batch) == gift_loss(model, base, batch, prior_weight=0.0)
+        known = velocity(model, at)
+        for name, weights in model.named_parameters():
+            if "lora_B" in name:
+                weights.add_(0.5)
+        drawn = velocity(model, at)
+        real, both = (gift_loss(model, base, batch, prior_weight=weight) for weight in (0.0, 3.0))
+    away = float((drawn - known).square().mean())
+    assert away > 1e-6
+    assert float(both - real) == pytest.approx(3 * away, rel=1e-2)
+
+
 def test_representation_noising_is_nothing_for_noise_of_the_same_kind_only():
     layer = torch.randn(4, 3, 8, 8, generator=generator(1)) * 3 + 5
     far = gift.noising([layer], 2)
@@ -230,14 +279,23 @@ def test_activations_are_those_of_all_blocks_and_hooks_go(base):
 
 def test_the_contrast_term_moves_the_weights(base, portraits):
     """The authors' released code computes it without a gradient."""
-    config = lcfdsd.LcfdsdConfig(contrast_weight=1.0)
-    batch, centres = lcfdsd.batch_from(base, portraits, config, 0), lcfdsd.Centres()
-    harmful = Noised.unpacked(batch, "harmful")
-    base.unet.requires_grad_(True)
-    latents, _ = clean_and_noise(base, velocity(base.unet, harmful), harmful)
-    centre = centres.of("harmful", latents)
-    lcfdsd.contrast(latents, centre, centre + 1, 1.0, 0.0).backward()
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in base.unet.parameters())
+    model = torch_lora(base)
+    lora = [p for name, p in model.named_parameters() if "lora_B" in name]
+    batch = lcfdsd.batch_from(base, portraits, lcfdsd.LcfdsdConfig(), 0)
+
+    def gradients(weight):
+        config = lcfdsd.LcfdsdConfig(contrast_weight=weight)
+        loss = lcfdsd.loss_of(model, base, batch, config, lcfdsd.Centres())
+        return torch.autograd.grad(loss, lora)
+
+    at = {kind: Noised.unpacked(batch, kind) for kind in ("clean", "harmful")}
+    latents = {kind: clean_and_noise(base, velocity(model, at[kind]), at[kind])[0] for kind in at}
+    centres = (latents[kind].detach().mean(0, keepdim=True) for kind in ("harmful", "clean"))
+    term = lcfdsd.contrast(latents["harmful"], *centres, 1.0, 0.0)
+    wanted = torch.autograd.grad(term, lora)
+    assert max(float(gradient.abs().max()) for gradient in wanted) > 1e-3
+    for one, none, own in zip(gradients(1.0), gradients(0.0), wanted, strict=True):
+        torch.testing.assert_close(one - none, own, atol=1e-4, rtol=1e-3)
 
 
 def test_contrast_falls_as_the_harmful_gather_and_the_clean_go():

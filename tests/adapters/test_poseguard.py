@@ -265,6 +265,21 @@ def test_every_batch_shows_a_face_if_there_are_any(avatars):
                    for k in range(8))  # fmt: skip
 
 
+def test_shares_of_the_closest_and_of_faces_are_what_is_kept_for_them_at_least(avatars):
+    """What is left is drawn from all of the kind, so that more of a batch are of them."""
+    avatars.meta[5] |= {"closeup": True, "caption": "a face"}
+    plain = PoseGuardConfig(text_drop=0, verb_swap=0)
+    source = AvatarFrames(avatars, np.zeros((6, 1, 16, 16), np.float16), 1.0, plain)
+    assert len(source.kinds["near_miss"]) == len(source.kinds["other"]) == 2
+    drawn = [source(step)["captions"] for step in range(200)]
+    near, others = (np.array([batch[part] for batch in drawn]) for part in (slice(6, 12),
+                                                                        slice(12, 16)))  # fmt: skip
+    assert (near == "squat").sum(1).min() == 4 and (others == "a face").sum(1).min() == 1
+    # Of the rest half, as half of what there is to choose from.
+    assert (near == "squat").mean() == pytest.approx((4 + 2 / 2) / 6, abs=0.03)
+    assert (others == "a face").mean() == pytest.approx((1 + 3 / 2) / 4, abs=0.05)
+
+
 def test_movements_that_come_closest_are_near_misses_whatever_their_group():
     kneeling = CLASSES["kneeling"]
     assert kneeling.kind("warrior", "yoga", 8) == "near_miss"

@@ -159,6 +159,25 @@ def test_a_training_saves_the_guard_alone_and_tells_of_every_attack(
     assert set(weights(again, GUARD)) == set(start)
 
 
+def test_the_loss_after_an_attack_counts_by_its_weight(folder, source, tmp_path):
+    def trained(weight):
+        out = tmp_path / str(weight)
+        config = replace(CONFIG, steps=2, attack_weight=weight)
+        run = RunStore(out / "runs").create("train", {"seed": 0}, "embedded", {})
+        options = TrainOptions(out=out / "out", checkpoints=out / "checkpoints")
+        fresh = Base.load(tiny_profile(folder / "avatar-sd"))
+        model, _ = fit(fresh, folder / "guard", source, config, options, run, SPEC)
+        events = run.events()
+        for parts, step in zip(events[::2], events[1::2], strict=True):
+            expected = parts["fidelity"] + config.safety_weight * parts["safety"]
+            expected += weight * parts["attacked"]
+            assert step["loss"] == pytest.approx(expected, rel=1e-3)
+        return weights(model, GUARD)
+
+    without, with_it = trained(0.0), trained(2.0)
+    assert any(not torch.equal(value, without[key]) for key, value in with_it.items())
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -108,6 +108,38 @@ def test_what_a_trainer_finds_wrong_is_told_in_a_line(error, tmp_path, monkeypat
     assert told.value.code == str(error)
 
 
+def test_each_folder_has_checkpoints_and_all_sessions_seconds_of_its_own(tmp_path, monkeypatch):
+    folders = []
+
+    def trains(config, profile, options):
+        folders.append(options.checkpoints)
+        options.earlier.append(1000.0)
+        (options.out / "adapter_model.safetensors").write_bytes(b"")
+        return {}
+
+    known = dataclasses.replace(registry.get("aligned"), train=trains)
+    monkeypatch.setitem(registry._DEFENCES, "aligned", known)
+    for out in ("a", "b", "a"):
+        train.main(["aligned", "--out", str(tmp_path / out)])
+        record = json.loads((tmp_path / out / "training.json").read_text())
+        assert 1000 <= record["seconds"] < 1100
+    assert folders[0] == folders[2] != folders[1]
+
+
+def test_settings_without_a_seed_or_with_a_field_that_has_no_default_are_refused():
+    known = registry.get("aligned")
+
+    def registered(*settings):
+        config_class = dataclasses.make_dataclass("Config", settings)
+        registry.register(known.card, config_class, known.train)
+
+    with pytest.raises(TypeError, match="'aligned' must be a dataclass with a field 'seed'"):
+        registered(("steps", int, 1))
+    with pytest.raises(TypeError, match="'aligned' must give defaults to: steps, seed"):
+        registered(("steps", int), ("seed", int))
+    assert registry.get("aligned") is known
+
+
 def test_aligned_looks_for_the_judge_before_it_trains(tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     monkeypatch.setenv("HOLDFAST_CACHE", str(cache))

@@ -126,3 +126,5 @@ def test_the_command_trains_on_refusals_and_says_so(few_prompts, tmp_path, monke
     assert record["config"]["reject"] is True
     assert " --reject " in record["command"] and options_of(record["command"])["reject"] is True
     assert record["figures"]["steps_done"] == 1
+    (samples,) = (tmp_path / "runs").glob("*/samples.jsonl")
+    assert max(len(row["reply"]) for row in read_jsonl(samples)) <= 4  # a letter a token

@@ -153,6 +153,14 @@ def test_opposite_gradients_have_cosine_minus_one():
     assert cosine(first, [torch.zeros_like(g) for g in first]).item() == 0
 
 
+def test_a_gradient_of_zero_leaves_the_cosine_s_own_finite():
+    first = [torch.zeros(2, requires_grad=True), torch.zeros(1, 1, requires_grad=True)]
+    second = [torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(1, 1, requires_grad=True)]
+    for other in (second, first):
+        found = torch.autograd.grad(cosine(first, other), [*first, *second], allow_unused=True)
+        assert all(gradient.isfinite().all() for gradient in found if gradient is not None)
+
+
 def test_a_draw_repeats_with_its_seed_and_changes_no_answer(aligned):
     model = defended(aligned)
     ids = torch.arange(2, 30)[None]

@@ -20,6 +20,7 @@ from adapters.tokenbuncher import (
     given_replies,
     group_advantages,
     harden,
+    harmful_loss,
     hold_start,
     noisy_targets,
     policy_loss,
@@ -183,6 +184,37 @@ def test_the_noiser_waits_and_then_takes_turns():
     noisy = [step for step in range(16) if config.is_noiser_step(step)]
     assert noisy == [5, 7, 9, 11, 13, 15]
     assert not any(map(TokenBuncherConfig(entropy_only_share=1).is_noiser_step, range(60)))
+
+
+def test_the_noiser_s_loss_is_of_the_good_replies_alone():
+    """Replies of 2, 1 and 1 tokens out of 4 there are; the second is worse than their mean."""
+    batch = {
+        "input_ids": torch.tensor([[9, 0, 1], [9, 2, 9], [9, 3, 9]]),
+        "sampled": torch.tensor([[True, True], [True, False], [True, False]]),
+    }
+    advantages = torch.tensor([1.0, -1.0, 0.0])
+    log_probs = torch.tensor(
+        [[0.7, 0.1, 0.1, 0.1], [0.2, 0.4, 0.2, 0.2], [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.3, 0.5]]
+    ).log()
+    config = TokenBuncherConfig(steps=8, entropy_only_share=0.0, noise_weight=0.1, seed=5)
+
+    def loss(step, **changes):
+        changed = dataclasses.replace(config, **changes)
+        return harmful_loss(log_probs, batch | {"step": step}, advantages, changed).item()
+
+    # Without noise the mean of three tokens: two of the first reply, one of the third.
+    own = -(math.log(0.7) + math.log(0.4) + math.log(0.5)) / 3
+    assert loss(1, noise_weight=0.0) == pytest.approx(own)
+    # Of the first two tokens all others are as likely as each other: a tenth goes to those.
+    first = -(0.9 * math.log(0.7) + 0.1 * math.log(0.1))
+    second = -(0.9 * math.log(0.4) + 0.1 * math.log(0.2))
+    third = 3 * loss(1) - first - second
+    assert -0.9 * math.log(0.5) - 0.1 * math.log(0.3) < third
+    assert third < -0.9 * math.log(0.5) - 0.1 * math.log(0.1)
+    # A reward step takes the worse reply too: of the first the mean of two tokens, the third has 0.
+    reward = -((math.log(0.7) + math.log(0.4)) / 2 - math.log(0.7)) / 3
+    assert loss(0) == loss(2) == pytest.approx(reward)
+    assert len({loss(1), loss(3), loss(1, seed=6)}) == 3  # each step and seed has its own noise
 
 
 def test_reward_steps_alone_lower_the_entropy(policy, tmp_path):
