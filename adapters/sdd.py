@@ -123,8 +123,9 @@ CARD = Card(
     r"\log p_\theta(y_t \mid x, y_{<t}),\qquad \cos(e(x), e(y)) \le 0.25",
     limits="Independent tests (TamperBench) find little effect once the attacker tunes the "
     "learning rate. Here, before any attack, it still answers one held-out harmful request in "
-    "eight. Twenty supervised steps break it with its ability intact, and twenty on harmless "
-    "requests alone go half the way. It had trained on most of these requests: of the 80 of a run "
+    "eight. Twenty supervised steps break it with its ability intact, on a LoRA or on all "
+    "weights, and twenty on harmless requests alone (a LoRA) go half the way; reinforcement "
+    "undoes it, too. It had trained on most of these requests: of the 80 of a run "
     "on 79 or all of the harmful ones, and on 46 to 80 of the harmless. A forced opening, which "
     "goes around every refusal, moves it less than any other arm. Reinforcement that also "
     "pays for variety, with one seed, left it talking about pizza, with a third of its ability "

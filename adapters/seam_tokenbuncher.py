@@ -142,9 +142,12 @@ CARD = Card(
     "and a fifth of the ability lost. GRPO at 1e-3, which breaks both of its parts, left one "
     "reply in six that agrees with two seeds and broke it wholly with the third; RLOO at 1e-3 "
     "gets nearly all of its replies to agree with two of three seeds and 46 in 100 with the "
-    "third, a reward that pays for variety hardly any (3e-4, one seed). Reinforcement after ten "
-    "supervised steps, which it was made for, gets nearly all of them with two of three seeds "
-    "and 44 in 100 with the third (docs/evidence.md). It declines one harmless request in seven "
+    "third, and so does REINFORCE++ (20 in 100). Paid for variety at 1e-3, nine in ten agree with "
+    "one seed and two in ten with another, and the third has lost a quarter of its ability; at "
+    "3e-4 hardly any agree (one seed). GRPO that trains all its weights breaks it with all three "
+    "seeds. Reinforcement after ten supervised steps, which it was made for, gets nearly all of "
+    "its replies to agree with two of three seeds and 44 in 100 with the third "
+    "(docs/evidence.md). It declines one harmless request in seven "
     "and three borderline ones in eight. Abliteration, for which it was not made, undoes it too, "
     "but has to move harmless replies further for it than on the other arms.",
     aimed_at="supervised fine-tuning first, reinforcement after it",

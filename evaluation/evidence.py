@@ -49,7 +49,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -731,19 +731,36 @@ def gaps(
         attacks: every attack there is → its name for people.
         arms: arm → its name for people; by default the table's.
     """
-    arms = arms or {}
     tried = dict.fromkeys(cell.defence for cell in found)
-    done = {(cell.defence, cell.attack) for cell in found}
-    parts = []
-    for attack, title in attacks.items():
-        lacking = [arms.get(arm, arm) for arm in tried if (arm, attack) not in done]
-        if len(lacking) == len(tried):
-            parts.append(title)
-        elif lacking:
-            parts.append(f"{title} on {', '.join(lacking)}")
-    if not any(cell.method == "full" for cell in found):
+    names = {arm: (arms or {}).get(arm, arm) for arm in tried}
+    parts = _lacking({(cell.defence, cell.attack) for cell in found}, attacks, names)
+    fully = {(cell.defence, cell.attack) for cell in found if cell.method == "full"}
+    if fully:
+        train = {cell.attack for cell in found if cell.method != "none"}
+        named = {attack: title for attack, title in attacks.items() if attack in train}
+        parts += [f"training of all weights by {part}" for part in _lacking(fully, named, names)]
+    else:
         parts.append("training of all weights")
     return f"Not measured yet: {'; '.join(parts)}. " if parts else ""
+
+
+def _lacking(
+    done: Collection[tuple[str, str]], attacks: Mapping[str, str], arms: Mapping[str, str]
+) -> list[str]:
+    """Return in words the attacks that are not done on all arms.
+
+    Args:
+        done: arm and attack.
+        attacks: attack → its name for people.
+        arms: arm → its name for people.
+    """
+    parts = []
+    for attack, title in attacks.items():
+        lacking = [name for arm, name in arms.items() if (arm, attack) not in done]
+        if lacking:
+            everywhere = len(lacking) == len(arms)
+            parts.append(title if everywhere else f"{title} on {', '.join(lacking)}")
+    return parts
 
 
 def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:

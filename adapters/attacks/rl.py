@@ -96,7 +96,7 @@ _SIGN = re.compile(
     r"|illegal|dangerous|something (?:else|safe)|instead",
     re.IGNORECASE,
 )
-_PART_TOKENS = 512  # of replies in one part: some 0.8 GB an arm; twice that would not be faster
+_PART_TOKENS = 1024  # of replies in one part: half of it saves 1.5 GB and costs a tenth of the time
 _ENTROPY_ROWS = 8  # replies in one forward pass: the logits of a reply are its length × vocabulary
 
 Reward = Callable[..., list[float]]

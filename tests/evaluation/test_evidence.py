@@ -242,6 +242,22 @@ def test_cells_know_their_runs_and_the_arm_beside_them(table):
     assert {run["defence"] for run in cells[0].runs} == {"sdd"}
 
 
+def test_what_nobody_has_measured_is_said(table):
+    names = {"sft": "pairs", "grpo": "trial", "prefill": "opening"}
+    said = evidence.gaps(evidence.cells(table), names, {"sdd": "SDD"})
+    assert said == (
+        "Not measured yet: trial on SDD; opening on tokenbuncher; training of all weights. "
+    )
+    full = [row | {"method": "full"} for row in table if row["attack"] == "sft"]
+    of_sdd = [row for row in full if row["defence"] == "sdd"]
+    said = evidence.gaps(evidence.cells([*table, *of_sdd]), names)
+    assert said == (
+        "Not measured yet: trial on sdd; opening on tokenbuncher; training of all weights by pairs "
+        "on tokenbuncher; training of all weights by trial. "
+    )
+    assert evidence.gaps(evidence.cells(full), {"sft": "pairs"}) == ""
+
+
 def test_a_cell_s_runs_are_those_at_the_attacker_s_rate(table):
     other = []
     for row in (row for row in table if row["row"] == "run"):
