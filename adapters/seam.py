@@ -144,7 +144,8 @@ CARD = Card(
     "as compliance), RLOO with each of three; paid for variety as well, it answers nine in ten "
     "(one seed). REINFORCE++ breaks it with one of three, and leaves loops with the second and "
     "half refusals with the third. Trained in all its weights it is broken by as many steps as by "
-    "a LoRA, with content in two of three replies. The paper trains all weights of models twenty to sixty times as large.",
+    "a LoRA, with content in two of three replies. The paper trains all weights of models twenty "
+    "to sixty times as large.",
     aimed_at="supervised fine-tuning on harmful pairs",
     pipeline="llm",
 )

@@ -163,7 +163,8 @@ CARD = Card(
     "with two of three seeds, once at the price of its refusals; with the third, where the "
     "undefended model learns most, it learns nothing. GRPO that trains all weights ends like one "
     'that trains a LoRA: a loop ("Sorry, no one. No one.") with one of three seeds, undone with '
-    "the others. A few supervised steps break it at once: it wants a partner against supervised fine-tuning. A forced opening of the reply goes "
+    "the others. A few supervised steps break it at once: "
+    "it wants a partner against supervised fine-tuning. A forced opening of the reply goes "
     "around it without any training. The requests of these attacks, but for those said to be of "
     "other topics, are of its own training split: of the 60 of GRPO and RLOO it had trained on "
     "25 to 36 word for word and on nearly all topics. Role-play and made-up scenarios, which the "
