@@ -10,7 +10,7 @@ A checkpoint belongs to `--out`, to the settings and to what the training goes o
 that differ in any of them may run at once. After `--resume` the seconds are those of all sessions:
 of the last one all, of those before it what its steps took up to the checkpoint.
 
-`--llm NAME_OR_FOLDER` trains on any causal language model instead of the profile's. Its adapters go
+`--llm NAME_OR_FOLDER` trains on another causal language model than the profile's. Its adapters go
 to adapters/<model>/<defence>/ among the runs, where the commands of `evaluation` look for them with
 the same `--llm`, and never into assets. The benign answers that a defence is trained to keep are
 still SmolLM2's, and so are the default settings meant for it.
