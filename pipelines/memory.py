@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
-
-import torch
-
-from pipelines.device import device
+import sys
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -26,10 +23,10 @@ def keep_freed_memory() -> bool:
     """Have this process keep freed memory for its next use; call it before threads are started.
 
     Returns:
-        Whether that was done: only glibc can, and where a GPU computes there is no use for it.
+        Whether that was done: only glibc can.
     """
     libc = _glibc()
-    if libc is None or device().type != "cpu":
+    if libc is None:
         return False
     wanted = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
     return all([libc.mallopt(option, value) == 1 for option, value in wanted])
@@ -43,7 +40,8 @@ def return_freed_memory() -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(ctypes.c_size_t(0))
-    if device().type == "cuda":
+    torch = sys.modules.get("torch")  # where nobody has imported it, no GPU holds anything
+    if torch is not None:
         torch.cuda.empty_cache()
 
 

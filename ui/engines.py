@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.runs import SEE_LOG, RunStore, public_error
 from pipelines.fetch import MissingWeights
+from pipelines.memory import return_freed_memory
 from pipelines.paths import runs_dir
 from pipelines.profiles import Profile
 
@@ -394,6 +395,7 @@ class Engines:
         for part in [*parts, *[self._pictures] * self.draws_pictures]:
             part.load()
         import_trainers()
+        return_freed_memory()  # what loading took for a moment: on a GPU nothing else is as large
 
     def _fetch(self, part: Part) -> bool:
         if self._set_up:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from pipelines.memory import keep_freed_memory
 from pipelines.paths import REPO
@@ -66,8 +65,3 @@ def test_freed_memory_is_used_again_in_all_threads_and_can_be_given_back():
 def test_other_c_libraries_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
-
-
-def test_where_a_gpu_computes_freed_memory_is_not_kept(monkeypatch):
-    monkeypatch.setattr("pipelines.memory.device", lambda: torch.device("cuda"))
-    assert not keep_freed_memory()

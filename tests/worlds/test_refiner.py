@@ -264,7 +264,7 @@ def test_stills_are_drawn_some_at_a_time_as_asked(data: AvatarSet, monkeypatch):
 def test_the_shipped_one_was_taught_by_the_pictures_that_it_redraws():
     """Whoever changes the picture model or the guard trains the refiner anew."""
     record = read_records(ASSETS / "refiner")[-1]
-    prints = _fingerprints(get_profile("embedded").animation)
+    prints = _fingerprints(get_profile("embedded"))
     guard = _sha256([ASSETS / "adapters/poseguard/adapter_model.safetensors"])
     assert record["drawn_by"] == {
         **{part: prints[part] for part in ("base", "controlnet", "motion")}, "poseguard": guard
