@@ -738,7 +738,8 @@ def gaps(
     if fully:
         train = {cell.attack for cell in found if cell.method != "none"}
         named = {attack: title for attack, title in attacks.items() if attack in train}
-        parts += [f"training of all weights by {part}" for part in _lacking(fully, named, names)]
+        if lacking := _lacking(fully, named, names):
+            parts.append(f"training of all weights by {'; by '.join(lacking)}")
     else:
         parts.append("training of all weights")
     return f"Not measured yet: {'; '.join(parts)}. " if parts else ""

@@ -253,7 +253,7 @@ def test_what_nobody_has_measured_is_said(table):
     said = evidence.gaps(evidence.cells([*table, *of_sdd]), names)
     assert said == (
         "Not measured yet: trial on sdd; opening on tokenbuncher; training of all weights by pairs "
-        "on tokenbuncher; training of all weights by trial. "
+        "on tokenbuncher; by trial. "
     )
     assert evidence.gaps(evidence.cells(full), {"sft": "pairs"}) == ""
 
