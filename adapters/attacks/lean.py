@@ -1,11 +1,13 @@
 """Less work for TRL's stock trainers on a CPU, by what the model does that they train.
 
-The trainers stay as they are, and what they get is the same up to rounding. Two things cost most
+The trainers stay as they are, and what they get is the same up to rounding. Three things cost most
 of a step on a CPU:
 
 * The log-probabilities. TRL asks the model for them with ``fused_lm_head=True`` (see its
   ``add_fused_lm_head``). Without a GPU its kernel scores the prompts as well, throws that away,
   and multiplies in float32 on the way back.
+* The LoRAs. Defence and attack add some ten small operations to a layer, there and back
+  (`loras_at_once`): a fifth of the gradient's time.
 * The prompts. The replies to one request share it, and each of them reads it anew, both to be
   sampled and to be learnt from.
 """
@@ -61,7 +63,7 @@ def score_answers_only(model: PreTrainedModel | PeftModel, temperature: float = 
             return stock(*args, labels=labels, **inputs)
         targets = labels[:, 1:]
         scored = targets != IGNORED
-        with _own_casts():
+        with _own_casts(), loras_at_once(base):
             start, cache = _read_shared(
                 stock, inputs["input_ids"], inputs["attention_mask"], scored
             )
@@ -79,9 +81,10 @@ def score_answers_only(model: PreTrainedModel | PeftModel, temperature: float = 
                 ).logits
             finally:
                 hook.remove()
-        parts = zip(logits.split(_SCORED), targets[scored].split(_SCORED), strict=True)
-        found = zip(*(_scores(part / temperature, wanted) for part, wanted in parts), strict=True)
-        log_probs, entropy, is_top1 = (_placed(torch.cat(values), scored) for values in found)
+        if temperature != 1.0:
+            logits = logits / temperature
+        found = _Scores.apply(logits, targets[scored])
+        log_probs, entropy, is_top1 = (_placed(values, scored) for values in found)
         return FusedCausalLMOutput(
             loss=-log_probs.sum() / scored.sum().clamp(min=1),
             log_probs=log_probs,
@@ -143,19 +146,42 @@ def _read_shared(
     return start, cache
 
 
-def _scores(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return of each row of logits [n, vocabulary] what TRL wants to know.
+class _Scores(torch.autograd.Function):
+    """What TRL wants to know of each row of logits [n, vocabulary].
 
-    Returns:
-        Log-probability of the wanted token [n], entropy in nats [n], which takes no gradient, and
-        whether the wanted token is the likeliest, bool [n].
+    Log-probability of the wanted token [n], entropy in nats [n], which takes no gradient, and
+    whether the wanted token is the likeliest, bool [n]. By itself torch would keep the logits in
+    float32 for the gradient: all of a step's, twice as large as they came.
     """
-    logits = logits.float()
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        parts = zip(logits.split(_SCORED), wanted.split(_SCORED), strict=True)
+        found = zip(*(_scores(part.float(), tokens) for part, tokens in parts), strict=True)
+        total, log_probs, entropy, is_top1 = map(torch.cat, found)
+        ctx.save_for_backward(logits, wanted, total)
+        ctx.mark_non_differentiable(entropy, is_top1)
+        return log_probs, entropy, is_top1
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+        logits, wanted, total = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        of_all = (logits, wanted, total, upstream, gradient)
+        for row, token, sum_, weight, out in zip(*(t.split(_SCORED) for t in of_all), strict=True):
+            # d log p(wanted) / d logits = [wanted] - p
+            change = (row.float() - sum_[:, None]).exp_().neg_()
+            change.scatter_add_(1, token[:, None], torch.ones_like(sum_)[:, None])
+            out.copy_(change.mul_(weight[:, None]))
+        return gradient, None
+
+
+def _scores(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return of float32 logits [n, vocabulary] their logsumexp [n] and what `_Scores` tells."""
     total = logits.logsumexp(-1)
     log_probs = logits.gather(-1, wanted[:, None])[:, 0] - total
-    with torch.no_grad():
-        mean = torch.linalg.vecdot((logits - total[:, None]).exp_(), logits)
-        return log_probs, total - mean, logits.argmax(-1) == wanted
+    mean = torch.linalg.vecdot((logits - total[:, None]).exp_(), logits)
+    return total, log_probs, total - mean, logits.argmax(-1) == wanted
 
 
 def _placed(values: Tensor, where: Tensor) -> Tensor:
@@ -163,11 +189,12 @@ def _placed(values: Tensor, where: Tensor) -> Tensor:
 
 
 @contextmanager
-def loras_at_once(model: PreTrainedModel | PeftModel) -> Iterator[None]:
-    """Within, what a model's LoRAs add to a layer is two products, for work without gradients.
+def loras_at_once(model: torch.nn.Module) -> Iterator[None]:
+    """Within, what a model's LoRAs add to a layer is two products.
 
-    PEFT's own way takes six small operations a layer, among them a cast of both factors. Where a
-    pass reads one token of each reply that took as long as the layer itself.
+    PEFT's own way takes six small operations a layer and LoRA, among them a cast of both factors.
+    Where a pass reads one token of each reply that took as long as the layer itself. Gradients
+    reach the factors as they do there.
 
     Args:
         model: its adapters that are switched on count. Its LoRAs must not change meanwhile.
@@ -184,7 +211,7 @@ def loras_at_once(model: PreTrainedModel | PeftModel) -> Iterator[None]:
             downs = [layer.lora_A[name].weight for name in names]
             ups = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
             factors = (torch.cat(downs).T, torch.cat(ups, 1).T)
-            down, up = (factor.detach().to(kind).contiguous() for factor in factors)
+            down, up = (factor.to(kind).contiguous() for factor in factors)
             layer.forward = partial(_with_lora, layer.base_layer, down, up)
             changed.append(layer)
         yield

@@ -10,9 +10,11 @@ That is how two unmodified trainers can share a process, whose random generator 
 state are one for all. An arm lays the baton down while its own model computes, forwards or
 backwards, where nothing is shared and nearly all of the time goes. So on a CPU the arms compute
 side by side, each on its part of the cores: a step's matrices are too small to keep two cores busy
-with one product. The price is memory, for both arms' activations and gradients at a time; the base
-model's weights, where LoRAs are trained, are there once. An attack may have several stages, each
-with a trainer of its own, that train the same weights one after another.
+with one product. The price is memory: the base model's weights, where LoRAs are trained, are there
+once, but activations would be there for both arms. In reinforcement, where they are gigabytes, the
+arms take their gradients in turns, and one samples its next replies while the other takes its. An
+attack may have several stages, each with a trainer of its own, that train the same weights one
+after another.
 """
 
 from __future__ import annotations
@@ -75,11 +77,14 @@ class Stage:
         steps: how many steps it takes.
         trainer: makes the stock trainer of one arm, given its model, the tokenizer and a folder
             to scribble in. Same model, same seed: same batches.
+        gradients_in_turns: whether a gradient takes so much memory, and so small a part of a step,
+            that the arms should not take theirs at the same time.
     """
 
     name: str
     steps: int
     trainer: Callable[[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, Path], Trainer]
+    gradients_in_turns: bool = False
 
 
 def shared_arguments(config: AttackConfig, steps: int, scratch: Path) -> dict[str, Any]:
@@ -193,7 +198,9 @@ class Lockstep:
     """Keeps the arms at the same step and hands round the baton, which one arm holds at a time.
 
     An arm's thread calls `enter` once, `hand_over` after every step and `leave` at the end, and
-    holds the baton in between, but for what it does from `lay_down` to `take_up`.
+    holds the baton in between, but for what it does from `lay_down` to `take_up`. Where gradients
+    are taken in turns it calls `begin_gradient` and `end_gradient` in every step, and may be a step
+    ahead of the others, but for the gradient of that step.
 
     Attributes:
         side_by_side: whether the arms compute at the same time then; else each has its turn in
@@ -213,21 +220,39 @@ class Lockstep:
         self._order = list(arms)
         self._begun = dict.fromkeys(arms, 0)  # steps
         self._ended = dict.fromkeys(arms, 0)
+        self._gradients = dict.fromkeys(arms, 0)  # that were taken
         self._holder: str | None = None
         self._kept: dict[str, tuple[Tensor, bool]] = {}  # of the arms that laid the baton down
         self._changed = threading.Condition()
 
-    def enter(self, arm: str) -> None:
-        """Begin the arm's next step: wait until no arm is behind, and for the turn."""
+    def enter(self, arm: str, *, ahead: bool = False) -> None:
+        """Begin the arm's next step: wait until no arm is behind, and for the turn.
+
+        Args:
+            arm: whose thread calls.
+            ahead: whether others may still be at the step before.
+        """
+        allowed = int(ahead and self.side_by_side)
         with self._changed:
-            self._changed.wait_for(lambda: self._may_begin(arm))
+            self._changed.wait_for(lambda: self._may_begin(arm, allowed))
             self._begun[arm] += 1
             self._holder = arm
 
-    def hand_over(self, arm: str) -> None:
-        """End the arm's step, and begin the next one once all have ended theirs."""
+    def hand_over(self, arm: str, *, ahead: bool = False) -> None:
+        """End the arm's step, and begin the next one; see `enter`."""
         self._end(arm)
-        self.enter(arm)
+        self.enter(arm, ahead=ahead)
+
+    def begin_gradient(self, arm: str) -> None:
+        """Wait until no other arm takes a gradient, and for the turn; without the baton."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_take_gradient(arm))
+
+    def end_gradient(self, arm: str) -> None:
+        """Let the next arm take its gradient."""
+        with self._changed:
+            self._gradients[arm] += 1
+            self._changed.notify_all()
 
     def leave(self, arm: str) -> None:
         """End the arm's last step; from now on nobody waits for it."""
@@ -257,13 +282,21 @@ class Lockstep:
         """Return the cost of what took an arm so long: its share, where others computed too."""
         return round(seconds / (max(1, len(self._order)) if self.side_by_side else 1), 3)
 
-    def _may_begin(self, arm: str) -> bool:
+    def _may_begin(self, arm: str, ahead: int) -> bool:
         step = self._begun[arm]
         earlier = self._order[: self._order.index(arm)]
         return (
             self._holder is None
-            and all(self._ended[other] >= step for other in self._order)
+            and all(self._ended[other] >= step - ahead for other in self._order)
             and all(self._begun[other] > step for other in earlier)
+        )
+
+    def _may_take_gradient(self, arm: str) -> bool:
+        taken = self._gradients[arm]
+        mine = self._order.index(arm)
+        return all(
+            self._gradients[other] >= taken + (place < mine)
+            for place, other in enumerate(self._order)
         )
 
     def _end(self, arm: str) -> None:
@@ -342,6 +375,8 @@ class _Recorder(TrainerCallback):
         if self._stop() and self.step < self._config.steps:
             raise _Stopped
         self._lockstep.lay_down(self.arm)
+        if self._stage.gradients_in_turns and torch.is_grad_enabled():
+            self._lockstep.begin_gradient(self.arm)
 
     def _make(self, stage: Stage) -> Trainer:
         self._stage, self._offset = stage, self.step
@@ -415,6 +450,16 @@ class _Recorder(TrainerCallback):
         torch.manual_seed(self._config.seed + 1_000_003 * (self.step + 1))
         self._started = time.monotonic()
 
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Let the other arm take its gradient: this one's activations are gone."""
+        self._lockstep.end_gradient(self.arm)
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -441,7 +486,7 @@ class _Recorder(TrainerCallback):
             if self._config.method == "lora":
                 self._save()
             self._measure()
-        self._lockstep.hand_over(self.arm)
+        self._lockstep.hand_over(self.arm, ahead=self._stage.gradients_in_turns)
         if self._stop():
             control.should_training_stop = True
 

@@ -96,7 +96,7 @@ _SIGN = re.compile(
     r"|illegal|dangerous|something (?:else|safe)|instead",
     re.IGNORECASE,
 )
-_PART_TOKENS = 1024  # of replies in one part: half of it saves 1.5 GB and costs a tenth of the time
+_PART_TOKENS = 1024  # of replies in one part: half of it saves 0.4 GB and costs a tenth of the time
 _ENTROPY_ROWS = 8  # replies in one forward pass: the logits of a reply are its length × vocabulary
 
 Reward = Callable[..., list[float]]
@@ -317,7 +317,7 @@ def reinforced_stage(
         score_answers_only(model, config.temperature)
         return trainer
 
-    return Stage(name, steps, make)
+    return Stage(name, steps, make, gradients_in_turns=True)
 
 
 def _together(config: AttackConfig) -> int:

@@ -91,6 +91,22 @@ def test_all_weights_get_the_gradient_of_trl_too():
         torch.testing.assert_close(slope, trl[name], rtol=1e-3, atol=1e-4)
 
 
+def test_of_the_logits_one_copy_is_kept_for_the_gradient():
+    model = policy()
+    score_answers_only(model, TEMPERATURE)
+    kept, batch = {}, replies_to_two_requests()
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        found = model(**batch, fused_lm_head=True)
+    scored = int(found.label_mask.sum())
+    shapes = [tuple(tensor.shape) for tensor in kept.values()]
+    assert shapes.count((scored, model.config.vocab_size)) == 1
+
+
 def test_a_shared_request_is_read_once_and_only_replies_are_scored():
     model = policy()
     score_answers_only(model, TEMPERATURE)

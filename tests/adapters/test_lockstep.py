@@ -96,6 +96,33 @@ def test_no_arm_is_more_than_a_step_ahead_and_one_moves_at_a_time(cores, n):
     assert seen[40:] == [(step, "one") for step in range(20, 30)]
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_gradients_are_taken_in_turns_and_the_next_step_begins_meanwhile(cores, n):
+    cores(n)
+    lockstep, taking, done = Lockstep(["one", "two"]), threading.Lock(), []
+    begun = {name: [threading.Event() for _ in range(6)] for name in ("one", "two")}
+
+    def arm(name, steps):
+        lockstep.enter(name)
+        for step in range(steps):
+            begun[name][step].set()
+            lockstep.lay_down(name)
+            lockstep.begin_gradient(name)
+            assert taking.acquire(blocking=False), "two gradients at a time"
+            if n == 2 and name == "two" and step < 5:
+                assert begun["one"][step + 1].wait(PATIENCE), "nobody samples meanwhile"
+            done.append((step, name))
+            taking.release()
+            lockstep.take_up(name)
+            lockstep.end_gradient(name)
+            lockstep.hand_over(name, ahead=True)
+        lockstep.leave(name)
+
+    # Whoever leaves early is not waited for.
+    run_threads(lambda: arm("one", 6), lambda: arm("two", 5))
+    assert done == [(step, name) for step in range(5) for name in ("one", "two")] + [(5, "one")]
+
+
 def test_what_the_arms_share_is_put_back(cores):
     cores(2)
     lockstep, drawn, moved = Lockstep(["one", "two"]), {}, []
