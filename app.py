@@ -10,7 +10,7 @@ import argparse
 import os
 
 from pipelines.fetch import LLM_HELP, MissingWeights, with_llm
-from pipelines.memory import keep_freed_memory
+from pipelines.memory import keep_freed_memory, restart_with_tcmalloc
 from pipelines.profiles import PROFILES, get_profile
 
 
@@ -52,4 +52,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_tcmalloc()
     main()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
+from ctypes.util import find_library
 
 import pytest
 
-from pipelines.memory import keep_freed_memory
+from pipelines.memory import keep_freed_memory, restart_with_tcmalloc
 from pipelines.paths import REPO
 
 PROGRAM = """
@@ -65,3 +67,61 @@ def test_freed_memory_is_used_again_in_all_threads_and_can_be_given_back():
 def test_other_c_libraries_are_left_as_they_are(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
+
+
+TCMALLOC = """
+import json, resource, sys
+from pipelines.memory import restart_with_tcmalloc, return_freed_memory
+
+restart_with_tcmalloc()
+
+def held():
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[1]) * resource.getpagesize()
+
+with open("/proc/self/maps") as maps:
+    mapped = "libtcmalloc_minimal" in maps.read()
+blocks = [b"x" * 1_000_000 for _ in range(200)]
+del blocks
+kept = held()
+return_freed_memory()
+print(json.dumps({"mapped": mapped, "words": sys.argv[1:], "kept": kept, "after": held()}))
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not find_library("tcmalloc_minimal"),
+    reason="libtcmalloc-minimal4 is not installed",
+)
+def test_with_gperftools_malloc_a_process_starts_anew_once_and_gives_memory_back(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(TCMALLOC)
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    command = [sys.executable, str(program), "two words", "more"]
+    done = subprocess.run(command, env={**env, "PYTHONPATH": str(REPO)}, cwd=REPO,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    told = json.loads(done.stdout)
+    assert told["mapped"] and told["words"] == ["two words", "more"]
+    assert told["after"] < told["kept"] - 100_000_000
+
+
+@pytest.mark.parametrize(
+    ("preloaded", "found", "restarts"),
+    [(None, "theirs.so", True), (None, None, False), ("mine.so", "theirs.so", False)],
+)
+def test_a_process_starts_anew_only_where_the_malloc_is_there_and_none_was_chosen(
+    monkeypatch, preloaded, found, restarts
+):
+    calls = []
+    monkeypatch.setattr("pipelines.memory.sys.platform", "linux")
+    monkeypatch.setattr("pipelines.memory.find_library", lambda name: found)
+    monkeypatch.setattr("pipelines.memory.os.execve", lambda *call: calls.append(call))
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    if preloaded:
+        monkeypatch.setenv("LD_PRELOAD", preloaded)
+    restart_with_tcmalloc()
+    assert len(calls) == restarts
+    if restarts:
+        program, words, env = calls[0]
+        assert program == sys.executable and words == sys.orig_argv
+        assert env == {**os.environ, "LD_PRELOAD": found}
