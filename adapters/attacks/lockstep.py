@@ -280,7 +280,7 @@ class Lockstep:
 
     def cost(self, seconds: float) -> float:
         """Return the cost of what took an arm so long: its share, where others computed too."""
-        return round(seconds / (max(1, len(self._order)) if self.side_by_side else 1), 3)
+        return round(seconds / (len(self._begun) if self.side_by_side else 1), 3)
 
     def _may_begin(self, arm: str, ahead: int) -> bool:
         step = self._begun[arm]
