@@ -19,6 +19,7 @@ import ctypes
 import os
 import platform
 import sys
+from contextlib import suppress
 from ctypes.util import find_library
 
 # malloc.h
@@ -30,22 +31,24 @@ def restart_with_tcmalloc() -> None:
     """Start this process anew with gperftools' malloc, on Linux and where that is installed.
 
     It must be there before the first allocation, so the process is replaced; call this first of
-    all. Where something is preloaded already, whoever did it has chosen, and nothing is done.
+    all. Where the variable LD_PRELOAD is set, if to nothing, whoever set it has chosen, and nothing
+    is done.
     """
-    if sys.platform != "linux" or "LD_PRELOAD" in os.environ:
+    if platform.libc_ver()[0] != "glibc" or "LD_PRELOAD" in os.environ:
         return
     if library := find_library("tcmalloc_minimal"):
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, "LD_PRELOAD": library})
+        with suppress(OSError):  # it is not needed
+            os.execve(sys.executable, sys.orig_argv, {**os.environ, "LD_PRELOAD": library})
 
 
 def keep_freed_memory() -> bool:
     """Have this process keep freed memory for its next use; call it before threads are started.
 
     Returns:
-        Whether that was done: only glibc can.
+        Whether that was done: only glibc's malloc can. (gperftools' keeps it by itself.)
     """
     libc = _glibc()
-    if libc is None:
+    if libc is None or _has_tcmalloc(libc):
         return False
     wanted = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
     return all([libc.mallopt(option, value) == 1 for option, value in wanted])
@@ -59,11 +62,15 @@ def return_freed_memory() -> None:
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(ctypes.c_size_t(0))
-        if hasattr(libc, "MallocExtension_ReleaseFreeMemory"):  # gperftools'
+        if _has_tcmalloc(libc):
             libc.MallocExtension_ReleaseFreeMemory()
     torch = sys.modules.get("torch")  # where nobody has imported it, no GPU holds anything
     if torch is not None:
         torch.cuda.empty_cache()
+
+
+def _has_tcmalloc(libc: ctypes.CDLL) -> bool:
+    return hasattr(libc, "MallocExtension_ReleaseFreeMemory")
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft.tuners import lora
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pipelines.device import autocast, device
 from pipelines.llm import Pick, decode
@@ -63,22 +64,24 @@ def score_answers_only(model: PreTrainedModel | PeftModel, temperature: float = 
             return stock(*args, labels=labels, **inputs)
         targets = labels[:, 1:]
         scored = targets != IGNORED
-        with _own_casts(), loras_at_once(base):
-            start, cache = _read_shared(
-                stock, inputs["input_ids"], inputs["attention_mask"], scored
-            )
+        with _own_casts():
+            with loras_at_once(base):
+                start, cache = _read_shared(
+                    stock, inputs["input_ids"], inputs["attention_mask"], scored
+                )
             later = scored[:, start:]
             # A hook, because what a model does to its logits is its own affair (scale, soft cap).
             hook = base.get_output_embeddings().register_forward_pre_hook(
                 lambda head, given: (given[0][later],)
             )
             try:
-                logits = stock(
-                    input_ids=inputs["input_ids"][:, start:-1],
-                    attention_mask=inputs["attention_mask"][:, :-1],
-                    past_key_values=cache,
-                    use_cache=cache is not None,
-                ).logits
+                with loras_at_once(base):
+                    logits = stock(
+                        input_ids=inputs["input_ids"][:, start:-1],
+                        attention_mask=inputs["attention_mask"][:, :-1],
+                        past_key_values=cache,
+                        use_cache=cache is not None,
+                    ).logits
             finally:
                 hook.remove()
         if temperature != 1.0:
@@ -164,6 +167,7 @@ class _Scores(torch.autograd.Function):
         return log_probs, entropy, is_top1
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor, None]:
         logits, wanted, total = ctx.saved_tensors
         gradient = torch.empty_like(logits)
@@ -194,7 +198,8 @@ def loras_at_once(model: torch.nn.Module) -> Iterator[None]:
 
     PEFT's own way takes six small operations a layer and LoRA, among them a cast of both factors.
     Where a pass reads one token of each reply that took as long as the layer itself. Gradients
-    reach the factors as they do there.
+    reach the factors as they do there. Layers whose LoRA is no plain one, or drops out, keep
+    PEFT's way.
 
     Args:
         model: its adapters that are switched on count. Its LoRAs must not change meanwhile.
@@ -205,7 +210,7 @@ def loras_at_once(model: torch.nn.Module) -> Iterator[None]:
             if not isinstance(layer, lora.Linear) or layer.merged or layer.disable_adapters:
                 continue
             names = [name for name in layer.active_adapters if name in layer.lora_A]
-            if not names or any(name in layer.lora_variant for name in names):
+            if not names or not all(_is_plain(layer, name) for name in names):
                 continue
             kind = layer.get_base_layer().weight.dtype
             downs = [layer.lora_A[name].weight for name in names]
@@ -218,6 +223,11 @@ def loras_at_once(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for layer in changed:
             del layer.forward  # the class's own again
+
+
+def _is_plain(layer: lora.Linear, name: str) -> bool:
+    drops = layer.training and not isinstance(layer.lora_dropout[name], torch.nn.Identity)
+    return not (drops or layer.lora_bias[name] or name in layer.lora_variant)
 
 
 def _with_lora(base: torch.nn.Module, down: Tensor, up: Tensor, x: Tensor) -> Tensor:

@@ -279,7 +279,10 @@ class Lockstep:
                 GradientState().sync_gradients = syncs
 
     def cost(self, seconds: float) -> float:
-        """Return the cost of what took an arm so long: its share, where others computed too."""
+        """Return the cost of what took an arm so long: its share, where others compute beside it.
+
+        What it waits for a turn counts, so that the arms' costs add up to the time of both.
+        """
         return round(seconds / (len(self._begun) if self.side_by_side else 1), 3)
 
     def _may_begin(self, arm: str, ahead: int) -> bool:
@@ -372,11 +375,15 @@ class _Recorder(TrainerCallback):
     def _begin_pass(self) -> None:
         # In float32 a step of reinforcement takes half a minute. What it has not finished has
         # changed no weights.
-        if self._stop() and self.step < self._config.steps:
-            raise _Stopped
+        self._check_stop()
         self._lockstep.lay_down(self.arm)
         if self._stage.gradients_in_turns and torch.is_grad_enabled():
             self._lockstep.begin_gradient(self.arm)
+            self._check_stop()  # the wait was half a step
+
+    def _check_stop(self) -> None:
+        if self._stop() and self.step < self._config.steps:
+            raise _Stopped
 
     def _make(self, stage: Stage) -> Trainer:
         self._stage, self._offset = stage, self.step
@@ -468,7 +475,10 @@ class _Recorder(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Record a finished step, probe if it is time to, and wait for the other arm."""
+        """Record a finished step, probe if it is time to, and wait for the other arm.
+
+        Where gradients are taken in turns only if that one is a whole step behind.
+        """
         if "loss" not in logs:  # the summary after the last step
             return
         self.step = self._offset + state.global_step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 
 import pytest
@@ -162,20 +163,38 @@ def test_an_attack_side_by_side_is_the_attack_in_turns(cores, name, tmp_path, mo
     profile = tiny_llm(tmp_path)
     adapters = {"one": tiny_lora(tmp_path / "one", 1), "two": tiny_lora(tmp_path / "two", 2)}
     config, store = dataclasses.replace(CONFIG, attack=name), RunStore(tmp_path / "runs")
-    found, passes, lay_down = [], [], Lockstep.lay_down
+    found, passes, gradients, lay_down = [], [], [], Lockstep.lay_down
+    begin, end = Lockstep.begin_gradient, Lockstep.end_gradient
 
     def counted(self, arm):
         passes.append(arm)
         lay_down(self, arm)
 
+    def begun(self, arm):
+        begin(self, arm)
+        gradients.append(("begun", arm))
+
+    def ended(self, arm):
+        gradients.append(("ended", arm))
+        end(self, arm)
+
     monkeypatch.setattr(Lockstep, "lay_down", counted)
+    monkeypatch.setattr(Lockstep, "begin_gradient", begun)
+    monkeypatch.setattr(Lockstep, "end_gradient", ended)
     for n in (1, 2):
         cores(n)
         passes.clear()
+        gradients.clear()
         run = store.create("attack", config.record(), profile.name, {})
         mount = attack_function(name)
         assert mount(profile, config, adapters, load_data(config), run, lambda: False, judge)
         steps = [event for event in run.events() if event["event"] == "step"]
+        if name == "sft":  # its gradients are small
+            assert not any(kind == "begun" for kind, _ in gradients)
+        else:  # in turns, each from its first part to its last
+            kept = [call for call, _ in itertools.groupby(gradients)]
+            turn = [(kind, arm) for arm in ("one", "two") for kind in ("begun", "ended")]
+            assert kept == turn * CONFIG.steps
         # Backward, forward, and the forward passes of sampling and of the probes.
         assert all(passes.count(arm) > 4 * CONFIG.steps for arm in adapters)
         found.append({
@@ -188,3 +207,56 @@ def test_an_attack_side_by_side_is_the_attack_in_turns(cores, name, tmp_path, mo
         assert len(turns[arm]) == CONFIG.steps
         for one, other in zip(turns[arm], beside[arm], strict=True):
             assert one == pytest.approx(other, abs=1e-5)
+
+
+def reinforced(tmp_path, monkeypatch, should_stop=lambda: False):
+    """Attack two tiny arms by GRPO and return the steps; a hang fails."""
+    judge = Judge()  # from the real cache
+    monkeypatch.setenv("HOLDFAST_CACHE", str(tmp_path))
+    profile = tiny_llm(tmp_path)
+    adapters = {"one": tiny_lora(tmp_path / "one", 1), "two": tiny_lora(tmp_path / "two", 2)}
+    config = dataclasses.replace(CONFIG, attack="grpo")
+    run = RunStore(tmp_path / "runs").create("attack", config.record(), profile.name, {})
+    data, errors = load_data(config), []
+
+    def attack():
+        try:
+            attack_function("grpo")(profile, config, adapters, data, run, should_stop, judge)
+        except OSError as error:
+            errors.append(error)
+
+    run_threads(attack)
+    for error in errors:
+        raise error
+    return [event for event in run.events() if event["event"] == "step"]
+
+
+def test_an_arm_that_fails_in_its_gradient_ends_the_other(cores, tmp_path, monkeypatch):
+    cores(2)
+    end = Lockstep.end_gradient
+
+    def ended(self, arm):
+        if arm == "two":
+            raise OSError("no space left on device")
+        end(self, arm)
+
+    monkeypatch.setattr(Lockstep, "end_gradient", ended)
+    with pytest.raises(OSError, match="no space left"):
+        reinforced(tmp_path, monkeypatch)
+
+
+def test_a_stop_ends_an_arm_that_waits_for_its_turn(cores, tmp_path, monkeypatch):
+    cores(2)
+    begin, waits, stop = Lockstep.begin_gradient, threading.Event(), threading.Event()
+
+    def begun(self, arm):
+        if arm == "one":
+            assert waits.wait(PATIENCE)
+            stop.set()
+        else:
+            waits.set()
+        begin(self, arm)
+
+    monkeypatch.setattr(Lockstep, "begin_gradient", begun)
+    assert not reinforced(tmp_path, monkeypatch, stop.is_set)
+    assert stop.is_set()

@@ -113,7 +113,7 @@ def test_a_process_starts_anew_only_where_the_malloc_is_there_and_none_was_chose
     monkeypatch, preloaded, found, restarts
 ):
     calls = []
-    monkeypatch.setattr("pipelines.memory.sys.platform", "linux")
+    monkeypatch.setattr("pipelines.memory.platform.libc_ver", lambda: ("glibc", "2.36"))
     monkeypatch.setattr("pipelines.memory.find_library", lambda name: found)
     monkeypatch.setattr("pipelines.memory.os.execve", lambda *call: calls.append(call))
     monkeypatch.delenv("LD_PRELOAD", raising=False)
