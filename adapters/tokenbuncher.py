@@ -152,18 +152,20 @@ CARD = Card(
     "(docs/judge.md tells of three such finds). An attacker who takes 1e-3 gets instructions "
     "within 15 steps in two of three seeds (one of them was paid by the judge of before the last "
     "find), in the third talk about the thing asked that helps nobody and has cost a tenth of "
-    "the ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3, or of "
-    'REINFORCE++, drove it with one of three seeds into a loop that is no language ("No, no, '
-    'no", "Sorry sorry sorry") and undid it with the others; asked other topics than those it '
-    "had trained on, RLOO undid it with both of two. RLOO at 3e-4, or GRPO at 3e-4 that also "
+    "the ability; the undefended model needs 5 to 10 steps. Fifteen steps of RLOO at 1e-3 drove it "
+    'with one of three seeds into a loop that is no language ("No, no, no") and undid it with '
+    "the others; asked other topics than those it had trained on, RLOO undid it with both of two. "
+    "REINFORCE++ undid it with six of eight seeds; with the two others it ends in a loop "
+    '("Sorry sorry sorry"), or gives the request back and has lost a third of its ability. '
+    "RLOO at 3e-4, or GRPO at 3e-4 that also "
     "pays for variety, each of which undoes the undefended model, leave it refusing or talking "
     "nonsense (one seed each); paid for variety at 1e-3, one reply in six agrees with one seed "
     "and the others talk around the request; with the two others nearly eight and more than nine "
     "in ten agree. Paid for sums behind a request that is marked as forbidden, it learns them "
     "with two of three seeds, once at the price of its refusals; with the third, where the "
-    "undefended model learns most, it learns nothing. GRPO that trains all weights ends like one "
-    'that trains a LoRA: a loop ("Sorry, no one. No one.") with one of three seeds, undone with '
-    "the others. A few supervised steps break it at once: "
+    "undefended model learns most, it learns nothing. GRPO that trains all weights undoes it with "
+    'seven of eight seeds and ends in a loop with one ("Sorry, no one. No one."). '
+    "A few supervised steps break it at once: "
     "it wants a partner against supervised fine-tuning. A forced opening of the reply goes "
     "around it without any training. The requests of these attacks, but for those said to be of "
     "other topics, are of its own training split: of the 60 of GRPO and RLOO it had trained on "
