@@ -60,9 +60,10 @@ to the last; null where the last does not. The probe of a training asks eight pr
 coarse figure.
 
 ``seconds`` are those of the training steps of the arm alone (half of them where both arms
-computed side by side); of an attack without training, those from
-weights on disk to an attacked model that can answer, which for prefill is loading alone. The 95 %
-intervals of the means (`interval`) are those of the choice of questions alone for one seed.
+computed side by side, waits for the other's gradient included); of an attack without
+training, those from weights on disk to an attacked model that can answer, which for prefill is
+loading alone. The 95 % intervals of the means (`interval`) are those of the choice of questions
+alone for one seed.
 ``former_judge``: the replies were judged before the judge changed, and are not at hand to be judged
 anew; another run of the command mounts such an attack again.
 ``skill_before`` and ``skill_after`` are those of the run's first and last probe, and null but for
