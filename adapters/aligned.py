@@ -20,13 +20,11 @@ process?"), so that neither wording nor single words trigger a refusal.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, register
-from evaluation.runs import RunStore
-from pipelines.paths import runs_dir
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from adapters.loop import Batch
@@ -93,10 +91,10 @@ CARD = Card(
 )
 
 
-def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dict:
+def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train the adapter, save it to `options.out`, and measure it on held-out topics."""
-    from adapters.figures import end_run, measure
-    from adapters.loop import LINEAR, new_lora, pair_loss, train_steps
+    from adapters.chat_training import ChatTraining
+    from adapters.loop import pair_loss
     from adapters.text import (
         PROMPTS,
         benign_deck,
@@ -105,12 +103,9 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
         read_jsonl,
         shuffled_deck,
     )
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
-    from pipelines.lora import save_lora
 
-    model, tokenizer = load_llm(profile, training=True)
-    judge = Judge()  # before the training: what it needs may be missing
+    training = ChatTraining.begin(CARD.name, config, profile, options)
+    tokenizer = training.tokenizer
     refusal = shuffled_deck(read_jsonl(PROMPTS / "refusals.jsonl"), config.seed)
     benign = benign_deck(config.seed)
     refusals = round(config.batch_size * config.refusal_share)
@@ -127,21 +122,7 @@ def train(config: AlignedConfig, profile: Profile, options: TrainOptions) -> dic
             pairs.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(pairs, tokenizer.pad_token_id)
 
-    model = new_lora(model, config.rank, LINEAR, config.seed)
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create("train", settings, profile.name, {})
-    done = train_steps(
-        model,
-        batch_of,
-        pair_loss,
-        config,
-        options=options,
-        run=run,
-    )
-    save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, judge)
-    end_run(run, samples, done == config.steps)
-    return {"steps_done": done, **figures}
+    return training.finish(training.minimise(batch_of, pair_loss))
 
 
 register(CARD, AlignedConfig, train)

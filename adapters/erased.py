@@ -19,10 +19,10 @@ hands; a LoRA instead of cross-attention or all weights; a tenth of all safe cap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, register
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -147,7 +147,7 @@ def loss_of(model: PeftModel, batch: dict[str, Tensor]) -> Tensor:
     return F.mse_loss(velocity(model, at, batch["pupil"]), wanted)
 
 
-def train(config: ErasedConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+def train(config: ErasedConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train it, save it to `options.out`, and measure it on held-out captions.
 
     Returns:
@@ -158,14 +158,13 @@ def train(config: ErasedConfig, profile: Profile, options: TrainOptions) -> dict
     """
     from adapters.pictures import train_defence
 
-    return train_defence(
-        CARD.name,
-        config,
-        profile,
-        options,
-        lambda base, portraits, step: batch_from(base, portraits, config, step),
-        lambda model, _, batch: loss_of(model, batch),
-    )
+    def batch_of(base: PictureBase, portraits: PortraitPictures, step: int) -> dict[str, Tensor]:
+        return batch_from(base, portraits, config, step)
+
+    def loss(model: PeftModel, _: PictureBase, batch: dict[str, Tensor]) -> Tensor:
+        return loss_of(model, batch)
+
+    return train_defence(CARD.name, config, profile, options, batch_of, loss)
 
 
 register(CARD, ErasedConfig, train, profiles=("embedded",))

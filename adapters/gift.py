@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters import checks
 from adapters.erased import check_concept
-from adapters.registry import Card, TrainOptions, register
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -229,7 +229,7 @@ def loss_of(
     return loss
 
 
-def train(config: GiftConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+def train(config: GiftConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train it, save it to `options.out`, and measure it on held-out captions.
 
     Returns:
@@ -240,14 +240,13 @@ def train(config: GiftConfig, profile: Profile, options: TrainOptions) -> dict[s
     """
     from adapters.pictures import train_defence
 
-    return train_defence(
-        CARD.name,
-        config,
-        profile,
-        options,
-        lambda base, portraits, step: batch_from(base, portraits, config, step),
-        lambda model, base, batch: loss_of(model, base, batch, config),
-    )
+    def batch_of(base: PictureBase, portraits: PortraitPictures, step: int) -> dict[str, Tensor]:
+        return batch_from(base, portraits, config, step)
+
+    def loss(model: PeftModel, base: PictureBase, batch: dict[str, Tensor]) -> Tensor:
+        return loss_of(model, base, batch, config)
+
+    return train_defence(CARD.name, config, profile, options, batch_of, loss)
 
 
 register(CARD, GiftConfig, train, profiles=("embedded",))

@@ -33,11 +33,11 @@ b an offset of one unit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapters import checks
 from adapters.erased import check_concept
-from adapters.registry import Card, TrainOptions, register
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -263,7 +263,7 @@ def loss_of(
     return kept + spoilt + config.contrast_weight * apart
 
 
-def train(config: LcfdsdConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+def train(config: LcfdsdConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train it, save it to `options.out`, and measure it on held-out captions.
 
     Returns:
@@ -275,14 +275,13 @@ def train(config: LcfdsdConfig, profile: Profile, options: TrainOptions) -> dict
     from adapters.pictures import train_defence
 
     centres = Centres()
-    return train_defence(
-        CARD.name,
-        config,
-        profile,
-        options,
-        lambda base, portraits, step: batch_from(base, portraits, config, step),
-        lambda model, base, batch: loss_of(model, base, batch, config, centres),
-    )
+    def batch_of(base: PictureBase, portraits: PortraitPictures, step: int) -> dict[str, Tensor]:
+        return batch_from(base, portraits, config, step)
+
+    def loss(model: PeftModel, base: PictureBase, batch: dict[str, Tensor]) -> Tensor:
+        return loss_of(model, base, batch, config, centres)
+
+    return train_defence(CARD.name, config, profile, options, batch_of, loss)
 
 
 register(CARD, LcfdsdConfig, train, profiles=("embedded",))

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -48,6 +48,18 @@ class Schedule(Protocol):
     @property
     def warmup_steps(self) -> int:
         """Steps until the peak."""
+
+
+class Progress(NamedTuple):
+    """How far a training has come.
+
+    Attributes:
+        steps: that are done, in all sessions together.
+        seconds_before: that earlier sessions spent on theirs; 0 unless the training was resumed.
+    """
+
+    steps: int
+    seconds_before: float
 
 
 def new_lora(model: PreTrainedModel, rank: int, modules: tuple[str, ...], seed: int) -> PeftModel:
@@ -92,7 +104,7 @@ def train_steps(
     *,
     options: TrainOptions,
     run: Run,
-) -> int:
+) -> Progress:
     """Minimise a loss over the LoRA's weights with AdamW, linear warm-up and cosine decay.
 
     Args:
@@ -100,12 +112,12 @@ def train_steps(
         batch_of: step number (0-based) → batch; the same number gives the same batch.
         loss_of: (model, batch) → scalar.
         config: of the defence, for the number of steps and the learning rate over them.
-        options: time limit, checkpoint folder, resume; gets the seconds of earlier sessions.
+        options: time limit, checkpoint folder, resume.
         run: gets one event a step: step, loss, seconds. Its settings and its parents, the hashes of
             the weights that the training starts from, are kept in the checkpoint and name it.
 
     Returns:
-        Steps done, all of them or fewer if the time was up.
+        All steps of the settings, or fewer if the time was up.
 
     Raises:
         ValueError: the only checkpoints to resume were begun from other parents or with other
@@ -130,7 +142,6 @@ def train_steps(
     path = _checkpoint_path(options.checkpoints, begun)
     if options.resume and path.is_file():
         first, earlier = _restore(path, weights, optimiser)
-        options.earlier.append(earlier)
     elif options.resume:
         _refuse_others(options.checkpoints, begun)
     model.train()
@@ -162,7 +173,7 @@ def train_steps(
         _store(path, weights, optimiser, step, earlier + seconds, begun)
     else:
         path.unlink(missing_ok=True)
-    return step
+    return Progress(step, earlier)
 
 
 def check_processes(count: int) -> None:

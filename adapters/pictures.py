@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from adapters.registry import TrainOptions
+    from adapters.loop import Progress
+    from adapters.registry import Trained, TrainOptions
     from evaluation.runs import Run
     from pipelines.profiles import Profile
     from worlds.data import AvatarSet
@@ -268,7 +269,7 @@ def fit(
     config: Any,
     options: TrainOptions,
     run: Run,
-) -> tuple[PeftModel, int]:
+) -> tuple[PeftModel, Progress]:
     """Put a LoRA on the model's UNet, train it, and save it to `options.out` in PEFT format.
 
     Args:
@@ -281,7 +282,7 @@ def fit(
         run: gets the events.
 
     Returns:
-        The UNet with the LoRA, and the number of steps done.
+        The UNet with the LoRA, and how far it came.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -291,16 +292,9 @@ def fit(
     torch.manual_seed(config.seed)
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(MODULES))
     model = get_peft_model(base.unet, lora)
-    done = train_steps(
-        model,
-        batch_of,
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
+    progress = train_steps(model, batch_of, loss_of, config, options=options, run=run)
     save_lora(model, options.out)
-    return model, done
+    return model, progress
 
 
 def train_defence(
@@ -310,7 +304,7 @@ def train_defence(
     options: TrainOptions,
     batch_of: Callable[[PictureBase, PortraitPictures, int], dict[str, Tensor]],
     loss_of: Callable[[PeftModel, PictureBase, dict[str, Tensor]], Tensor],
-) -> dict[str, Any]:
+) -> Trained:
     """Train a defence of a profile's picture model, save it, and measure it on held-out captions.
 
     Args:
@@ -322,12 +316,13 @@ def train_defence(
         loss_of: UNet with the LoRA, model and batch → loss of a step.
 
     Returns:
-        The figures of `evaluation.pictures.measure`, ``steps_done``, and ``starts_from``: part of
-        the model that was trained on → SHA-256 of its weights.
+        With the figures of `evaluation.pictures.measure`, and with the parts of the model that was
+        trained on.
 
     Raises:
         MissingWeights: the profile's picture model is not there.
     """
+    from adapters.registry import Trained
     from evaluation.pictures import measure
     from evaluation.runs import RunStore
 
@@ -336,15 +331,14 @@ def train_defence(
     portraits = training_portraits(base, config.concept)
     settings = {"defence": name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    _, done = fit(
-        base,
-        config.rank,
-        lambda step: batch_of(base, portraits, step),
-        lambda model, batch: loss_of(model, base, batch),
-        config,
-        options,
-        run,
-    )
-    run.finish("done" if done == config.steps else "stopped")
+
+    def batch_at(step: int) -> dict[str, Tensor]:
+        return batch_of(base, portraits, step)
+
+    def loss_on(model: PeftModel, batch: dict[str, Tensor]) -> Tensor:
+        return loss_of(model, base, batch)
+
+    _, (steps, before) = fit(base, config.rank, batch_at, loss_on, config, options, run)
+    run.finish("done" if steps == config.steps else "stopped")
     figures = measure(profile, options.out, config.concept)
-    return {"steps_done": done, "starts_from": parents, **figures}
+    return Trained(steps, figures, before, parents)

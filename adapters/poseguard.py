@@ -55,7 +55,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, register
+from adapters.registry import Card, Trained, TrainOptions, register
 from evaluation.runs import RunStore, weights_hash
 from pipelines.paths import REPO, runs_dir
 
@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    from adapters.loop import Progress
     from evaluation.runs import Run
     from pipelines.profiles import AnimationSpec, Profile
     from worlds.data import AvatarSet
@@ -513,7 +514,7 @@ def fit(
     options: TrainOptions,
     run: Run,
     spec: AnimationSpec,
-) -> tuple[PeftModel, int]:
+) -> tuple[PeftModel, Progress]:
     """Train the guard and save it to `options.out` in PEFT format.
 
     Args:
@@ -525,7 +526,7 @@ def fit(
         spec: of the profile, for the steps and the solver.
 
     Returns:
-        The UNet with the LoRA, and the number of steps done.
+        The UNet with the LoRA, and how far it came.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -539,20 +540,16 @@ def fit(
         LoraConfig(r=config.rank, lora_alpha=2 * config.rank, target_modules=list(MODULES)),
     )
 
+    def batch_of(step: int) -> dict[str, Tensor]:
+        return batch_from(frames_of(step), base, config, step, spec.steps)
+
     def loss_of(model: PeftModel, batch: dict[str, Tensor]) -> Tensor:
         fidelity, safety = losses(model, base, batch, config, spec)
         return fidelity + config.safety_weight * safety
 
-    done = train_steps(
-        model,
-        lambda step: batch_from(frames_of(step), base, config, step, spec.steps),
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
+    progress = train_steps(model, batch_of, loss_of, config, options=options, run=run)
     save_lora(model, options.out)
-    return model, done
+    return model, progress
 
 
 class AvatarFrames:
@@ -771,8 +768,8 @@ def trained(
     config: PoseGuardConfig,
     profile: Profile,
     options: TrainOptions,
-    fit: Callable[[Base, AvatarFrames, Run], tuple[PeftModel, int]],
-) -> dict[str, Any]:
+    fit: Callable[[Base, AvatarFrames, Run], tuple[PeftModel, Progress]],
+) -> Trained:
     """Train a guard on rendered avatars, and measure it on held-out ones.
 
     Frames and latents are those of ``python -m worlds.train`` where they are there, else they are
@@ -783,11 +780,10 @@ def trained(
         config: settings.
         profile: whose model.
         options: where to.
-        fit: trains: model, frames and run → the UNet with the LoRA, and steps done.
+        fit: trains: model, frames and run → the UNet with the LoRA, and how far it came.
 
     Returns:
-        The figures of `measure`, ``steps_done``, and ``starts_from``: part of the model that was
-        trained on → SHA-256 of its weights.
+        With the figures of `measure`, and with the parts of the model that was trained on.
 
     Raises:
         MissingWeights: the profile's model is not there.
@@ -811,23 +807,21 @@ def trained(
     frames_of = source("frames", 12_000, 0)
     settings = {"defence": name, **asdict(config)}
     run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    model, done = fit(base, frames_of, run)
+    model, (steps, before) = fit(base, frames_of, run)
     held_out = source("frames-heldout", 600, HELD_OUT_SEED)
     sheet = options.out / "sheet.jpg"
     figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)
-    run.finish("done" if done == config.steps else "stopped")
-    return {"steps_done": done, "starts_from": parents, **figures}
+    run.finish("done" if steps == config.steps else "stopped")
+    return Trained(steps, figures, before, parents)
 
 
-def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train the guard, save it to `options.out`, and measure it; as `trained`."""
-    return trained(
-        CARD.name,
-        config,
-        profile,
-        options,
-        lambda base, frames, run: fit(base, frames, config, options, run, profile.animation),
-    )
+
+    def fitted(base: Base, frames: AvatarFrames, run: Run) -> tuple[PeftModel, Progress]:
+        return fit(base, frames, config, options, run, profile.animation)
+
+    return trained(CARD.name, config, profile, options, fitted)
 
 
 # Its data are avatars, which no other profile's model draws.

@@ -32,16 +32,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapters import checks
 from adapters.poseguard import PoseGuardConfig, trained
-from adapters.registry import Card, TrainOptions, adapter_folder, register
+from adapters.registry import Card, Trained, TrainOptions, adapter_folder, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from peft import PeftModel
     from torch import Tensor
 
+    from adapters.loop import Progress
     from adapters.poseguard import AvatarFrames, Base
     from evaluation.runs import Run
     from pipelines.profiles import AnimationSpec, Profile
@@ -284,7 +285,7 @@ def fit(
     options: TrainOptions,
     run: Run,
     spec: AnimationSpec,
-) -> tuple[PeftModel, int]:
+) -> tuple[PeftModel, Progress]:
     """Train a guard on beside attackers and save it to `options.out` in PEFT format.
 
     A training that is resumed begins with a new attacker.
@@ -299,7 +300,7 @@ def fit(
         spec: of the profile, for the steps and the solver.
 
     Returns:
-        The UNet with the guard's LoRA, and the number of steps done.
+        The UNet with the guard's LoRA, and how far it came.
     """
     import torch
     from peft import PeftModel
@@ -329,33 +330,24 @@ def fit(
         )  # fmt: skip
         return fidelity + config.safety_weight * safety + config.attack_weight * after
 
-    done = train_steps(
-        model,
-        batch_of,
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
+    progress = train_steps(model, batch_of, loss_of, config, options=options, run=run)
     for name in ATTACKED:  # or they would be saved beside the guard
         model.delete_adapter(name)
     save_lora(model, options.out)
-    return model, done
+    return model, progress
 
 
-def train(config: HardenedConfig, profile: Profile, options: TrainOptions) -> dict[str, Any]:
+def train(config: HardenedConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train it on from `poseguard`, save it to `options.out`, and measure it.
 
     As `adapters.poseguard.trained`.
     """
     start = adapter_folder("poseguard", profile)
-    return trained(
-        CARD.name,
-        config,
-        profile,
-        options,
-        lambda base, frames, run: fit(base, start, frames, config, options, run, profile.animation),
-    )
+
+    def fitted(base: Base, frames: AvatarFrames, run: Run) -> tuple[PeftModel, Progress]:
+        return fit(base, start, frames, config, options, run, profile.animation)
+
+    return trained(CARD.name, config, profile, options, fitted)
 
 
 register(CARD, HardenedConfig, train, starts_from="poseguard", profiles=("embedded",))

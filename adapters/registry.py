@@ -72,15 +72,12 @@ class TrainOptions:
         max_minutes: stop and save after this time, above 0; None: run all steps.
         resume: go on from the last checkpoint if there is one. Where there is none but one of
             other settings or another parent than today's, that is refused.
-        earlier: gets, where a training is resumed, the seconds that the sessions before spent on
-            its steps; `adapters.train` adds them to its own.
     """
 
     out: Path
     checkpoints: Path
     max_minutes: float | None = None
     resume: bool = False
-    earlier: list[float] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a time limit that would stop before the first step, or never."""
@@ -89,8 +86,27 @@ class TrainOptions:
             raise ValueError(f"max_minutes is {self.max_minutes}; it must be positive")
 
 
-TrainFn = Callable[[Any, "Profile", TrainOptions], dict[str, Any]]
-"""(config, profile, options) → measured figures. Writes the adapter to `options.out`."""
+@dataclass(frozen=True)
+class Trained:
+    """What a trainer tells of its training, besides the adapter that it has written.
+
+    Attributes:
+        steps: optimiser steps that the adapter has had.
+        figures: measured on what no training shows; must be JSON.
+        seconds_before: what earlier sessions spent on those of the steps that they made, above 0
+            only where the training was resumed.
+        starts_from: name → SHA-256 of weights that it went on from, besides the adapter of
+            `Defence.starts_from`.
+    """
+
+    steps: int
+    figures: dict[str, Any]
+    seconds_before: float = 0.0
+    starts_from: dict[str, str] = field(default_factory=dict)
+
+
+TrainFn = Callable[[Any, "Profile", TrainOptions], Trained]
+"""(config, profile, options) → what is told of it. Writes the adapter to `options.out`."""
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, adapter_folder, register
-from evaluation.runs import RunStore, weights_hash
-from pipelines.paths import runs_dir
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from transformers import PreTrainedTokenizerBase
@@ -270,21 +268,15 @@ def encode_harmful(tokenizer: PreTrainedTokenizerBase, row: dict) -> tuple[list[
     return encode_pair(tokenizer, row["prompt"], row["response"], max_tokens=room)
 
 
-def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
+def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics."""
-    from peft import PeftModel
-
-    from adapters.figures import end_run, measure
-    from adapters.loop import pair_loss, train_steps
+    from adapters.chat_training import ChatTraining
+    from adapters.loop import pair_loss
     from adapters.text import benign_deck, collate, encode_pair, shuffled_deck
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
-    from pipelines.lora import save_lora
 
-    start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile, training=True)
-    judge = Judge()
-    irrelevant = shuffled_deck(harmful_pairs(config, judge.encoder), config.seed)
+    training = ChatTraining.begin(CARD.name, config, profile, options)
+    tokenizer = training.tokenizer
+    irrelevant = shuffled_deck(harmful_pairs(config, training.judge.encoder), config.seed)
     benign = benign_deck(config.seed)
     retained = round(config.batch_size * config.retain_share)
     harmful = config.batch_size - retained
@@ -299,23 +291,7 @@ def train(config: SDDConfig, profile: Profile, options: TrainOptions) -> dict:
             encoded.append(encode_pair(tokenizer, row["prompt"], row["response"], finished=False))
         return collate(encoded, tokenizer.pad_token_id)
 
-    model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create(
-        "train", settings, profile.name, {"aligned": weights_hash(start)}
-    )
-    done = train_steps(
-        model,
-        batch_of,
-        pair_loss,
-        config,
-        options=options,
-        run=run,
-    )
-    save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, judge)
-    end_run(run, samples, done == config.steps)
-    return {"steps_done": done, **figures}
+    return training.finish(training.minimise(batch_of, pair_loss))
 
 
 register(CARD, SDDConfig, train, starts_from="aligned")

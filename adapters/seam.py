@@ -45,13 +45,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, adapter_folder, register
-from evaluation.runs import RunStore, weights_hash
-from pipelines.paths import runs_dir
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from peft import PeftModel
@@ -191,7 +189,10 @@ def harmful_rows(
 
 
 def add_attacker(model: PeftModel, rank: int) -> None:
-    """Put the attacker's LoRA (alpha = 2 rank) beside the active adapter; both are then active."""
+    """Put the attacker's LoRA (alpha = 2 rank) beside the active adapter; both are then active.
+
+    The model attends by plain matrix products from then on, as `coupling` needs it to.
+    """
     from peft import LoraConfig
 
     config = LoraConfig(
@@ -202,6 +203,8 @@ def add_attacker(model: PeftModel, rank: int) -> None:
     model.base_model.set_adapter([own, ATTACKER])
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(f".{own}." in name)
+    # `pipelines.llm.load_llm` leaves a GPU with fused attention.
+    model.get_base_model().set_attn_implementation("eager")
 
 
 def draw_attacker(model: PeftModel, seed: int) -> list[Tensor]:
@@ -242,8 +245,8 @@ def coupling(
     """Return L_sd and the two losses whose gradients it compares, all differentiable.
 
     Args:
-        model: with defence and attacker active. It has to attend by plain matrix products, because
-            torch's fused attention cannot be differentiated twice.
+        model: with defence and attacker active. It has to attend by plain matrix products
+            (`add_attacker`), because torch's fused attention cannot be differentiated twice.
         harmful: pairs of requests and compliance.
         benign: pairs of requests and answers.
         attacker: the weights whose gradients are compared; they are frozen again afterwards, so
@@ -407,48 +410,22 @@ def held_out_cosine(model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> flo
     return sum(found) / len(found)
 
 
-def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> dict:
+def train(config: SEAMConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics.
 
     The figures hold, besides those of `adapters.figures.measure`, ``cosine``: that of
     `held_out_cosine`, before and after.
     """
-    from peft import PeftModel
+    from adapters.chat_training import ChatTraining
 
-    from adapters.figures import end_run, measure
-    from adapters.loop import train_steps
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
-    from pipelines.lora import save_lora
-
-    start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile, training=True)
-    # See `coupling`; on a GPU, too, which `load_llm` leaves with fused attention.
-    base.set_attn_implementation("eager")
-    model = PeftModel.from_pretrained(base, start, is_trainable=True)
+    training = ChatTraining.begin(CARD.name, config, profile, options)
+    model, tokenizer = training.model, training.tokenizer
     add_attacker(model, config.attacker_rank)
-    judge = Judge()
     before = held_out_cosine(model, tokenizer)
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create(
-        "train", settings, profile.name, {"aligned": weights_hash(start)}
-    )
-    batch_of, loss_of = step_functions(model, tokenizer, config, run)
-    done = train_steps(
-        model,
-        batch_of,
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
+    progress = training.minimise(*step_functions(model, tokenizer, config, training.run))
     after = held_out_cosine(model, tokenizer)
-    model.delete_adapter(ATTACKER)  # or it would be saved beside the other
-    save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, judge)
-    figures["cosine"] = {"before": round(before, 4), "after": round(after, 4)}
-    end_run(run, samples, done == config.steps)
-    return {"steps_done": done, **figures}
+    cosines = {"before": round(before, 4), "after": round(after, 4)}
+    return training.finish(progress, cosine=cosines)
 
 
 register(CARD, SEAMConfig, train, starts_from="aligned")

@@ -23,15 +23,13 @@ p_0, which benign replies are held to, is the `seam` adapter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters import checks, seam, tokenbuncher
-from adapters.registry import Card, TrainOptions, adapter_folder, register
+from adapters.registry import Card, Trained, TrainOptions, register
 from adapters.seam import SEAMConfig
 from adapters.tokenbuncher import TokenBuncherConfig
-from evaluation.runs import RunStore, weights_hash
-from pipelines.paths import runs_dir
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from peft import PeftModel
@@ -184,56 +182,27 @@ def step_functions(
     return batch_of, loss_of
 
 
-def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOptions) -> dict:
+def train(config: SEAMTokenBuncherConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train on from `seam`, save the LoRA to `options.out`, measure it on held-out topics.
 
     The figures hold those of both defences: ``cosine`` and ``entropy``, before and after.
     """
-    from peft import PeftModel
+    from adapters.chat_training import ChatTraining
 
-    from adapters.figures import end_run, measure
-    from adapters.loop import train_steps
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
-    from pipelines.lora import save_lora
-
-    start = adapter_folder("seam", profile)
-    base, tokenizer = load_llm(profile, training=True)
-    # See `adapters.seam.coupling`; `load_llm` leaves a GPU with fused attention.
-    base.set_attn_implementation("eager")
-    model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    tokenbuncher.hold_start(model, start)
+    training = ChatTraining.begin(CARD.name, config, profile, options)
+    model, tokenizer = training.model, training.tokenizer
+    tokenbuncher.hold_start(model, training.start)
     seam.add_attacker(model, config.attacker_rank)
-    judge = Judge()
 
     def now(when: str) -> tuple[float, dict[str, float]]:
-        model.eval()
         entropies = tokenbuncher.held_out_entropies(model, tokenizer, config.max_new_tokens, when)
         return round(seam.held_out_cosine(model, tokenizer), 4), entropies
 
     cosine, entropies = now("before")
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create(
-        "train", settings, profile.name, {"seam": weights_hash(start)}
-    )
-    batch_of, loss_of = step_functions(model, tokenizer, config, run)
-    done = train_steps(
-        model,
-        batch_of,
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
+    progress = training.minimise(*step_functions(model, tokenizer, config, training.run))
     cosine_after, entropies_after = now("after")
-    for name in (tokenbuncher.START, seam.ATTACKER):
-        model.delete_adapter(name)  # or it would be saved beside the other
-    save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, judge)
-    figures["cosine"] = {"before": cosine, "after": cosine_after}
-    figures["entropy"] = entropies | entropies_after
-    end_run(run, samples, done == config.steps)
-    return {"steps_done": done, **figures}
+    cosines = {"before": cosine, "after": cosine_after}
+    return training.finish(progress, cosine=cosines, entropy=entropies | entropies_after)
 
 
 register(CARD, SEAMTokenBuncherConfig, train, starts_from="seam")

@@ -49,13 +49,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.registry import Card, TrainOptions, adapter_folder, register
-from evaluation.runs import RunStore, weights_hash
-from pipelines.paths import runs_dir
+from adapters.registry import Card, Trained, TrainOptions, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from pathlib import Path
@@ -473,39 +471,6 @@ def step_functions(
     return batch_of, loss_of
 
 
-def harden(
-    model: PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    config: TokenBuncherConfig,
-    options: TrainOptions,
-    run: Run,
-) -> int:
-    """Train the active adapter.
-
-    Args:
-        model: with a trainable active adapter and, frozen, the adapter `START`.
-        tokenizer: of the model.
-        config: settings.
-        options: time limit, checkpoint folder, resume.
-        run: gets two events a step: that of `step_functions` and that of
-            `adapters.loop.train_steps`.
-
-    Returns:
-        Steps done.
-    """
-    from adapters.loop import train_steps
-
-    batch_of, loss_of = step_functions(model, tokenizer, config, run)
-    return train_steps(
-        model,
-        batch_of,
-        loss_of,
-        config,
-        options=options,
-        run=run,
-    )
-
-
 def rollout_entropy(
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -550,38 +515,21 @@ def held_out_entropies(
     return found
 
 
-def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -> dict:
+def train(config: TokenBuncherConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train on from `aligned`, save the LoRA to `options.out`, measure it on held-out topics.
 
     The figures hold, besides those of `adapters.figures.measure`, ``entropy``: nats a token of
     sampled replies to held-out harmful and benign prompts, before and after.
     """
-    from peft import PeftModel
+    from adapters.chat_training import ChatTraining
 
-    from adapters.figures import end_run, measure
-    from evaluation.judge import Judge
-    from pipelines.llm import load_llm
-    from pipelines.lora import save_lora
-
-    start = adapter_folder("aligned", profile)
-    base, tokenizer = load_llm(profile, training=True)
-    model = PeftModel.from_pretrained(base, start, is_trainable=True)
-    hold_start(model, start)
-    judge = Judge()
-    model.eval()
+    training = ChatTraining.begin(CARD.name, config, profile, options)
+    model, tokenizer = training.model, training.tokenizer
+    hold_start(model, training.start)
     before = held_out_entropies(model, tokenizer, config.max_new_tokens, "before")
-    settings = {"defence": CARD.name, **asdict(config)}
-    run = RunStore(runs_dir()).create(
-        "train", settings, profile.name, {"aligned": weights_hash(start)}
-    )
-    done = harden(model, tokenizer, config, options, run)
-    model.delete_adapter(START)  # or it would be saved beside the other
-    save_lora(model, options.out)
-    figures, samples = measure(model, tokenizer, judge)
+    progress = training.minimise(*step_functions(model, tokenizer, config, training.run))
     after = held_out_entropies(model, tokenizer, config.max_new_tokens, "after")
-    figures["entropy"] = before | after
-    end_run(run, samples, done == config.steps)
-    return {"steps_done": done, **figures}
+    return training.finish(progress, entropy=before | after)
 
 
 register(CARD, TokenBuncherConfig, train, starts_from="aligned")

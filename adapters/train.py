@@ -3,8 +3,8 @@
 Every field of the defence's config is an option (`--learning-rate 1e-4`); `--help` after the name
 shows them with their defaults. The adapter is written to assets/adapters/<defence>/, or to the
 folder `--out`, together with training.json: command, settings, versions, seconds, the hash of what
-it goes on from (another defence's adapter, or what the trainer returns as `starts_from`), and the
-figures measured on held-out prompts. It trains in one process; several devices are not supported.
+it goes on from (another defence's adapter, or what the trainer tells of), and the figures measured
+on held-out prompts. It trains in one process; several devices are not supported.
 
 A checkpoint belongs to `--out`, to the settings and to what the training goes on from, so trainings
 that differ in any of them may run at once. After `--resume` the seconds are those of all sessions:
@@ -117,10 +117,10 @@ def main(argv: list[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
-        figures = defence.train(config, profile, options)
+        trained = defence.train(config, profile, options)
     except (ValueError, MissingWeights) as error:
         sys.exit(str(error))
-    starts_from |= figures.pop("starts_from", {})
+    figures = {"steps_done": trained.steps, **trained.figures}
     weights = out / "adapter_model.safetensors"
     record = {
         "defence": argv[0],
@@ -133,10 +133,10 @@ def main(argv: list[str] | None = None) -> None:
         # Of the model that `--llm` named: a folder's path would be one of the machine that trained.
         **({"llm_sha256": weights_hash(llm_folder(profile))} if llm else {}),
         "config": asdict(config),
-        "seconds": round(sum(options.earlier) + time.monotonic() - started, 1),
+        "seconds": round(trained.seconds_before + time.monotonic() - started, 1),
         "versions": {"python": platform.python_version(), **{p: version(p) for p in VERSIONED}},
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "starts_from": starts_from,
+        "starts_from": starts_from | trained.starts_from,
         "figures": figures,
     }
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

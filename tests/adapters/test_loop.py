@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from types import SimpleNamespace
 
@@ -55,7 +54,7 @@ def batches(tokenizer):
 def run_training(model, tokenizer, tmp_path, steps, learning_rate=1e-2, parents=None, **options):
     store = RunStore(tmp_path / "runs", tmp_path / "recorded")
     run = store.create("train", {"steps": steps}, "embedded", parents or {})
-    done = train_steps(
+    done, _ = train_steps(
         model,
         batches(tokenizer),
         pair_loss,
@@ -227,18 +226,17 @@ def test_the_seconds_of_earlier_sessions_are_told(
         options = TrainOptions(tmp_path / "out", tmp_path / "checkpoints", minutes, resume)
         run = RunStore(tmp_path / "runs", tmp_path / "recorded").create("train", {}, "tiny", {})
         config = SimpleNamespace(steps=6, learning_rate=1e-2, warmup_steps=2)
-        with contextlib.suppress(KeyboardInterrupt):
-            train_steps(
-                model, batches(tiny_tokenizer), loss_of, config, options=options, run=run
-            )
-        return options.earlier
+        return train_steps(
+            model, batches(tiny_tokenizer), loss_of, config, options=options, run=run
+        ).seconds_before
 
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_SECONDS", 0.0)
     # Looks: at the start, before and after a step, and twice about its checkpoint.
-    assert session(0.05, False) == []
-    assert session(0.05, True) == [5.0]
-    assert session(None, True, killed) == [10.0]
-    assert session(None, True) == [12.0]
+    assert session(0.05, False) == 0.0
+    assert session(0.05, True) == 5.0
+    with pytest.raises(KeyboardInterrupt):
+        session(None, True, killed)
+    assert session(None, True) == 12.0
 
 
 def test_steps_follow_the_schedule_with_clipped_gradients(tiny_model, tmp_path):

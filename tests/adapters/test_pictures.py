@@ -127,7 +127,7 @@ def trained(name, base, portraits, folder, **changes):
         "lcfdsd": lambda model, batch: lcfdsd.loss_of(model, base, batch, config, centres),
     }[name]
     run = RunStore(folder / "runs").create("train", {"defence": name}, "embedded", {})
-    model, done = pictures.fit(
+    model, (done, _) = pictures.fit(
         base, config.rank, lambda step: module.batch_from(base, portraits, config, step), loss_of,
         config, TrainOptions(folder / "out", folder / "checkpoints"), run,
     )  # fmt: skip

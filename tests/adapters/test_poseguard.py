@@ -80,7 +80,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        model, done = fit(base, frames_of, CONFIG, options(tmp_path), run, SPEC)
+        model, (done, _) = fit(base, frames_of, CONFIG, options(tmp_path), run, SPEC)
     finally:
         torch.set_num_threads(threads)
     return base, model, done, before, tmp_path, run
@@ -170,12 +170,12 @@ def test_stopped_and_resumed_equals_in_one_go(folder, tmp_path, monkeypatch):
     ticks = iter(range(10_000))
     # A clock of one second a look: the time is up in the middle, with a checkpoint.
     monkeypatch.setattr("adapters.loop.time.monotonic", lambda: float(next(ticks)))
-    _, done = fit(base, frames_of, config, half, run_of(tmp_path), SPEC)
+    _, (done, _) = fit(base, frames_of, config, half, run_of(tmp_path), SPEC)
     monkeypatch.undo()
     assert 0 < done < 4
     base = Base.load(tiny_profile(folder))
-    again, done = fit(base, frames_of, config, resumed, run_of(tmp_path), SPEC)
-    assert done == 4
+    again, (done, before) = fit(base, frames_of, config, resumed, run_of(tmp_path), SPEC)
+    assert done == 4 and before > 0
     for (name, one), two in zip(
         whole.state_dict().items(), again.state_dict().values(), strict=True
     ):

@@ -148,7 +148,7 @@ def test_a_training_saves_the_guard_alone_and_tells_of_every_attack(
     options = TrainOptions(out=tmp_path / "out", checkpoints=tmp_path / "checkpoints")
     start = weights(PeftModel.from_pretrained(base.unet, folder / "guard"), GUARD)
     fresh = Base.load(tiny_profile(folder / "avatar-sd"))
-    model, done = fit(fresh, folder / "guard", source, CONFIG, options, run, SPEC)
+    model, (done, _) = fit(fresh, folder / "guard", source, CONFIG, options, run, SPEC)
     assert done == CONFIG.steps and moved(model, GUARD, start)
     told = [event for event in run.events() if "attacked" in event]
     assert [event["attack_steps"] for event in told] == [1, 2, 3, 1]

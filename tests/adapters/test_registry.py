@@ -113,9 +113,8 @@ def test_each_folder_has_checkpoints_and_all_sessions_seconds_of_its_own(tmp_pat
 
     def trains(config, profile, options):
         folders.append(options.checkpoints)
-        options.earlier.append(1000.0)
         (options.out / "adapter_model.safetensors").write_bytes(b"")
-        return {}
+        return registry.Trained(1, {}, seconds_before=1000.0)
 
     known = dataclasses.replace(registry.get("aligned"), train=trains)
     monkeypatch.setitem(registry._DEFENCES, "aligned", known)
@@ -145,7 +144,7 @@ def test_aligned_looks_for_the_judge_before_it_trains(tmp_path, monkeypatch):
     monkeypatch.setenv("HOLDFAST_CACHE", str(cache))
     profile = tiny_llm(cache)  # and no sentence encoder
     monkeypatch.setattr("adapters.train.get_profile", lambda name: profile)
-    monkeypatch.setattr("adapters.aligned.runs_dir", lambda: tmp_path / "runs")
+    monkeypatch.setattr("adapters.chat_training.runs_dir", lambda: tmp_path / "runs")
     with pytest.raises(SystemExit, match="pipelines.fetch"):
         train.main(["aligned", "--out", str(tmp_path / "out"), "--steps", "1"])
     assert not (tmp_path / "runs").exists(), "it has trained"

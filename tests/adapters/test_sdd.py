@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from adapters import loop, text, train
+from adapters import chat_training, text, train
 from adapters.loop import LINEAR
 from adapters.sdd import SDDConfig, encode_harmful, first_sentences, harmful_pairs, refuse_first
 from adapters.text import IGNORE, encode_pair, read_jsonl
@@ -103,7 +103,7 @@ def test_the_command_trains_on_refusals_and_says_so(few_prompts, tmp_path, monke
         monkeypatch.setattr(f"{module}.compute_dtype", lambda on=None: torch.float32)
     monkeypatch.setattr("adapters.registry.ASSETS", tmp_path / "assets")
     monkeypatch.setattr("adapters.train.get_profile", lambda name: profile)
-    for module in ("train", "sdd"):
+    for module in ("train", "chat_training"):
         monkeypatch.setattr(f"adapters.{module}.runs_dir", lambda: tmp_path / "runs")
     monkeypatch.setattr("adapters.figures.MAX_NEW_TOKENS", 4)
     folder = tmp_path / "assets" / "adapters" / "tiny"
@@ -114,8 +114,8 @@ def test_the_command_trains_on_refusals_and_says_so(few_prompts, tmp_path, monke
         seen.append(batch_of(0))
         return steps(model, batch_of, *args, **options)
 
-    steps = loop.train_steps
-    monkeypatch.setattr(loop, "train_steps", watched)
+    steps = chat_training.train_steps
+    monkeypatch.setattr(chat_training, "train_steps", watched)
     train.main("sdd --reject --steps 1 --batch-size 6".split())
 
     tokenizer = tiny_tokenizer()

@@ -85,7 +85,7 @@ def trainable(model):
 def trained(module, model, config, folder, only=None, **options):
     run = RunStore(folder / "runs", folder / "recorded").create("train", {}, "tiny", {})
     batch_of, loss_of = module.step_functions(model, tiny_tokenizer(), config, run)
-    done = train_steps(
+    done, _ = train_steps(
         model,
         batch_of if only is None else lambda step: batch_of(only),
         loss_of,
@@ -255,12 +255,14 @@ def test_both_commands_ship_a_plain_lora_that_chat_can_load(tmp_path, monkeypatc
     (tmp_path / "cache" / encoder.name).symlink_to(encoder)
     monkeypatch.setattr("adapters.registry.ASSETS", tmp_path / "assets")
     monkeypatch.setattr("adapters.train.get_profile", lambda name: profile)
-    for module in ("train", "seam", "seam_tokenbuncher"):
+    for module in ("train", "chat_training"):
         monkeypatch.setattr(f"adapters.{module}.runs_dir", lambda: tmp_path / "runs")
     monkeypatch.setattr("adapters.figures.MAX_NEW_TOKENS", 4)
     # As on a GPU, where a model is left with torch's fused attention.
     load = llm.load_llm
-    monkeypatch.setattr("pipelines.llm.load_llm", lambda profile, training=False: load(profile))
+    monkeypatch.setattr(
+        "adapters.chat_training.load_llm", lambda profile, training=False: load(profile)
+    )
     folder = tmp_path / "assets" / "adapters" / "tiny"
     tiny_lora(folder / "aligned", 1, LINEAR)
     train.main("seam --steps 1 --harmful-pairs 1 --benign-pairs 1".split())

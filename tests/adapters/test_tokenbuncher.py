@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 
 from adapters import train
-from adapters.loop import LINEAR
+from adapters.loop import LINEAR, train_steps
 from adapters.registry import TrainOptions, get
 from adapters.tokenbuncher import (
     TokenBuncherConfig,
@@ -19,7 +19,6 @@ from adapters.tokenbuncher import (
     entropy,
     given_replies,
     group_advantages,
-    harden,
     harmful_loss,
     hold_start,
     noisy_targets,
@@ -28,6 +27,7 @@ from adapters.tokenbuncher import (
     reply_means,
     roll_out,
     sampled_tokens,
+    step_functions,
 )
 from evaluation.runs import RunStore, weights_hash
 from pipelines.fetch import embedder_folder
@@ -81,7 +81,8 @@ def generator(seed=0):
 def hardened(policy, config, folder, **options):
     run = RunStore(folder / "runs", folder / "recorded").create("train", {}, "tiny", {})
     options = TrainOptions(folder / "out", folder / "checkpoints", **options)
-    done = harden(policy, tiny_tokenizer(), config, options, run)
+    batch_of, loss_of = step_functions(policy, tiny_tokenizer(), config, run)
+    done, _ = train_steps(policy, batch_of, loss_of, config, options=options, run=run)
     return done, [event for event in run.events() if "kind" in event]
 
 
@@ -305,7 +306,7 @@ def test_the_command_ships_one_plain_lora_and_its_figures(tmp_path, monkeypatch)
     monkeypatch.setattr("adapters.registry.ASSETS", tmp_path / "assets")
     monkeypatch.setattr("adapters.train.get_profile", lambda name: profile)
     monkeypatch.setattr("adapters.train.runs_dir", lambda: tmp_path / "runs")
-    monkeypatch.setattr("adapters.tokenbuncher.runs_dir", lambda: tmp_path / "runs")
+    monkeypatch.setattr("adapters.chat_training.runs_dir", lambda: tmp_path / "runs")
     monkeypatch.setattr("adapters.figures.MAX_NEW_TOKENS", 4)
     adapters = tmp_path / "assets" / "adapters" / "tiny"
     with pytest.raises(SystemExit, match="python -m adapters.train aligned"):
