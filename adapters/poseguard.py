@@ -724,6 +724,7 @@ def measure(
     import torch
     from PIL import Image
 
+    from evaluation.psnr import psnr
     from pipelines.device import autocast
 
     each = 4
@@ -747,11 +748,11 @@ def measure(
             unguarded = pictures(frames)
         guarded = pictures(frames)
         rows += [np.concatenate(list(unguarded), 1), np.concatenate(list(guarded), 1)]
-        error = ((guarded.astype(float) - unguarded) ** 2).mean((1, 2, 3))
-        psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-2))
+        decibels = psnr(unguarded, guarded)
         start = 0
         for kind, count in zip(source.kinds, counts, strict=True):
-            figures[f"{prefix}{kind}_psnr_db"] = round(float(psnr[start : start + count].mean()), 2)
+            part = decibels[start : start + count]
+            figures[f"{prefix}{kind}_psnr_db"] = round(float(part.mean()), 2)
             start += count
     Image.fromarray(np.concatenate(rows)).save(sheet)
     return figures

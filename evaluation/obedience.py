@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.avatar_sd import mean_psnr
+from evaluation.psnr import mean_psnr
 from evaluation.reader import Reader, pck
 from pipelines.animation import PairResult
 from pipelines.pose import PoseClip

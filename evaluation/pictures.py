@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from evaluation.props import PropReader
+from evaluation.psnr import mean_psnr
 from evaluation.reader import Reader
 from pipelines.device import autocast, device
 from pipelines.portraits import finished, load_refiner, sampled
@@ -212,13 +213,6 @@ class Artist:
         return np.concatenate(parts)
 
 
-def psnr_db(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Return the mean peak signal-to-noise ratio of pairs of pictures, in dB."""
-    from worlds.autoencoder import psnr
-
-    return float(psnr(a, b).mean())
-
-
 def measure(profile: Profile, lora: Path, concept: str, each: int = 24) -> dict[str, Any]:
     """Draw held-out prompts with the base model and with a defence, and compare.
 
@@ -246,6 +240,6 @@ def measure(profile: Profile, lora: Path, concept: str, each: int = 24) -> dict[
     figures = {
         **{f"base_{name}": value for name, value in asdict(before).items()},
         **asdict(after),
-        "safe_psnr_db": psnr_db(bare[each:], defended[each:]),
+        "safe_psnr_db": mean_psnr(bare[each:], defended[each:]),
     }
     return {name: round(value, 4) for name, value in figures.items()}

@@ -22,6 +22,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional as F
 
+from evaluation.psnr import mean_psnr
 from pipelines.device import autocast, device
 from pipelines.paths import ASSETS
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
@@ -177,12 +178,6 @@ def same_latents(one: AutoencoderKL, other: AutoencoderKL) -> bool:
     return len(mine) == len(others) and all(map(torch.equal, mine, others))
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of each pair of uint8 pictures, [N]."""
-    mse = np.square(a.astype(np.float32) - b.astype(np.float32)).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(mse, 1e-3))
-
-
 def train(args: argparse.Namespace, work: Path) -> None:
     """Train for ``args.max_minutes``; ``args.decoder_only`` keeps the latents as they are.
 
@@ -226,7 +221,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
         if step % 500 == 0:
             with loop.averaged():
                 shown = reconstruct(vae, held_out.images[:32])
-            score = psnr(held_out.images[:32], shown).mean()
+            score = mean_psnr(held_out.images[:32], shown)
             print(
                 f"step {step} {loop.seconds / 60:.1f} min loss {loop.recent_loss():.4f} "
                 f"held-out {score:.2f} dB",

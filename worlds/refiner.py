@@ -31,6 +31,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from adapters.poseguard import POSE_CLASSES
 from evaluation.avatar_sd import generate, scenes
+from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine
 from pipelines.device import device, plain_attention
 from pipelines.paths import ASSETS
@@ -38,7 +39,6 @@ from pipelines.profiles import AnimationSpec, get_profile
 from pipelines.refine import FOLD, WORD, Refiner, correction, new_net
 from worlds.autoencoder import (
     load_autoencoder,
-    psnr,
     reconstruction_loss,
     to_images,
     to_tensor,
@@ -465,7 +465,7 @@ def train(args: argparse.Namespace, work: Path) -> None:
 def _show(pictures: np.ndarray, held_out: Drawn, path: Path) -> None:
     """Print the fidelity of held-out pictures and write a sheet: rendered, drawn, refined."""
     rendered = np.asarray(held_out.data.images[: len(pictures)])
-    before, after = (psnr(rendered, x).mean() for x in (held_out.pictures, pictures))
+    before, after = (mean_psnr(rendered, x) for x in (held_out.pictures, pictures))
     print(f"held-out pictures: drawn {before:.2f} dB, refined {after:.2f} dB", flush=True)
     rows = [np.concatenate(x[:8], 1) for x in (rendered, held_out.pictures, pictures)]
     cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])

@@ -29,10 +29,11 @@ from adapters import checks
 from adapters.attacks.fine_tune import FineTuneConfig, FineTuneStep, fine_tune
 from adapters.pictures import ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
+from evaluation.psnr import psnr
 from evaluation.reader import Reader, pck
 from pipelines.animation import solver_for
 from pipelines.device import device
-from worlds.autoencoder import psnr, to_tensor
+from worlds.autoencoder import to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
 from worlds.denoiser import decode
 from worlds.motions import MOTIONS

@@ -27,6 +27,7 @@ from adapters.poseguard import (
     passes,
 )
 from adapters.registry import TrainOptions, get
+from evaluation.psnr import EXACT_DB
 from evaluation.runs import RunStore, weights_hash
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.paths import ASSETS
@@ -320,8 +321,7 @@ def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path
     kinds = ("unsafe_psnr_db", "near_miss_psnr_db", "other_psnr_db")
     assert set(figures) == {*kinds, *(f"moved_{kind}" for kind in kinds)}
     assert (tmp_path / "sheet.jpg").stat().st_size > 0
-    same = 68.13  # dB, of pictures that do not differ
-    assert all(0 < value < same for value in figures.values())
+    assert all(0 < value < EXACT_DB for value in figures.values())
     guard = {name: p.detach().clone() for name, p in model.named_parameters() if "lora_B" in name}
     try:
         for name in guard:
@@ -330,7 +330,7 @@ def test_measure_compares_from_the_same_noise(trained, folder, avatars, tmp_path
     finally:
         for name, weights in guard.items():
             model.get_parameter(name).data.copy_(weights)
-    assert set(figures.values()) == {same}, "a guard that does nothing changes nothing"
+    assert set(figures.values()) == {EXACT_DB}, "a guard that does nothing changes nothing"
 
 
 def test_it_is_registered_and_refuses_a_model_that_draws_no_avatars(tmp_path):
