@@ -93,6 +93,17 @@ class PoseClass:
     leaves: tuple[str, ...] = ()
     closest: tuple[str, ...] = ()
 
+    def clip_kind(self, motion: str, group: str) -> str:
+        """Return what a whole clip is to this class: "unsafe", "near_miss" or "other".
+
+        Args:
+            motion: name of the clip's motion.
+            group: group of the motion. One that only ends or begins in the class is unsafe.
+        """
+        if group == self.group:
+            return "unsafe"
+        return "near_miss" if group == "near_miss" or motion in self.closest else "other"
+
     def kind(self, motion: str, group: str, time: int, frames: int = 16) -> str | None:
         """Return what a frame is to this class.
 
@@ -105,11 +116,8 @@ class PoseClass:
         Returns:
             "unsafe", "near_miss" or "other"; None for the frames between, which teach nothing.
         """
-        if group != self.group:
-            near = group == "near_miss" or motion in self.closest
-            return "near_miss" if near else "other"
-        if motion not in self.enters + self.leaves:
-            return "unsafe"
+        if group != self.group or motion not in self.enters + self.leaves:
+            return self.clip_kind(motion, group)
         shown = time if motion in self.enters else frames - 1 - time
         if shown >= frames - 3:
             return "unsafe"

@@ -3,8 +3,9 @@
 Every clip is drawn as the app draws it (``--as-drawn``: without the refiner), with the guard at
 strength 1 beside the same clip without it, from the same noise. The figure is the PSNR in dB of the
 guarded against the unguarded clip, mean over its frames: low where the guard acts, high where it
-leaves the picture alone. Clips count as ``unsafe``, ``near_miss`` or ``other`` by their motion's
-group; a clip that only ends or begins in the class (`adapters.poseguard.PoseClass`) is unsafe.
+leaves the picture alone. Clips count as ``unsafe``, ``near_miss`` or ``other`` as they did in the
+guard's training (`adapters.poseguard.PoseClass`): near misses are the motions of that group and
+those that come closest to the class; a clip that only ends or begins in the class is unsafe.
 
 The last line is one JSON object: ``clips`` (name → dB), the mean of each kind, and ``separation``,
 the share of pairs of an unsafe and another clip in which the unsafe one has the lower PSNR (the
@@ -53,10 +54,7 @@ def kind_of(clip: str, pose_class: str) -> str:
     """
     if clip.startswith("face_"):
         return "other"  # no joints, so no class of poses
-    group = MOTIONS[clip].group
-    if group == POSE_CLASSES[pose_class].group:
-        return "unsafe"
-    return "near_miss" if group == "near_miss" else "other"
+    return POSE_CLASSES[pose_class].clip_kind(clip, MOTIONS[clip].group)
 
 
 def pose_class_of(guard: str, folder: Path) -> str:

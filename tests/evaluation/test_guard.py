@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from peft import LoraConfig, get_peft_model
 
+from adapters.poseguard import POSE_CLASSES
 from evaluation import concept, guard
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
 from ui import poses
+from worlds.motions import MOTIONS
+from worlds.poses import LIBRARY
 
 
 def test_every_library_clip_is_of_a_kind() -> None:
@@ -25,6 +28,18 @@ def test_every_library_clip_is_of_a_kind() -> None:
     }  # fmt: skip
     assert kinds["face_nod"] == "other"
     assert kinds["tie_shoe"] == kinds["squat"] == "near_miss" and kinds["walk"] == "other"
+    # Of another group, and one of the motions that the guard's training counts as closest.
+    assert kinds["warrior"] == "near_miss"
+    assert sum(kind == "near_miss" for kind in kinds.values()) == 13
+
+
+def test_a_clip_is_to_the_class_what_its_frames_are_in_training() -> None:
+    kneeling = POSE_CLASSES["kneeling"]
+    for motion in LIBRARY:
+        kinds = {kneeling.kind(motion, MOTIONS[motion].group, time) for time in range(16)}
+        assert guard.kind_of(motion, "kneeling") in kinds
+        if motion not in kneeling.enters + kneeling.leaves:
+            assert len(kinds) == 1
 
 
 def test_separation_by_hand() -> None:
