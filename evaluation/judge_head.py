@@ -68,7 +68,8 @@ class HeadConfig:
         made_weight: weight of a made reply; one labelled by hand has 1.
         embedding_scale: the reply's embedding is divided by this; the smaller, the more the head
             may lean on it.
-        folds: of the cross-validation; all replies to a topic are in the same one.
+        folds: of the cross-validation; all replies to a topic that are labelled by hand are in the
+            same one, made ones in none.
         seed: of the made replies and of the folds.
     """
 
@@ -165,7 +166,13 @@ def cross_validate(
     inputs: Tensor, labels: Tensor, weights: Tensor, topics: Sequence[str], config: HeadConfig,
     width: int,
 ) -> dict[str, Any]:
-    """Return how well heads fare on topics that they were not trained on.
+    """Return how well heads fare on topics to which they were given no reply labelled by hand.
+
+    Made replies (`made_rows`) are trained on in every fold and judged in none. Two thirds of them
+    are of a topic of the replies labelled by hand, so a head is not quite blind to those it is
+    judged on: it may have seen a made reply to one, at `HeadConfig.made_weight`. With these left
+    out of the folds that are judged on their topics, the shipped record's accuracy and kappa are
+    the same to four digits, and its calibration error is 0.021 in place of 0.025.
 
     Args:
         inputs: see `fit`, as for labels, weights, config and width. Rows labelled by hand first.
