@@ -225,7 +225,8 @@ class AnimationEngine:
         weights = folder / "adapter_model.safetensors"
         for file in (folder / "adapter_config.json", weights):
             if not file.is_file():
-                raise MissingWeights(f"Guard {name}", file, "python -m adapters.train poseguard")
+                command = f"python -m adapters.train {folder.name}"
+                raise MissingWeights(f"Guard {name}", file, command)
         config = LoraConfig.from_pretrained(str(folder))
         prefix = "base_model.model."
         state = {key.removeprefix(prefix): value for key, value in load_file(weights).items()}

@@ -384,8 +384,8 @@ def test_adapters_that_do_not_fit_are_refused(engine, guard, tmp_path):
         engine.add_guard("kneeling", guard)
     with pytest.raises(ValueError, match="name is '../x'"):
         engine.add_guard("../x", guard)
-    with pytest.raises(MissingWeights, match="python -m adapters.train poseguard"):
-        engine.add_guard("other", tmp_path)
+    with pytest.raises(MissingWeights, match="python -m adapters.train poseguard_hardened$"):
+        engine.add_guard("other", tmp_path / "poseguard_hardened")
     wider = UNet2DConditionModel.from_config({**tiny_unet().config, "block_out_channels": (16, 16)})
     config = LoraConfig(r=2, target_modules=["to_q"])
     get_peft_model(wider, config).save_pretrained(tmp_path)
