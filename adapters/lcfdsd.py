@@ -89,8 +89,7 @@ class LcfdsdConfig:
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
         check_concept(self.concept)
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant is {self.variant!r}; choose one of: {', '.join(VARIANTS)}")
+        checks.choice(self, "variant", VARIANTS)
         checks.whole(self)
         checks.positive(self, "steps", "learning_rate", "rank")
         checks.not_negative(

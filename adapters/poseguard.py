@@ -192,11 +192,8 @@ class PoseGuardConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name, choices in (("pose_class", POSE_CLASSES), ("target", TARGETS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(choices)}"
-                )
+        checks.choice(self, "pose_class", POSE_CLASSES)
+        checks.choice(self, "target", TARGETS)
         checks.whole(self)
         checks.positive(self, "cells", "steps", "learning_rate", "rank", "batch_size")
         checks.not_negative(self, "safety_weight", "real_weight", "warmup_steps", "seed")

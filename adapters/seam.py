@@ -85,7 +85,7 @@ class SEAMConfig:
     Attributes:
         steps: optimiser steps (released run: 2,000 of 4 pairs; ours for a CPU).
         learning_rate: peak (released run: 2e-5, all weights; ours for a LoRA, not searched).
-        alpha: weight of L_up (released run: 1).
+        alpha: weight of L_up, of refusals and of benign answers alike (released run: 1).
         beta: weight of L_sd (released run: 0.01, all weights; ours for a LoRA, not searched. At the
             start the gradient of L_sd over the LoRA has a norm of about 2).
         harmful_pairs: a step, each with its compliance and with its refusal (released run: 4).

@@ -60,8 +60,6 @@ def parser_for(name: str) -> argparse.ArgumentParser:
     hints = get_type_hints(defence.config_cls)
     for field in fields(defence.config_cls):
         kind = hints[field.name]
-        if kind not in (int, float, str, bool):
-            continue
         option = "--" + field.name.replace("_", "-")
         if kind is bool:
             parser.add_argument(

@@ -136,6 +136,28 @@ def trained(name, base, portraits, folder, **changes):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_a_trainer_tells_its_figures_and_what_it_was_trained_on(
+    name, profile, portraits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pictures, "PictureBase", ShortTexts)
+    monkeypatch.setattr(pictures, "runs_dir", lambda: tmp_path / "runs")
+    asked = []
+    monkeypatch.setattr(
+        pictures, "training_portraits", lambda base, concept: asked.append(concept) or portraits
+    )
+    monkeypatch.setattr("evaluation.pictures.measure", lambda *given: {"measured": given})
+    config = CONFIGS[name](steps=2, warmup_steps=1, batch_size=4)
+    options = TrainOptions(tmp_path / "out", tmp_path / "checkpoints")
+    told = get(name).train(config, profile, options)
+    assert asked == ["pistol"] and told.steps == 2 and told.seconds_before == 0.0
+    assert told.figures == {"measured": (profile, tmp_path / "out", "pistol")}
+    assert told.starts_from == PictureBase.parents(profile)
+    (run,) = RunStore(tmp_path / "runs", tmp_path / "recorded").list()
+    assert run.status == "done" and run.config["defence"] == name
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_a_defence_is_saved_as_a_lora_that_goes_on_the_model(
     name, base, profile, portraits, tmp_path
 ):

@@ -82,6 +82,14 @@ def test_every_setting_is_an_option():
     assert args["retain_share"] == registry.get("sdd").config_cls().retain_share
 
 
+@pytest.mark.parametrize("name", registry.defences())
+def test_no_setting_is_left_out_and_the_command_gives_all_of_them_back(name):
+    config = registry.get(name).config_cls()
+    options = [train.as_option(*setting) for setting in dataclasses.asdict(config).items()]
+    args = vars(train.parser_for(name).parse_args(" ".join(options).split()))
+    assert {field: args[field] for field in dataclasses.asdict(config)} == vars(config)
+
+
 def test_command_line_reports_a_wrong_defence():
     with pytest.raises(SystemExit, match="choose one of"):
         train.main(["nothing"])
