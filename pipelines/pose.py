@@ -172,6 +172,12 @@ class PoseClip:
         """Bool [F, 18]: which joints are seen."""
         return self.confidence >= VISIBLE
 
+    @property
+    def shown(self) -> Array:
+        """Bool [F]: which frames show somebody, by a joint or a landmark of the face."""
+        shown = self.seen.any(1)
+        return shown if self.face is None else shown | np.isfinite(self.face[..., 0]).any(1)
+
     def with_notes(self, *notes: str) -> PoseClip:
         """Return the clip with more remarks for the user."""
         return replace(self, notes=(*self.notes, *notes))
@@ -268,19 +274,21 @@ class PoseClip:
         return self._moved(scale, (size - 1) / 2 - scale * (low + high) / 2, size)
 
     def filled(self) -> PoseClip:
-        """Give frames in which nobody is seen the joints of the frames around them.
+        """Give frames that show nobody the joints and the face of the frames around them.
 
-        Joints are interpolated over time; frames before the first person and after the last one
+        They are interpolated over time; frames before the first person and after the last one
         repeat it. Frames that show somebody stay as they are.
 
         Returns:
-            A clip in which every frame has joints, unless no frame has.
+            A clip in which every frame shows somebody, unless none does, or those around it have
+            nothing in common (joints alone and a face alone).
         """
-        there = np.flatnonzero(self.seen.any(1))
+        there = np.flatnonzero(self.shown)
         if len(there) in (0, len(self)):
             return self
         keypoints, confidence = self.keypoints.copy(), self.confidence.copy()
-        for empty in np.flatnonzero(~self.seen.any(1)):
+        face = None if self.face is None else self.face.copy()
+        for empty in np.flatnonzero(~self.shown):
             after = int(np.searchsorted(there, empty))
             left = int(there[max(0, after - 1)])
             right = int(there[min(after, len(there) - 1)])
@@ -289,7 +297,9 @@ class PoseClip:
             keypoints[empty] = (1 - part) * self.keypoints[left] + part * self.keypoints[right]
             weight = np.minimum(self.confidence[left], self.confidence[right])
             confidence[empty] = np.where(both, weight, 0.0)
-        return replace(self, keypoints=keypoints, confidence=confidence)
+            if face is not None:  # what one of the two lacks is NaN, and stays missing
+                face[empty] = (1 - part) * self.face[left] + part * self.face[right]
+        return replace(self, keypoints=keypoints, confidence=confidence, face=face)
 
     def smoothed(self, step: float, spread: float = 0.1) -> PoseClip:
         """Take the tremble out of joints that were found frame by frame.
@@ -777,10 +787,7 @@ def bridged(clip: PoseClip, remedy: str) -> PoseClip:
     Raises:
         PoseError: they are more than a quarter, or all.
     """
-    there = clip.seen.any(1)
-    if clip.face is not None:
-        there |= np.isfinite(clip.face[..., 0]).any(1)
-    empty = int((~there).sum())
+    empty = int((~clip.shown).sum())
     if empty == len(clip):
         raise PoseError(f"no person found in any of the {len(clip)} frames; wanted one person")
     if empty > _MOST_EMPTY * len(clip):

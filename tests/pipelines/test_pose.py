@@ -13,6 +13,7 @@ from pipelines.pose import (
     MAX_FRAMES,
     PoseClip,
     PoseError,
+    bridged,
     draw_clip,
     draw_skeleton,
     dump_openpose_json,
@@ -105,6 +106,23 @@ def test_filled_bridges_frames_without_anybody():
     np.testing.assert_array_equal(clip.keypoints[0], clip.keypoints[1])
     np.testing.assert_array_equal(clip.keypoints[7], clip.keypoints[6])
     assert not clip.seen[3:6, 4].any() and clip.seen[[1, 2, 6], 4].all()
+
+
+def test_filled_bridges_a_face_that_is_away_for_a_frame():
+    face = np.stack([np.full((68, 2), 10.0 * frame) for frame in range(8)])
+    face[[0, 2]] = np.nan
+    clip = bridged(clip_of(moving(8), np.zeros((8, 18)), face=face), "wait")
+    np.testing.assert_allclose(clip.face[:, 0, 0], [10, 10, 20, 30, 40, 50, 60, 70])
+    assert clip.notes == ("no person in 2 of 8 frames: interpolated",)
+
+
+def test_filled_leaves_a_frame_that_shows_a_face_alone():
+    confidence = np.ones((3, 18))
+    confidence[1] = 0
+    face = np.full((3, 68, 2), np.nan)
+    face[1] = 7.0
+    clip = clip_of(moving(3), confidence, face=face)
+    assert clip.filled() is clip and not clip.filled().seen[1].any()
 
 
 def test_filled_leaves_a_clip_without_anybody():
