@@ -26,8 +26,9 @@ from PIL import Image
 
 from adapters import registry
 from adapters.poseguard import POSE_CLASSES
-from evaluation.avatar_sd import Frames, fidelity, resized
+from evaluation.avatar_sd import Frames, resized
 from evaluation.options import sheet_file
+from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *_, result = engine.pair(
             pose, args.prompt, {args.guard: 1.0}, args.seed, redraw=not args.as_drawn
         )
-        decibels[name] = round(fidelity(result.unguarded, result.guarded)[0], 2)
+        decibels[name] = round(mean_psnr(result.unguarded, result.guarded), 2)
         rows.append(row(result))
         print(f"{name} ({kind_of(name, pose_class)}): {decibels[name]:.1f} dB", flush=True)
     figures = {"guard": args.guard, "pose_class": pose_class, **summary(decibels, pose_class)}

@@ -41,7 +41,8 @@ from diffusers import (
 from peft import PeftModel
 from PIL import Image
 
-from evaluation.avatar_sd import CLIP_SEED, N_CLIPS, QUICK, Frames, Scene, fidelity, scenes
+from evaluation.avatar_sd import CLIP_SEED, N_CLIPS, QUICK, Frames, Scene, scenes
+from evaluation.psnr import mean_psnr
 from evaluation.reader import Reader, pck
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.memory import keep_freed_memory
@@ -115,7 +116,7 @@ def compare(
     unguarded = [result.unguarded for result in results]
     many = [_pair(engine, scene, seed, {}, steps=many_steps).unguarded
             for seed, scene in enumerate(asked)]
-    psnr_db, _ = fidelity(np.concatenate(unguarded), np.concatenate(many))
+    to_many_steps = mean_psnr(np.concatenate(unguarded), np.concatenate(many))
 
     pipes = [stock_pipeline(spec), stock_pipeline(spec, guard)]
     for pipe in pipes:
@@ -132,7 +133,7 @@ def compare(
         "pair_seconds": round(float(np.mean(seconds)), 2),
         "stock_seconds": round(float(np.mean(stock_seconds)), 2),
         "ratio": round(float(np.sum(stock_seconds) / np.sum(seconds)), 2),
-        "psnr_to_many_steps_db": round(psnr_db, 2),
+        "psnr_to_many_steps_db": round(to_many_steps, 2),
         "pck_pair": _pck(reader, asked, unguarded),
         "pck_stock": _pck(reader, asked, stock),
         "peak_rss_gb": round(peak, 2),
