@@ -54,8 +54,9 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.profiles import get_profile
 from worlds.data import HELD_OUT_SEED, TEST_SEED, AvatarSet, build
 from worlds.looks import Look, caption, random_look
-from worlds.unseen import RECIPES, UNSEEN_POSES, Recipe, drawn
+from worlds.render import Frame
+from worlds.unseen import RECIPES, UNSEEN_POSES, drawn
 
 Frames = NDArray[np.uint8]
 
@@ -386,14 +388,29 @@ def pose_scenes(folder: Path, size: int, frames: int) -> list[Scene]:
     asked = []
     for number, file in enumerate(files):
         try:
-            whole = load_openpose_json(file).fit(size)
+            asked.append(scene_of(load_openpose_json(file), number, size, frames))
         except PoseError as error:
             raise PoseError(f"{file.name}: {error}") from error
-        nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
-        pose = whole.resample(frames)
-        look = random_look(random.Random(POSES_SEED + number))
-        asked.append(Scene(pose, pose.seen & whole.seen[nearest], caption(look), asdict(look)))
     return asked
+
+
+def scene_of(clip: PoseClip, number: int, size: int, frames: int) -> Scene:
+    """Fit a clip to the model's frame and ask for a look that is drawn by its number.
+
+    Args:
+        clip: of any size and length.
+        number: of the clip.
+        size: side of the model's frame.
+        frames: of the model's clips.
+
+    Raises:
+        PoseError: the clip shows nobody.
+    """
+    whole = clip.fit(size)
+    nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
+    pose = whole.resample(frames)
+    look = random_look(random.Random(POSES_SEED + number))
+    return Scene(pose, pose.seen & whole.seen[nearest], caption(look), asdict(look))
 
 
 def evaluate_frames(
@@ -636,31 +653,68 @@ def evaluate_unseen(
         return dict(_UNSEEN_UNKNOWN)
     size, count = engine.spec.size, engine.spec.frames
     asked = pose_scenes(UNSEEN_POSES, size, count)[::every]
-    made, findable = _Read(), []
-    for number, (recipe, scene) in enumerate(zip(RECIPES[::every], asked, strict=True)):
-        pictures = generate(engine, scene, seed=number).unguarded
-        made.add(reader.read(pictures), scene)
-        findable.append(_found_when_drawn(reader, recipe, scene))
-        print(f"unseen {recipe.motion}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader "
-              f"when drawn {_mean_or_nan(findable[-1]):.3f}", flush=True)
-    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
-    names = [recipe.motion for recipe in RECIPES[::every]]
-    return {
-        "pck_unseen": _rounded(made.pck()),
-        "pck_unseen_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
-        "pck_unseen_by_clip": {name: _rounded(_mean_or_nan(hits))
-                               for name, hits in zip(names, made.hits, strict=True)},
-        "attributes_unseen": _rounded(_mean(made.attributes())),
-        "finder_pck_unseen": _rounded(_mean_or_nan(drawn_right)),
-        "n_unseen": len(asked),
+    named = [
+        (recipe.motion, scene, partial(drawn, recipe))
+        for recipe, scene in zip(RECIPES[::every], asked, strict=True)
+    ]
+    figures, _ = measure_movements(engine, reader, named)
+    return {f"{name}_unseen": figures[name] for name in ("pck", "attributes", "finder_pck")} | {
+        "pck_unseen_readable": figures["pck_readable"],
+        "pck_unseen_by_clip": figures["pck_by_clip"],
+        "n_unseen": len(named),
     }
 
 
-def _found_when_drawn(reader: Reader, recipe: Recipe, scene: Scene) -> NDArray[np.float64]:
-    """`keypoint_hits` of the reader on an unseen movement as the renderer draws it, [F, 18]."""
-    frames = drawn(recipe, Look(**scene.look))
-    frames = [frames[i] for i in
-              np.linspace(0, len(frames) - 1, len(scene.pose)).round().astype(int)]
+def measure_movements(
+    engine: AnimationEngine,
+    reader: Reader,
+    named: Iterable[tuple[str, Scene, Callable[[Look], list[Frame]]]],
+) -> tuple[dict[str, Any], list[tuple[Frames, ...]]]:
+    """Measure clips of movements that the renderer can draw, if in another body; seeds by number.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures.
+        named: name, what is asked of the model, and what draws the doll in the same movement with
+            a look.
+
+    Returns:
+        ``pck``, ``attributes`` and ``pck_by_clip`` of the model's clips; ``finder_pck`` of the
+        reader itself on the drawn ones; ``pck_readable``, that of those joints alone which it finds
+        there; ``finder_pck_by_clip``. And a column of `contact_sheet` for each clip.
+    """
+    made, findable, names, columns = _Read(), [], [], []
+    for number, (name, scene, draw) in enumerate(named):
+        result = generate(engine, scene, seed=number)
+        rendered = draw(Look(**scene.look))
+        made.add(reader.read(result.unguarded), scene)
+        findable.append(_found_when_drawn(reader, rendered, len(scene.pose)))
+        names.append(name)
+        middle = len(scene.pose) // 2
+        picture = resized(rendered[len(rendered) // 2].image[None], engine.spec.size)[0]
+        columns.append((result.pose_frames[middle], picture, result.unguarded[middle]))
+        print(f"{name}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader when drawn "
+              f"{_mean_or_nan(findable[-1]):.3f}", flush=True)
+    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
+
+    def by_clip(of: Sequence[NDArray[np.float64]]) -> dict[str, float | None]:
+        return {name: _rounded(_mean_or_nan(hits)) for name, hits in zip(names, of, strict=True)}
+
+    return {
+        "pck": _rounded(made.pck()),
+        "pck_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
+        "attributes": _rounded(_mean(made.attributes())),
+        "finder_pck": _rounded(_mean_or_nan(drawn_right)),
+        "pck_by_clip": by_clip(made.hits),
+        "finder_pck_by_clip": by_clip(findable),
+    }, columns
+
+
+def _found_when_drawn(
+    reader: Reader, frames: Sequence[Frame], count: int
+) -> NDArray[np.float64]:
+    """`keypoint_hits` of the reader on a drawn movement of ``count`` frames, [count, 18]."""
+    frames = [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
     reading = reader.read(np.stack([frame.image for frame in frames]))
     joints = np.stack([frame.keypoints for frame in frames])
     return keypoint_hits(joints, np.stack([f.confidence for f in frames]), reading.keypoints)
