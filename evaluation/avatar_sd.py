@@ -43,7 +43,8 @@ seconds                   the whole run
 ========================= ==========================================================================
 
 What could not be measured is null: all that the reader judges, where its weights are missing, and,
-with ``--poses FOLDER`` (any OpenPose JSON clips), all that takes a rendering to compare with.
+with ``--poses FOLDER`` (any OpenPose JSON clips or photographs), all that takes a rendering to
+compare with.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ from evaluation.reader import (
     pck,
 )
 from pipelines.animation import AnimationEngine, PairResult
+from pipelines.extract import extract_pose, load_picture
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
@@ -100,6 +102,9 @@ QUICK_UNSEEN = 6
 
 CLIP_SEED = TEST_SEED + 500_009
 """First scene of the test clips."""
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+"""Endings of the photographs that ``--poses`` takes."""
 
 POSES_SEED = HELD_OUT_SEED + 900_001
 """Draws the prompt of the first clip of ``--poses``."""
@@ -370,25 +375,33 @@ def identity(reading: Reading, shown: Sequence[dict[str, bool]]) -> float:
 
 
 def pose_scenes(folder: Path, size: int, frames: int) -> list[Scene]:
-    """Read a folder of OpenPose JSON clips, one a file, fitted to the model's frame.
+    """Read a folder of OpenPose JSON clips and photographs, fitted to the model's frame.
 
     Prompts are captions of looks drawn by the file's number, in the order of the files' names.
 
     Args:
-        folder: holds the ``.json`` files.
+        folder: holds ``.json`` files, or pictures (`PICTURES`), whose poses are extracted.
         size: side of the model's frame.
         frames: of the model's clips.
 
     Raises:
         PoseError: there is no such file, or one is not a usable clip; the message names it.
+        MissingWeights: there is a picture and the pose models have not been fetched.
     """
-    files = sorted(folder.glob("*.json"))
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in (".json", *PICTURES))
     if not files:
-        raise PoseError(f"{folder} holds no .json file; wanted OpenPose JSON, one clip a file")
+        raise PoseError(
+            f"{folder} holds no .json file and no picture; wanted OpenPose JSON, one clip a file, "
+            "or photographs"
+        )
     asked = []
     for number, file in enumerate(files):
         try:
-            asked.append(scene_of(load_openpose_json(file), number, size, frames))
+            if file.suffix.lower() in PICTURES:
+                clip = extract_pose(load_picture(file))
+            else:
+                clip = load_openpose_json(file)
+            asked.append(scene_of(clip, number, size, frames))
         except PoseError as error:
             raise PoseError(f"{file.name}: {error}") from error
     return asked
@@ -750,7 +763,8 @@ def parser() -> argparse.ArgumentParser:
                    help=f"measure {N_FRAMES // QUICK} frames, {N_CLIPS // QUICK} clips and "
                         f"every {QUICK_UNSEEN}th of the unseen ones, or every {QUICK}th of --poses")
     p.add_argument("--poses", type=Path, metavar="FOLDER",
-                   help="measure the OpenPose JSON clips of a folder instead of the held-out sets")
+                   help="measure the OpenPose JSON clips and photographs of a folder "
+                        "instead of the held-out sets")
     p.add_argument("--sheet", type=Path, metavar="PATH",
                    help="write a contact sheet (PNG): skeleton, rendered, generated")
     p.add_argument("--as-drawn", action="store_true",
