@@ -63,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         # First guesses are of the real model, and would refuse a long attack on the tiny one.
         patch.setattr("adapters.attacks.runner.FLOAT32_SLOWDOWN", 1.0)
         # Nor may one slow step of a busy machine, by which the app guesses from then on.
-        patch.setattr("ui.attack.MAX_SECONDS", 24 * 3600)
+        patch.setattr("ui.attack_presets.MAX_SECONDS", 24 * 3600)
         patch.setattr("ui.guard_attack.PICTURES", 4)
         # Gradio gives a page three seconds to answer, while the parts are loaded beside it.
         patch.setattr("gradio.networking.url_ok", lambda url: True)
