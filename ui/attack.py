@@ -140,7 +140,9 @@ class AttackTab:
 
         self.form.wire(tab)
         self.start.click(
-            self.begin, [*self.form.inputs, self.browser], [self.browser, self.shown, self.message],
+            self.begin,
+            [*self.form.inputs, self.browser],
+            [self.browser, self.shown, self.message],
             **QUIET,
         ).then(self.refresh, again, view, **QUIET).then(
             None, self.message, None, js=_LINK_RUN, **PRIVATE

@@ -16,8 +16,8 @@ from adapters.text import prompt_set
 from pipelines.paths import REPO
 from pipelines.profiles import get_profile
 from ui import attack_curves, attack_view, chat, markup
-from ui.animate import _ACCEPTED as ACCEPTED
 from ui.animate import prompt_guide
+from ui.animate_poses import ACCEPTED
 from ui.api import address
 from ui.app import launch_options, next_look
 from ui.engines import NotReady, Part, split_strength, with_strength
