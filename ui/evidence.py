@@ -14,7 +14,7 @@ import gradio as gr
 from adapters import registry
 from evaluation import evidence
 from evaluation.evidence import Cell, Finding, Row
-from ui.attack import ATTACKS
+from ui.attack_presets import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
 from ui.markup import empty, note, scroller
