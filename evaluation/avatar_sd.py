@@ -423,7 +423,7 @@ def scene_of(clip: PoseClip, number: int, size: int, frames: int) -> Scene:
     nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
     pose = whole.resample(frames)
     look = random_look(random.Random(POSES_SEED + number))
-    return Scene(pose, pose.seen & whole.seen[nearest], caption(look), asdict(look))
+    return Scene(pose, pose.seen & clip.seen[nearest], caption(look), asdict(look))
 
 
 def evaluate_frames(

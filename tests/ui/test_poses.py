@@ -62,6 +62,19 @@ def test_a_film_is_read_with_progress_and_says_what_is_missing(tmp_path):
     assert "not in view: feet; the model is left free there" in found.notes
 
 
+def test_who_shows_head_and_shoulders_is_told_where_the_hips_come_from(tmp_path):
+    clip = poses.library()["walk"].fit(256)
+    confidence = clip.confidence.copy()
+    confidence[:, 8:14] = 0
+    file = tmp_path / "desk.json"
+    file.write_text(dump_openpose_json(replace(clip, confidence=confidence)))
+    found = poses.read_pose(file)
+    (note,) = found.notes
+    assert note.startswith("not in view: hips, legs; fitted to the frame, hips are put below")
+    assert not found.seen[:, [8, 11]].any() and poses.placed(found, 256, True).seen[:, 8].all()
+    assert not poses.placed(found, 256, False).seen[:, 8].any()
+
+
 def test_a_film_that_plays_much_faster_says_so(tmp_path):
     drawn = draw_clip(poses.library()["walk"].fit(128), 128, 8)
     *_, found = poses.read_film(write_gif(drawn, tmp_path / "slow.gif", 1), 4, 8)
