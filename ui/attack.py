@@ -29,8 +29,10 @@ from adapters.attacks.base import (
     attack_settings,
     usual_rate,
 )
-from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome, succeeded
+from evaluation.cells import Cell, chosen, hollow
+from evaluation.outcomes import outcome, succeeded
 from evaluation.runs import Run, RunInfo
+from evaluation.tables import UNDEFENDED
 from ui.blocks import PRIVATE, QUIET, Count, heading, markup, picker
 from ui.charts import Series, chart, legend
 from ui.chat import ChatTab, arm_choices, arm_title
@@ -131,9 +133,9 @@ class Preset:
         states: a title that says how it ends; ``{prefix}`` in it becomes the beginning that was
             forced. It says nothing of time, which was measured on another machine.
         arm: whose end it is; empty: the target's.
-        outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
+        outcomes: which ends `states` is true of (`evaluation.outcomes.outcome`).
         hollow: `states` is true only if the arm agrees without content where the undefended one
-            agrees with it (`evaluation.evidence.hollow`).
+            agrees with it (`evaluation.cells.hollow`).
     """
 
     title: str

@@ -17,8 +17,10 @@ from PIL import Image
 
 from adapters.attacks.base import ATTACKS, METHODS, UNTRAINED, attack_settings
 from adapters.text import prompt_set
-from evaluation.evidence import STYLES, cells, claims, format_text
+from evaluation.cells import cells
+from evaluation.claims import claims
 from evaluation.runs import RunInfo
+from evaluation.wording import STYLES, format_text
 from pipelines.animation import PairResult, write_gif
 from pipelines.paths import REPO
 from pipelines.pose import PoseError, draw_clip, dump_openpose_json
