@@ -123,8 +123,8 @@ def build_app(
         animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
-        if animate.attack is not None:
-            animate.attack.runs.connect(arrived)
+        if animate.guards.attack is not None:
+            animate.guards.attack.runs.connect(arrived)
         if pictures is not None:
             pictures.relearning.connect(arrived)
         for table_of_runs in shown.tables:
@@ -139,13 +139,13 @@ def build_app(
                 **({banner_image: ("pictures",)} if banner_image is not None else {}),
             },
         )
-        usable = [name for name in animate.guards if name not in animate.lacking]
+        usable = [name for name in animate.guards.names if name not in animate.guards.lacking]
         first = [n for i, n in enumerate(usable) if not registry.rivals(n, usable[:i])]
         findings, drawing = claims(of_profile), pictures.defences if pictures else ()
         tour.tour(tour.stops(first, list(poses.library()), known, findings, drawing))
         Api(engines, scratch).register()
-        if animate.attack is not None:
-            app.unload(animate.attack.forget)
+        if animate.guards.attack is not None:
+            app.unload(animate.guards.attack.forget)
         if pictures is not None:
             app.unload(pictures.relearning.forget)
         app.unload(sessions.close)

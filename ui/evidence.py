@@ -16,7 +16,7 @@ from evaluation import outcomes, tables, wording
 from evaluation.cells import Cell, cells, chosen, runs, runs_of, unseen_pairs
 from evaluation.claims import VERDICTS, Finding, claims
 from evaluation.tables import Row
-from ui.attack import ATTACKS
+from ui.attack_presets import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
 from ui.markup import empty, note, scroller
