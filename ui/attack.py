@@ -17,7 +17,7 @@ from typing import Any
 
 import gradio as gr
 
-from evaluation.evidence import Cell
+from evaluation.cells import Cell
 from evaluation.runs import Run
 from ui.attack_curves import arms_of, played
 from ui.attack_form import AttackForm

@@ -12,7 +12,7 @@ import gradio as gr
 
 from adapters import registry
 from adapters.attacks.base import REINFORCED, UNTRAINED, Settings, attack_settings, usual_rate
-from evaluation.evidence import Cell
+from evaluation.cells import Cell
 from ui.attack_presets import (
     ATTACKS,
     LEARNING_RATES,

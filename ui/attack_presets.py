@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from adapters.attacks.base import REINFORCED_RATE, UNTRAINED, Settings
-from evaluation.evidence import UNDEFENDED, Cell, chosen, hollow, outcome, succeeded
+from evaluation.cells import Cell, chosen, hollow
+from evaluation.outcomes import outcome, succeeded
+from evaluation.tables import UNDEFENDED
 from ui.engines import told
 from ui.markup import duration
 
@@ -101,9 +103,9 @@ class Preset:
         states: a title that says how it ends; ``{prefix}`` in it becomes the beginning that was
             forced. It says nothing of time, which was measured on another machine.
         arm: whose end it is; empty: the target's.
-        outcomes: which ends `states` is true of (`evaluation.evidence.outcome`).
+        outcomes: which ends `states` is true of (`evaluation.outcomes.outcome`).
         hollow: `states` is true only if the arm agrees without content where the undefended one
-            agrees with it (`evaluation.evidence.hollow`).
+            agrees with it (`evaluation.cells.hollow`).
     """
 
     title: str

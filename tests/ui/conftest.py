@@ -95,7 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
             tiny_guard(avatar_sd, adapters / name)
         ends = {("sdd", "sft"): ((0.8, 0.8), (0.8, 0.3)), ("sdd", "grpo"): ((0.9, 0.8),) * 2}
         tiny_table(folder / "assets", ends, seeds=2)
-        patch.setattr("evaluation.evidence.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
+        patch.setattr("evaluation.tables.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
         store = RunStore(folder / "runs", folder / "assets" / "runs")
         engines = Engines(profile, store=store, set_up=False)
         app = build_app(profile, engines=engines)

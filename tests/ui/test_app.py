@@ -17,7 +17,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from adapters.attacks.base import attack_settings
-from evaluation.evidence import cells, read
+from evaluation.cells import cells
+from evaluation.tables import read
 from pipelines.pose import dump_openpose_json
 from tests.tiny_llm import tiny_lora
 from tests.ui.conftest import WAIT, script, wait_until

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from adapters.attacks.base import ATTACKS, UNTRAINED, attack_settings
-from evaluation.evidence import cells
+from evaluation.cells import cells
 from tests.tiny_table import tiny_table
 from ui import attack_form, attack_presets
 from ui.attack_presets import (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from evaluation.evidence import STYLES, cells, claims, format_text
+from evaluation.cells import cells
+from evaluation.claims import claims
+from evaluation.wording import STYLES, format_text
 from tests.tiny_table import tiny_table
 from ui import evidence as shown
 from ui.charts import Mark, scatter, shape_legend
