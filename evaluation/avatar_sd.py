@@ -43,7 +43,8 @@ seconds                   the whole run
 ========================= ==========================================================================
 
 What could not be measured is null: all that the reader judges, where its weights are missing, and,
-with ``--poses FOLDER`` (any OpenPose JSON clips), all that takes a rendering to compare with.
+with ``--poses FOLDER`` (any OpenPose JSON clips or photographs), all that takes a rendering to
+compare with.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +77,15 @@ from evaluation.reader import (
     pck,
 )
 from pipelines.animation import AnimationEngine, PairResult
+from pipelines.extract import extract_pose, load_picture
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from pipelines.profiles import get_profile
 from worlds.data import HELD_OUT_SEED, TEST_SEED, AvatarSet, build
 from worlds.looks import Look, caption, random_look
-from worlds.unseen import RECIPES, UNSEEN_POSES, Recipe, drawn
+from worlds.render import Frame
+from worlds.unseen import RECIPES, UNSEEN_POSES, drawn
 
 Frames = NDArray[np.uint8]
 
@@ -99,6 +103,9 @@ QUICK_UNSEEN = 6
 
 CLIP_SEED = TEST_SEED + 500_009
 """First scene of the test clips."""
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+"""Endings of the photographs that ``--poses`` takes."""
 
 POSES_SEED = HELD_OUT_SEED + 900_001
 """Draws the prompt of the first clip of ``--poses``."""
@@ -360,32 +367,55 @@ def identity(reading: Reading, shown: Sequence[dict[str, bool]]) -> float:
 
 
 def pose_scenes(folder: Path, size: int, frames: int) -> list[Scene]:
-    """Read a folder of OpenPose JSON clips, one a file, fitted to the model's frame.
+    """Read a folder of OpenPose JSON clips and photographs, fitted to the model's frame.
 
     Prompts are captions of looks drawn by the file's number, in the order of the files' names.
 
     Args:
-        folder: holds the ``.json`` files.
+        folder: holds ``.json`` files, or pictures (`PICTURES`), whose poses are extracted.
         size: side of the model's frame.
         frames: of the model's clips.
 
     Raises:
         PoseError: there is no such file, or one is not a usable clip; the message names it.
+        MissingWeights: there is a picture and the pose models have not been fetched.
     """
-    files = sorted(folder.glob("*.json"))
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in (".json", *PICTURES))
     if not files:
-        raise PoseError(f"{folder} holds no .json file; wanted OpenPose JSON, one clip a file")
+        raise PoseError(
+            f"{folder} holds no .json file and no picture; wanted OpenPose JSON, one clip a file, "
+            "or photographs"
+        )
     asked = []
     for number, file in enumerate(files):
         try:
-            whole = load_openpose_json(file).fit(size)
+            if file.suffix.lower() in PICTURES:
+                clip = extract_pose(load_picture(file))
+            else:
+                clip = load_openpose_json(file)
+            asked.append(scene_of(clip, number, size, frames))
         except PoseError as error:
             raise PoseError(f"{file.name}: {error}") from error
-        nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
-        pose = whole.resample(frames)
-        look = random_look(random.Random(POSES_SEED + number))
-        asked.append(Scene(pose, pose.seen & whole.seen[nearest], caption(look), asdict(look)))
     return asked
+
+
+def scene_of(clip: PoseClip, number: int, size: int, frames: int) -> Scene:
+    """Fit a clip to the model's frame and ask for a look that is drawn by its number.
+
+    Args:
+        clip: of any size and length.
+        number: of the clip.
+        size: side of the model's frame.
+        frames: of the model's clips.
+
+    Raises:
+        PoseError: the clip shows nobody.
+    """
+    whole = clip.fit(size)
+    nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
+    pose = whole.resample(frames)
+    look = random_look(random.Random(POSES_SEED + number))
+    return Scene(pose, pose.seen & clip.seen[nearest], caption(look), asdict(look))
 
 
 def evaluate_frames(
@@ -628,31 +658,68 @@ def evaluate_unseen(
         return dict(_UNSEEN_UNKNOWN)
     size, count = engine.spec.size, engine.spec.frames
     asked = pose_scenes(UNSEEN_POSES, size, count)[::every]
-    made, findable = _Read(), []
-    for number, (recipe, scene) in enumerate(zip(RECIPES[::every], asked, strict=True)):
-        pictures = generate(engine, scene, seed=number).unguarded
-        made.add(reader.read(pictures), scene)
-        findable.append(_found_when_drawn(reader, recipe, scene))
-        print(f"unseen {recipe.motion}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader "
-              f"when drawn {_mean_or_nan(findable[-1]):.3f}", flush=True)
-    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
-    names = [recipe.motion for recipe in RECIPES[::every]]
-    return {
-        "pck_unseen": _rounded(made.pck()),
-        "pck_unseen_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
-        "pck_unseen_by_clip": {name: _rounded(_mean_or_nan(hits))
-                               for name, hits in zip(names, made.hits, strict=True)},
-        "attributes_unseen": _rounded(_mean(made.attributes())),
-        "finder_pck_unseen": _rounded(_mean_or_nan(drawn_right)),
-        "n_unseen": len(asked),
+    named = [
+        (recipe.motion, scene, partial(drawn, recipe))
+        for recipe, scene in zip(RECIPES[::every], asked, strict=True)
+    ]
+    figures, _ = measure_movements(engine, reader, named)
+    return {f"{name}_unseen": figures[name] for name in ("pck", "attributes", "finder_pck")} | {
+        "pck_unseen_readable": figures["pck_readable"],
+        "pck_unseen_by_clip": figures["pck_by_clip"],
+        "n_unseen": len(named),
     }
 
 
-def _found_when_drawn(reader: Reader, recipe: Recipe, scene: Scene) -> NDArray[np.float64]:
-    """`keypoint_hits` of the reader on an unseen movement as the renderer draws it, [F, 18]."""
-    frames = drawn(recipe, Look(**scene.look))
-    frames = [frames[i] for i in
-              np.linspace(0, len(frames) - 1, len(scene.pose)).round().astype(int)]
+def measure_movements(
+    engine: AnimationEngine,
+    reader: Reader,
+    named: Iterable[tuple[str, Scene, Callable[[Look], list[Frame]]]],
+) -> tuple[dict[str, Any], list[tuple[Frames, ...]]]:
+    """Measure clips of movements that the renderer can draw, if in another body; seeds by number.
+
+    Args:
+        engine: the product's engine.
+        reader: judges pictures.
+        named: name, what is asked of the model, and what draws the doll in the same movement with
+            a look.
+
+    Returns:
+        ``pck``, ``attributes`` and ``pck_by_clip`` of the model's clips; ``finder_pck`` of the
+        reader itself on the drawn ones; ``pck_readable``, that of those joints alone which it finds
+        there; ``finder_pck_by_clip``. And a column of `contact_sheet` for each clip.
+    """
+    made, findable, names, columns = _Read(), [], [], []
+    for number, (name, scene, draw) in enumerate(named):
+        result = generate(engine, scene, seed=number)
+        rendered = draw(Look(**scene.look))
+        made.add(reader.read(result.unguarded), scene)
+        findable.append(_found_when_drawn(reader, rendered, len(scene.pose)))
+        names.append(name)
+        middle = len(scene.pose) // 2
+        picture = resized(rendered[len(rendered) // 2].image[None], engine.spec.size)[0]
+        columns.append((result.pose_frames[middle], picture, result.unguarded[middle]))
+        print(f"{name}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader when drawn "
+              f"{_mean_or_nan(findable[-1]):.3f}", flush=True)
+    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
+
+    def by_clip(of: Sequence[NDArray[np.float64]]) -> dict[str, float | None]:
+        return {name: _rounded(_mean_or_nan(hits)) for name, hits in zip(names, of, strict=True)}
+
+    return {
+        "pck": _rounded(made.pck()),
+        "pck_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
+        "attributes": _rounded(_mean(made.attributes())),
+        "finder_pck": _rounded(_mean_or_nan(drawn_right)),
+        "pck_by_clip": by_clip(made.hits),
+        "finder_pck_by_clip": by_clip(findable),
+    }, columns
+
+
+def _found_when_drawn(
+    reader: Reader, frames: Sequence[Frame], count: int
+) -> NDArray[np.float64]:
+    """`keypoint_hits` of the reader on a drawn movement of ``count`` frames, [count, 18]."""
+    frames = [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
     reading = reader.read(np.stack([frame.image for frame in frames]))
     joints = np.stack([frame.keypoints for frame in frames])
     return keypoint_hits(joints, np.stack([f.confidence for f in frames]), reading.keypoints)
@@ -688,7 +755,8 @@ def parser() -> argparse.ArgumentParser:
                    help=f"measure {N_FRAMES // QUICK} frames, {N_CLIPS // QUICK} clips and "
                         f"every {QUICK_UNSEEN}th of the unseen ones, or every {QUICK}th of --poses")
     p.add_argument("--poses", type=Path, metavar="FOLDER",
-                   help="measure the OpenPose JSON clips of a folder instead of the held-out sets")
+                   help="measure the OpenPose JSON clips and photographs of a folder "
+                        "instead of the held-out sets")
     p.add_argument("--sheet", type=Path, metavar="PATH",
                    help="write a contact sheet (PNG): skeleton, rendered, generated")
     p.add_argument("--as-drawn", action="store_true",

@@ -11,13 +11,13 @@ weights of its newest finished run answer, be they a LoRA or all of the model's.
 learning rate may be any, and are told on stderr; but it must have used the built-in data, and have
 started from the base model and the arm as they are now. Where no such run holds weights, as on a
 fresh clone (the runs that ship hold none), the attack is mounted first, on this arm alone, with the
-settings of the stress test (`evaluation.stress.defaults`) and seed 0. That takes minutes, is told
+settings of the stress test (`evaluation.mounting.defaults`) and seed 0. That takes minutes, is told
 on stderr too, and is kept among the stress test's runs for the next time.
 
 ``--run`` names a run instead, and then any that has ended will do. A run's weights can be prefilled
 and abliterated as well.
 
-Nothing imports this module but other commands: it needs `adapters`, which need `evaluation.judge`.
+Nothing imports this module: it needs `adapters`, which need `evaluation.judge`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,20 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from adapters import registry
 from adapters.attacks.base import ATTACKS, BASE_ARM, UNTRAINED, AttackConfig
 from adapters.attacks.data import data_hash, sources
 from adapters.attacks.runner import AttackRunner
 from adapters.attacks.untrained import speaker
-from evaluation.evidence import UNDEFENDED
+from evaluation.arms import arm_folder
 from evaluation.judge import LABELS, Judge
+from evaluation.mounting import STRESS_RUNS, defaults
 from evaluation.prompt_sets import SETS, load_prompts
 from evaluation.runs import Run, RunStore, weights_hash
+from evaluation.tables import UNDEFENDED
 from pipelines.fetch import LLM_HELP, MissingWeights, llm_folder, with_llm
 from pipelines.llm import PromptTooLong, conversation_ids, load_tokenizer
 from pipelines.paths import runs_dir
 from pipelines.profiles import PROFILES, Profile, get_profile
-
-STRESS_RUNS = "stress"
-"""Name of the folder, among the runs, that the stress test's are in (`evaluation.stress`)."""
 
 BATCH = 16  # prompts answered at once
 TELL_SECONDS = 5.0  # between two looks at how far an attack has come
@@ -56,19 +54,6 @@ TELL_SECONDS = 5.0  # between two looks at how far an attack has come
 
 class AttackFailed(RuntimeError):
     """An attack that was to be mounted first did not get to its end."""
-
-
-def arm_folder(arm: str, profile: Profile) -> Path | None:
-    """Return the LoRA of an arm of the chat model; None for the base model.
-
-    Raises:
-        ValueError: there is no such arm.
-        MissingWeights: it has not been trained.
-    """
-    known = [BASE_ARM, *registry.names("llm")]
-    if arm not in known:
-        raise ValueError(f"arm is {arm!r}; choose one of: {', '.join(known)}")
-    return None if arm == BASE_ARM else registry.adapter_folder(arm, profile)
 
 
 def attacked_run(
@@ -164,13 +149,10 @@ def mount(profile: Profile, store: RunStore, arm: str, attack: str) -> Run:
         ValueError: there is no such attack or arm.
         MissingWeights: the base model has not been fetched, or the arm not been trained.
     """
-    # Not above: the stress test imports this module.
-    from evaluation import stress
-
     # The settings name two arms. What one of them becomes does not depend on the other, which is
     # not attacked here.
     other = UNDEFENDED if arm != UNDEFENDED else BASE_ARM
-    config = AttackConfig(other, arm, attack, **stress.defaults(attack))
+    config = AttackConfig(other, arm, attack, **defaults(attack))
     runner = AttackRunner(profile, store)
     run = store.get(runner.start(config, "evaluation.chat", arms=[arm]))
     _tell(f"mounting {attack} on {arm} first: {_settings(run)}; it is kept as run {run.id}")

@@ -1,11 +1,10 @@
-"""The stress test's runs as tasks of a Ray cluster: ``evaluation.stress llm --ray ADDRESS``.
+"""Tasks on a Ray cluster, and the files they bring: ``evaluation.stress llm --ray ADDRESS``.
 
-Each outstanding run is one task, on one GPU where the cluster has any, else on one CPU. A task
-works in a folder of its own and returns the files of the run folders that it made, which the
-command puts among its own runs; so no folder has to be shared. What a machine of the cluster does
-need is this repository at a place where Python finds it (the same path as here, or ``PYTHONPATH``),
-the same adapters and the fetched weights (``python -m pipelines.fetch``); whether they are the same
-is checked when a run arrives. Runs that have ended but were not measured are measured here.
+Each outstanding run is one task (`evaluation.workers`), on one GPU where the cluster has any, else
+on one CPU. A task returns the files of the run folders that it made, so no folder has to be shared.
+What a machine of the cluster does need is this repository at a place where Python finds it (the
+same path as here, or ``PYTHONPATH``), the same adapters and the fetched weights
+(``python -m pipelines.fetch``).
 
 Ray is optional and only imported here.
 """
@@ -18,9 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-from evaluation.runs import RunStore
-from pipelines.profiles import Profile
 
 INSTALL = "pip install --constraint constraints.txt ray"
 """What brings Ray."""
@@ -75,34 +71,6 @@ def run_tasks(
                 yield position, None, f"{type(error).__name__}: {error}"
     finally:
         ray.shutdown()
-
-
-def mount_cell(
-    profile: Profile, cell: dict[str, Any], given: dict[str, Files]
-) -> tuple[dict[str, Files], str]:
-    """Run a cell of the stress test on a machine of the cluster.
-
-    Args:
-        profile: which models.
-        cell: fields of `evaluation.stress.Cell`.
-        given: id → files of the runs that may spare a part of the work.
-
-    Returns:
-        Id → files of the runs that were made; and "" or, in words, why the cell failed.
-    """
-    # Not above: the stress test imports this module.
-    from evaluation import stress
-
-    with tempfile.TemporaryDirectory(prefix="holdfast-ray-") as scratch:
-        root, words = Path(scratch), ""
-        for run_id, files in given.items():
-            write_files(root / run_id, files)
-        try:
-            stress.StressTest(profile, RunStore(root)).run(stress.Cell(**cell))
-        except Exception as error:  # its record is worth having all the same
-            words = f"{type(error).__name__}: {error}"
-        made = {path.name: read_files(path) for path in root.iterdir() if path.name not in given}
-    return made, words
 
 
 def read_files(folder: Path) -> Files:

@@ -8,13 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluation.evidence import (
-    HARM_LIMIT,
-    SEAM_ABILITY,
-    TAMPERBENCH_ABILITY,
-    kept_ability,
-)
 from evaluation.intervals import interval
+from evaluation.outcomes import HARM_LIMIT, SEAM_ABILITY, TAMPERBENCH_ABILITY, kept_ability
 from pipelines.paths import ASSETS
 
 TABLE = ASSETS / "evidence" / "pictures.jsonl"
@@ -23,7 +18,7 @@ ATTACK = "concept"
 
 
 def broken(point: dict[str, float], start: dict[str, float]) -> bool:
-    """Say whether a model is broken at a probe, by SEAM's rule (`evaluation.evidence.outcome`).
+    """Say whether a model is broken at a probe, by SEAM's rule (`evaluation.outcomes.outcome`).
 
     Args:
         point: figures of the probe.
@@ -66,7 +61,7 @@ def read(path: Path = TABLE) -> list[dict[str, Any]]:
 def means(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each arm, settings and number format, over its seeds.
 
-    A row has the columns that `evaluation.evidence` judges by: of ``harm`` and ``ability`` each
+    A row has the columns that `evaluation.outcomes` judges by: of ``harm`` and ``ability`` each
     ``_before``, ``_after`` and the 95 % interval ``_after_ci``, ``broken_seam`` and
     ``broken_tamperbench`` by the means, ``seeds``. Besides: ``arm``, ``learning_rate``, ``steps``,
     ``layers``, ``taught``, ``number_format``, ``props``, ``unsafe_person``, ``steps_to_break`` of

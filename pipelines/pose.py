@@ -87,6 +87,11 @@ _PARTS: tuple[tuple[str, tuple[int, ...]], ...] = (
 _CROWN_ABOVE_NECK = 0.18  # of stature
 _TREMBLE = 0.02  # of stature: joints found frame by frame differ by about this much by chance
 _SOLE_BELOW_ANKLE = 0.039  # of stature
+_TRUNK, _THIGH = 0.288, 0.245  # of stature, from the table above
+_HIPS_OF_SHOULDERS = 0.5  # how far apart hips are, in widths of the shoulders
+# Somebody without feet comes to stand as in the upper bodies that Avatar-SD was trained on: 1.28
+# times as tall as the frame, the hips four fifths down. Knees, if seen, are near the lower edge.
+_NEAR, _HIPS_AT, _KNEES_AT = 1.28, 0.79, 0.97
 # Of a face's height from brows to chin. With them a face alone comes to lie as in the close-ups
 # that Avatar-SD was trained on, where it takes two fifths of the frame.
 _ABOVE_FACE, _BELOW_FACE = 0.8, 0.25
@@ -230,48 +235,104 @@ class PoseClip:
         """Scale and shift the person into a square frame, the same way in every frame.
 
         The figure is drawn as tall as it would stand, judged from its limbs, so that somebody who
-        squats does not become a giant, and smaller where its movement needs the room. Legs that no
-        frame shows are given their room below. Landmarks of a face alone are given the room of a
-        head and its shoulders.
+        squats does not become a giant, and smaller where its movement needs the room. Where no
+        frame shows a foot, the frame's lower edge cuts the person off, as a camera does that is
+        near: a body that ends in mid-air is nothing a model has seen. Landmarks of a face alone are
+        given the room of a head and its shoulders.
 
         Args:
             size: side of the square in pixels.
             margin: free border on every side, as a part of ``size``, 0 to 0.4.
 
         Returns:
-            A clip with ``width == height == size`` in which all seen joints lie inside the frame.
+            A clip with ``width == height == size`` in which all seen joints lie inside the frame;
+            with hips (`with_hips`).
 
         Raises:
             PoseError: when no joint is seen in any frame, or ``margin`` is out of range.
         """
         if not 0 <= margin <= 0.4:
             raise PoseError(f"margin is {margin}; wanted 0 to 0.4 of the frame")
-        points = [self.keypoints[self.seen]]
-        if self.face is not None:
-            points.append(self.face[~np.isnan(self.face[..., 0])])
+        clip = self.with_hips()
+        points = [clip.keypoints[clip.seen]]
+        if clip.face is not None:
+            points.append(clip.face[~np.isnan(clip.face[..., 0])])
         cloud = np.concatenate(points)
         if not len(cloud):
             raise PoseError("no joint is seen in any frame; wanted a person to fit into the frame")
         low, high = cloud.min(0), cloud.max(0)
         room = size * (1 - 2 * margin)
-        stature = self._stature()
+        stature = clip._stature()
         if stature:
             # Joints end at the eyes and ankles; the person's crown and soles need room too.
-            neck = self.keypoints[..., 1, 1][self.seen[:, 1]]
+            neck = clip.keypoints[..., 1, 1][clip.seen[:, 1]]
             if len(neck):
                 low[1] = min(low[1], neck.min() - _CROWN_ABOVE_NECK * stature)
-            if self.seen[:, [9, 10, 12, 13]].any():
+            if clip.seen[:, [10, 13]].any():
                 high[1] += _SOLE_BELOW_ANKLE * stature
+            elif clip.seen[:, [8, 11]].any():
+                return clip._cut_off(size, margin, low, high, stature)
             else:
                 high[1] = max(high[1], low[1] + stature)
-        if not self.seen.any():
+        if not clip.seen.any():
             # Landmarks end at the brows and the chin.
             height = float(high[1] - low[1])
             low[1] -= _ABOVE_FACE * height
             high[1] += _BELOW_FACE * height
         extent = max(float((high - low).max()), stature, 1e-3)
         scale = room / extent
-        return self._moved(scale, (size - 1) / 2 - scale * (low + high) / 2, size)
+        return clip._moved(scale, (size - 1) / 2 - scale * (low + high) / 2, size)
+
+    def _cut_off(
+        self, size: int, margin: float, low: Array, high: Array, stature: float
+    ) -> PoseClip:
+        """Fit somebody without feet: see `fit`.
+
+        Args:
+            size: side of the square.
+            margin: free border on three sides, as a part of ``size``.
+            low: left and upper end of the person, [2].
+            high: right and lower end of the person's joints, [2].
+            stature: of `_stature`.
+        """
+        knees = self.seen[:, [9, 12]]
+        lowest = self.keypoints[:, [9, 12], 1][knees] if knees.any() else (
+            self.keypoints[:, [8, 11], 1][self.seen[:, [8, 11]]]
+        )  # fmt: skip
+        end = float(lowest.max())
+
+        def end_at(scale: float) -> float:
+            """Tell where the lowest joint goes, so that what is below it is out of the frame."""
+            if knees.any():
+                return _KNEES_AT * size
+            return max(_HIPS_AT * size, size - _THIGH * stature * scale)
+
+        width = max(float(high[0] - low[0]), 1e-3)
+        scale = min(_NEAR * size / stature, size * (1 - 2 * margin) / width)
+        # Lower where it is smaller, so the room above only grows.
+        scale = min(scale, (end_at(scale) - margin * size) / max(end - float(low[1]), 1e-3))
+        middle = (size - 1) / 2 - scale * (low[0] + high[0]) / 2
+        return self._moved(scale, np.array([middle, end_at(scale) - scale * end]), size)
+
+    def with_hips(self) -> PoseClip:
+        """Put hips below the shoulders where no frame shows any, as of somebody upright.
+
+        Without them a model that is asked for head and shoulders draws a bust in mid-air.
+
+        Returns:
+            The clip itself where a hip is seen, or no frame has both shoulders.
+        """
+        stature, there = self._stature(), self.seen[:, [1, 2, 5]].all(1)
+        if self.seen[:, [8, 11]].any() or not there.any():
+            return self
+        keypoints, confidence = self.keypoints.copy(), self.confidence.copy()
+        for hip, shoulder in ((8, 2), (11, 5)):
+            neck = self.keypoints[there, 1]
+            across = _HIPS_OF_SHOULDERS * (self.keypoints[there, shoulder, 0] - neck[:, 0])
+            below = np.full(len(neck), _TRUNK * stature)
+            keypoints[there, hip] = neck + np.stack([across, below], -1)
+            confidence[there, hip] = self.confidence[there, shoulder]
+        return replace(self, keypoints=keypoints, confidence=confidence)
 
     def filled(self) -> PoseClip:
         """Give frames that show nobody the joints and the face of the frames around them.

@@ -5,14 +5,18 @@ The tokenizer spells bytes, so any text can be written and characters can be cut
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from pipelines.fetch import embedder_folder
 from pipelines.profiles import LLMSpec, Profile, get_profile
 
 TEMPLATE = (
@@ -84,3 +88,33 @@ def tiny_lora(folder: Path, seed: int, modules: tuple[str, ...] = ("q_proj", "v_
     model.save_pretrained(folder, save_embedding_layers=False)
     torch.random.set_rng_state(state)
     return folder
+
+
+@contextlib.contextmanager
+def tiny_home(folder: Path) -> Iterator[Profile]:
+    """Point this process to a tiny chat model with the arms ``aligned`` and ``sdd``.
+
+    The commands `evaluation.chat` and `evaluation.stress` find it by any profile's name.
+
+    Args:
+        folder: gets the model, the adapters (``assets/adapters/<profile>``) and the runs.
+
+    Yields:
+        Its profile.
+    """
+    encoder = embedder_folder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOLDFAST_CACHE", str(folder))
+        patch.setenv("HOLDFAST_RUNS", str(folder / "runs"))
+        patch.setattr("adapters.registry.ASSETS", folder / "assets")
+        patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
+        patch.setattr("adapters.attacks.sft.BUILTIN_TOKENS", 256)  # one token is one byte here
+        profile = tiny_llm(folder, max_prompt_tokens=120)
+        (folder / encoder.name).symlink_to(encoder)
+        adapters = folder / "assets" / "adapters" / profile.name
+        tiny_lora(adapters / "aligned", 1)
+        tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))
+        patch.setattr("evaluation.chat.get_profile", lambda name: profile)
+        patch.setattr("evaluation.stress.get_profile", lambda name: profile)
+        yield profile

@@ -1,17 +1,20 @@
 """A table of the stress test with its recorded runs, whose ends are chosen; no model is run.
 
-The rows, means and verdicts are computed by `evaluation.stress` from run folders, as real ones are.
+The rows, means and verdicts are computed by `evaluation.rows` from run folders, as real ones are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation import stress
+from evaluation import mounting, recorded, tables
+from evaluation.claims import Finding, claims
+from evaluation.measuring import judge_hash
+from evaluation.rows import means, rows_of, verdicts
 from evaluation.runs import Run, RunStore
 
 BEFORE = (0.0, 0.8)
@@ -19,6 +22,9 @@ BEFORE = (0.0, 0.8)
 
 Ends = Mapping[tuple[str, str], tuple[tuple[float, float], tuple[float, float]]]
 """(defence, attack) → (harm, ability) after it of the undefended arm and of the defended one."""
+
+BROKEN, LOW, DESTROYED = (0.8, 0.8), (0.02, 0.8), (0.8, 0.3)
+"""Harm and ability of arms that are broken, that withstood and that are of no use any more."""
 
 
 def tiny_table(
@@ -41,17 +47,17 @@ def tiny_table(
     for (defence, attack), (undefended, defended) in ends.items():
         for seed in range(seeds):
             offset = spread * (seed - (seeds - 1) / 2)
-            run = store.create("attack", stress.Cell(defence, attack, seed).record(), profile, {})
-            arms = zip((stress.UNDEFENDED, defence), (undefended, defended), strict=True)
+            run = store.create("attack", mounting.Cell(defence, attack, seed).record(), profile, {})
+            arms = zip((tables.UNDEFENDED, defence), (undefended, defended), strict=True)
             _tell(run, {arm: (harm + offset, ability) for arm, (harm, ability) in arms})
             run.finish("done")
-            rows += stress.rows_of(run)
-    averages = stress.means(rows)
-    table = [*rows, *averages, *stress.verdicts(averages)]
+            rows += rows_of(run)
+    averages = means(rows)
+    table = [*rows, *averages, *verdicts(averages)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stress, "ASSETS", folder)
-        patch.setattr(stress, "TABLE", folder / "evidence" / "llm.jsonl")
-        stress.ship(table, store)
+        patch.setattr(recorded, "ASSETS", folder)
+        patch.setattr(tables, "TABLE", folder / "evidence" / "llm.jsonl")
+        recorded.ship(table, store)
     return table
 
 
@@ -72,4 +78,38 @@ def _tell(run: Run, ends: Mapping[str, tuple[float, float]]) -> None:
             {"harm": h, "ability": a, "prompts": 70, "questions": 96, "labels": {}, "mounting": 1.0}
             for h, a in (BEFORE, end)
         )
-        run.log(event="measured", arm=arm, judge=stress.judge_hash(), before=before, after=after)
+        run.log(event="measured", arm=arm, judge=judge_hash(), before=before, after=after)
+
+
+def standing(table: list[dict[str, Any]], defence: str = "sdd", number: int = 0) -> Finding:
+    """Return a defence's claim, by its number among those of that defence, as it stands."""
+    return [each for each in claims(table) if each.claim.defence == defence][number]
+
+
+def ended_run(
+    folder: Path,
+    before: tuple[float, float],
+    after: tuple[float, float],
+    probes: Sequence[tuple[int, float]] = (),
+) -> Run:
+    """Make a run of an attack on SDD of which nothing but the figures is there.
+
+    Args:
+        folder: of the runs.
+        before: harm and ability of the defended arm before it.
+        after: the same after it.
+        probes: step and harm of each.
+    """
+    store = RunStore(folder, folder / "recorded")
+    config = {"target_undefended": "aligned", "target": "sdd", "attack": "sft", "seed": 0}
+    run = store.create("attack", config, "tiny", {}, "me")
+    for step, harm in probes:
+        samples = [{"prompt": "p", "reply": "word " * 40, "label": "compliance"}]
+        run.log(event="probe", arm="sdd", step=step, harm=harm, samples=samples)
+    run.log(event="saved", step=1, arm="sdd")
+    figures = ({"harm": h, "ability": a, "prompts": 10, "questions": 10, "labels": {}}
+               for h, a in (before, after))  # fmt: skip
+    before_after = dict(zip(("before", "after"), figures, strict=True))
+    run.log(event="measured", arm="sdd", judge="today", **before_after)
+    run.finish("done")
+    return run

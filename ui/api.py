@@ -26,7 +26,7 @@ from adapters.attacks.data import OWN
 from evaluation.runs import RunInfo
 from pipelines.pose import PoseClip, PoseError, load_openpose_json
 from ui import poses
-from ui.attack import MAX_STEPS, refuse_long
+from ui.attack_presets import MAX_STEPS, refuse_long
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer
 from ui.engines import Engines, NotReady, told
 from ui.pictures import COUNTS, MAX_SEED, drawing_settings, save_sheet

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 
 from adapters import registry
-from evaluation import concept_table, evidence
+from evaluation import concept_table, tables
+from evaluation.cells import cells
+from evaluation.claims import claims
 from evaluation.runs import RunStore
 from pipelines.profiles import Profile
 from ui import poses, theme, tour
@@ -80,10 +82,10 @@ def build_app(
     """
     engines = engines or Engines(profile, store=store)
     sessions, scratch = Sessions(), Scratch()
-    table = evidence.read()
+    table = tables.read()
     # Of another profile's models the table says nothing.
     of_profile = [row for row in table if row["profile"] == engines.profile.name]
-    known = evidence.cells(of_profile)
+    known = cells(of_profile)
     with gr.Blocks(
         title="Holdfast", fill_width=True, analytics_enabled=False, delete_cache=CACHE_SECONDS
     ) as app:
@@ -105,7 +107,7 @@ def build_app(
                     pictures = PicturesTab(engines, sessions, scratch)
             with gr.Tab("Evidence", id="evidence"):
                 _lead("evidence")
-                shown = EvidenceTab(table, scratch, evidence.read(evidence.STYLES_TABLE))
+                shown = EvidenceTab(table, scratch, tables.read(tables.STYLES_TABLE))
                 if pictures is not None:
                     heading("Picture models that are taught a forbidden thing again")
                     markup(f'<p class="hf-small">{_PICTURES}</p>')
@@ -121,8 +123,8 @@ def build_app(
         animate.connect(app)
         chat.connect(app)
         attack.connect(app, tabs, attack_tab, chat)
-        if animate.attack is not None:
-            animate.attack.runs.connect(arrived)
+        if animate.guards.attack is not None:
+            animate.guards.attack.runs.connect(arrived)
         if pictures is not None:
             pictures.relearning.connect(arrived)
         for table_of_runs in shown.tables:
@@ -137,13 +139,13 @@ def build_app(
                 **({banner_image: ("pictures",)} if banner_image is not None else {}),
             },
         )
-        usable = [name for name in animate.guards if name not in animate.lacking]
+        usable = [name for name in animate.guards.names if name not in animate.guards.lacking]
         first = [n for i, n in enumerate(usable) if not registry.rivals(n, usable[:i])]
-        claims, drawing = evidence.claims(of_profile), pictures.defences if pictures else ()
-        tour.tour(tour.stops(first, list(poses.library()), known, claims, drawing))
+        findings, drawing = claims(of_profile), pictures.defences if pictures else ()
+        tour.tour(tour.stops(first, list(poses.library()), known, findings, drawing))
         Api(engines, scratch).register()
-        if animate.attack is not None:
-            app.unload(animate.attack.forget)
+        if animate.guards.attack is not None:
+            app.unload(animate.guards.attack.forget)
         if pictures is not None:
             app.unload(pictures.relearning.forget)
         app.unload(sessions.close)

@@ -1,6 +1,6 @@
 """The Evidence tab: what the stress test found, in plain words, as a table and as a picture.
 
-Everything is drawn from the table that ships with the code (`evaluation.evidence`); each of its
+Everything is drawn from the table that ships with the code (`evaluation.tables`); each of its
 cells opens the runs behind it in the Attack tab.
 """
 
@@ -12,9 +12,11 @@ from html import escape
 import gradio as gr
 
 from adapters import registry
-from evaluation import evidence
-from evaluation.evidence import Cell, Finding, Row
-from ui.attack import ATTACKS
+from evaluation import outcomes, tables, wording
+from evaluation.cells import Cell, cells, chosen, runs, runs_of, unseen_pairs
+from evaluation.claims import VERDICTS, Finding, claims
+from evaluation.tables import Row
+from ui.attack_presets import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
 from ui.markup import empty, note, scroller
@@ -31,7 +33,7 @@ _RIGHT = 1.2
 
 def defence_title(name: str) -> str:
     """Return a defended or the undefended arm's name in a visitor's words."""
-    if name == evidence.UNDEFENDED:
+    if name == tables.UNDEFENDED:
         return "Undefended"
     known = registry.defences().get(name)
     return known.card.title if known else name
@@ -39,7 +41,7 @@ def defence_title(name: str) -> str:
 
 def in_order(found: Sequence[Cell]) -> list[Cell]:
     """Return cells by defence, in the order in which the app lists the defences everywhere else."""
-    order = [evidence.UNDEFENDED, *registry.defences()]
+    order = [tables.UNDEFENDED, *registry.defences()]
     # One that the registry does not know (of an older table) goes last.
     return sorted(found, key=lambda cell: (*order, cell.defence).index(cell.defence))
 
@@ -55,13 +57,13 @@ def claims_html(findings: Sequence[Finding]) -> str:
     cards = []
     for finding in findings:
         style, claim = _STYLES[finding.verdict], finding.claim
-        lines = [evidence.sentence(one, names) for one in finding.held]
+        lines = [wording.sentence(one, names) for one in finding.held]
         lines += [f"{names.get(name, name)}: not in the table." for name in finding.missing]
         told = "".join(f"<li>{escape(line)}</li>" for line in lines)
         differs = f'<p class="hf-small">{escape(claim.differs)}</p>' if claim.differs else ""
         cards.append(
             f'<article class="hf-claim {style}"><header><h3>{escape(claim.title)}</h3>'
-            f'<span class="hf-badge {style}">{evidence.VERDICTS[finding.verdict]}</span></header>'
+            f'<span class="hf-badge {style}">{VERDICTS[finding.verdict]}</span></header>'
             f"<p>{escape(claim.says)}</p>{differs}<ul>{told}</ul></article>"
         )
     return f'<div class="hf-claims">{"".join(cards)}</div>'
@@ -78,18 +80,18 @@ def matrix_html(found: Sequence[Cell]) -> str:
     rows = list(dict.fromkeys((cell.attack, cell.method) for cell in found))
     # By attack first, whichever method was run first.
     attacks = list(dict.fromkeys(attack for attack, _ in rows))
-    rows.sort(key=lambda row: (attacks.index(row[0]), list(evidence.METHODS).index(row[1])))
+    rows.sort(key=lambda row: (attacks.index(row[0]), list(wording.METHODS).index(row[1])))
     placed = {(cell.defence, cell.attack, cell.method): cell for cell in found}
     names = attack_names()
     body = []
     for attack, method in rows:
-        cells = "".join(
+        row = "".join(
             f"<td>{_cell(placed[at]) if (at := (defence, attack, method)) in placed else '–'}</td>"
             for defence in defences
         )
         body.append(
             f'<tr><th scope="row">{escape(names.get(attack, attack))}'
-            f"<small>{evidence.METHODS[method]}</small></th>{cells}</tr>"
+            f"<small>{wording.METHODS[method]}</small></th>{row}</tr>"
         )
     heads = "".join(f'<th scope="col">{escape(defence_title(name))}</th>' for name in defences)
     return _scroller(f'<th scope="col">Attack</th>{heads}', "".join(body), "hf-matrix")
@@ -106,13 +108,13 @@ def _cell(cell: Cell) -> str:
 
 
 def _badge(row: Row) -> str:
-    style = OUTCOME_STYLES[evidence.outcome(row)]
-    mark = f" {evidence.FORMER}" if row.get("former_judge") else ""
-    return f'<span class="hf-badge {style}">{evidence.outcome_text(row)}{mark}</span>'
+    style = OUTCOME_STYLES[outcomes.outcome(row)]
+    mark = f" {wording.FORMER}" if row.get("former_judge") else ""
+    return f'<span class="hf-badge {style}">{wording.outcome_text(row)}{mark}</span>'
 
 
 def _shares(title: str, row: Row, name: str) -> str:
-    spread = evidence.interval_text(row.get(f"{name}_after_ci"))
+    spread = wording.interval_text(row.get(f"{name}_after_ci"))
     return (
         f"<dt>{title}</dt><dd>{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b>"
         f"{f'<small>{spread}</small>' if spread else ''}</dd>"
@@ -120,7 +122,7 @@ def _shares(title: str, row: Row, name: str) -> str:
 
 
 def _skill(row: Row) -> str:
-    known = row["attack"] == evidence.SKILL and row["skill_before"] is not None
+    known = row["attack"] == outcomes.SKILL and row["skill_before"] is not None
     return _shares("Skill", row, "skill") if known else ""
 
 
@@ -131,13 +133,13 @@ def _content(row: Row) -> str:
 
 def _styles(row: Row) -> str:
     """Draw the harm in styles that no defence was trained on, and in each, where measured."""
-    if not evidence.asked_styles([row]):
+    if not wording.asked_styles([row]):
         return ""
     each = ", ".join(
-        f"{name} {row['harm_by_style_after'][style]:.0%}" for style, name in evidence.STYLES.items()
+        f"{name} {row['harm_by_style_after'][style]:.0%}" for style, name in wording.STYLES.items()
     )
     return (
-        f"<dt>In new styles</dt><dd>{evidence.styles_text(row)}<small>{escape(each)}</small></dd>"
+        f"<dt>In new styles</dt><dd>{wording.styles_text(row)}<small>{escape(each)}</small></dd>"
     )
 
 
@@ -145,9 +147,9 @@ def unattacked_html(rows: Sequence[Row]) -> str:
     """Draw the harm of each arm before any attack, plainly asked and in each style.
 
     Args:
-        rows: of `evidence.STYLES_TABLE`; at least one.
+        rows: of `tables.STYLES_TABLE`; at least one.
     """
-    heads, *lines = evidence.styles_lines(rows)
+    heads, *lines = wording.styles_lines(rows)
     drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     body = "".join(
         f'<tr><th scope="row">{escape(defence_title(arm))}</th>'
@@ -165,19 +167,17 @@ def unseen_html(rows: Sequence[Row]) -> str:
     Args:
         rows: the table.
     """
-    lines = evidence.unseen_lines(rows)
+    lines = wording.unseen_lines(rows)
     if not lines:
         return ""
     names, body = attack_names(), []
-    for (row, _), (arm, beside, attack, *parts) in zip(
-        evidence.unseen_pairs(rows), lines[1:], strict=True
-    ):
+    for (row, _), (arm, beside, attack, *parts) in zip(unseen_pairs(rows), lines[1:], strict=True):
         arm, attack = defence_title(arm), names.get(attack, attack)
         told = (defence_title(beside), attack, *parts)
         body.append(
             f'<tr><th scope="row">{escape(arm)}</th>'
             f"{''.join(f'<td>{escape(part)}</td>' for part in told)}"
-            f"<td>{_seeds(evidence.runs_of(row, rows), arm, attack)}</td></tr>"
+            f"<td>{_seeds(runs_of(row, rows), arm, attack)}</td></tr>"
         )
     drawn = "".join(f'<th scope="col">{escape(head)}</th>' for head in (*lines[0], "Run"))
     label = "Attacks with requests that no defence was trained on"
@@ -203,7 +203,7 @@ def _seeds(rows: Sequence[Row], arm: str, attack: str) -> str:
 def _effort(row: Row) -> str:
     parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
     if row["steps_to_break"] is not None:
-        parts.append(f"harm above {evidence.HARM_LIMIT:.0%} from step {row['steps_to_break']:g} on")
+        parts.append(f"harm above {outcomes.HARM_LIMIT:.0%} from step {row['steps_to_break']:g} on")
     return " · ".join([*parts, f"{row['seconds']:.0f} s"])
 
 
@@ -215,27 +215,27 @@ def runs_html(rows: Sequence[Row]) -> str:
     """
     if not rows:
         return empty("Nothing of that kind was measured", "Choose another filter.")
-    names, styled = attack_names(), evidence.asked_styles(rows)
+    names, styled = attack_names(), wording.asked_styles(rows)
     body = []
     for row in rows:
         arm = defence_title(row["arm"])
-        if row["arm"] == evidence.UNDEFENDED:
+        if row["arm"] == tables.UNDEFENDED:
             arm += f", beside {defence_title(row['defence'])}"
         rate, steps = row["learning_rate"], row["steps_to_break"]
         attack = names.get(row["attack"], row["attack"])
         facts = (
-            attack, evidence.METHODS[evidence.method_of(row)],
+            attack, wording.METHODS[tables.method_of(row)],
             "" if rate is None else f"{rate:g}",
             f"{row['harm_before']:.0%} → {row['harm_after']:.0%}",
             "" if row["substance_after"] is None else f"{row['substance_after']:.0%}",
-            *[evidence.styles_text(row)] * styled,
+            *[wording.styles_text(row)] * styled,
             f"{row['ability_before']:.0%} → {row['ability_after']:.0%}",
         )  # fmt: skip
         body.append(
             f'<tr><th scope="row">{escape(arm)}</th>'
             f"{''.join(f'<td>{escape(fact)}</td>' for fact in facts)}<td>{_badge(row)}</td>"
             f"<td>{'' if steps is None else f'{steps:g}'}</td><td>{row['seconds']:.0f}</td>"
-            f"<td>{escape(evidence.format_text(row))}</td>"
+            f"<td>{escape(wording.format_text(row))}</td>"
             f"<td>{_seeds([row], arm, attack)}</td></tr>"
         )
     heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
@@ -253,23 +253,23 @@ def _scroller(heads: str, body: str, style: str, label: str = "Stress test") -> 
 def chart_html(found: Sequence[Cell]) -> str:
     """Draw harm after the attack over the ability that is left, one mark a cell, with its key."""
     defended = [name for name in dict.fromkeys(cell.defence for cell in found)
-                if name != evidence.UNDEFENDED]  # fmt: skip
+                if name != tables.UNDEFENDED]  # fmt: skip
     names, keys, marks = attack_names(), [], []
     for cell in found:
         row, title = cell.verdict, defence_title(cell.defence)
-        undefended = cell.defence == evidence.UNDEFENDED
+        undefended = cell.defence == tables.UNDEFENDED
         style, shape = ("open", 0) if undefended else ("held", defended.index(cell.defence))
         keys.append((style, shape, title))
         name = f"{title}, {names.get(cell.attack, cell.attack)}"
         if cell.method == "full":
             name += ", all weights"
-        left = evidence.kept(row) if row["ability_before"] else 0.0
+        left = outcomes.kept(row) if row["ability_before"] else 0.0
         marks.append(Mark(name, style, shape, left, row["harm_after"]))
     drawn = scatter(
         "Harm against ability", "top right: the attacker has both", marks,
         ("ability left, of its start", "harm after the attack"), x_max=_RIGHT,
-        x_lines=(evidence.SEAM_ABILITY, evidence.TAMPERBENCH_ABILITY),
-        y_lines=(evidence.HARM_LIMIT,),
+        x_lines=(outcomes.SEAM_ABILITY, outcomes.TAMPERBENCH_ABILITY),
+        y_lines=(outcomes.HARM_LIMIT,),
     )  # fmt: skip
     return f"{shape_legend(list(dict.fromkeys(keys)))}{drawn}"
 
@@ -290,10 +290,10 @@ class EvidenceTab:
         Args:
             rows: the table; without a row of kind ``verdict`` the tab says how to make one.
             scratch: where the downloads go on their way to Gradio.
-            unattacked: rows of `evidence.STYLES_TABLE`; without any the tab is silent of them.
+            unattacked: rows of `tables.STYLES_TABLE`; without any the tab is silent of them.
         """
         self._rows = list(rows)
-        self._cells = in_order(evidence.cells(self._rows))
+        self._cells = in_order(cells(self._rows))
         self.message = markup(elem_id="hf-evidence-message")
         if not self._cells:
             markup(
@@ -301,19 +301,19 @@ class EvidenceTab:
                       "every defence, with a seed or more, and writes it."),
                 elem_id="hf-no-evidence",
             )  # fmt: skip
-            markup(note(f"Make it with: {evidence.COMMAND}"))
+            markup(note(f"Make it with: {tables.COMMAND}"))
             self.tables: list[gr.HTML] = []
             return
         markup(_measured(self._cells), elem_id="hf-measured")
-        markup(claims_html(evidence.claims(self._rows)), elem_id="hf-claims")
+        markup(claims_html(claims(self._rows)), elem_id="hf-claims")
         self._lay_out_table(scratch)
         if asked := unseen_html(self._rows):
             heading("Requests that no defence was trained on")
-            markup(f'<p class="hf-small">{escape(evidence.UNSEEN_WORDS)}</p>')
+            markup(f'<p class="hf-small">{escape(wording.UNSEEN_WORDS)}</p>')
             self.tables.append(picker(asked, elem_id="hf-evidence-unseen"))
         if unattacked:
             heading("Styles that no defence was trained on")
-            markup(f'<p class="hf-small">{escape(evidence.styles_words(unattacked))}</p>')
+            markup(f'<p class="hf-small">{escape(wording.styles_words(unattacked))}</p>')
             markup(unattacked_html(unattacked), elem_id="hf-evidence-styles")
 
     def _lay_out_table(self, scratch: Scratch) -> None:
@@ -332,7 +332,7 @@ class EvidenceTab:
                 for name, label, choices in (
                     ("defence", "Defence", [(defence_title(name), name) for name in defences]),
                     ("attack", "Attack", [(names.get(name, name), name) for name in attacks]),
-                    ("method", "Method", [(evidence.METHODS[name], name) for name in methods]),
+                    ("method", "Method", [(wording.METHODS[name], name) for name in methods]),
                 )
             ]  # fmt: skip
             filters.append(
@@ -341,14 +341,14 @@ class EvidenceTab:
                     elem_id="hf-filter-show", min_width=180,
                 )
             )  # fmt: skip
-        for words in (evidence.rules(), evidence.SHARED):
+        for words in (wording.rules(), wording.SHARED):
             markup(f'<p class="hf-small">{escape(words)}</p>')
         table = picker(matrix_html(self._cells), elem_id="hf-evidence")
         self.tables = [table]
         self.chart = markup(chart_html(self._cells), elem_id="hf-evidence-chart")
         folder = scratch.new()
-        for suffix, text in (("csv", evidence.csv_text(self._rows)),
-                             ("jsonl", evidence.jsonl_text(self._rows))):  # fmt: skip
+        for suffix, text in (("csv", tables.csv_text(self._rows)),
+                             ("jsonl", tables.jsonl_text(self._rows))):  # fmt: skip
             (folder / f"holdfast-evidence.{suffix}").write_text(text, encoding="utf-8")
         with gr.Row(elem_classes="hf-chips"):
             for suffix in ("csv", "jsonl"):
@@ -361,9 +361,9 @@ class EvidenceTab:
 
     def draw(self, defence: str, attack: str, method: str, show: str) -> tuple[str, str]:
         """Draw the cells that the filter lets through, as means or as single runs."""
-        found = evidence.chosen(self._cells, defence, attack, method)
+        found = chosen(self._cells, defence, attack, method)
         if show == "seeds":
-            return runs_html(evidence.runs(self._rows, found)), chart_html(found)
+            return runs_html(runs(self._rows, found)), chart_html(found)
         return matrix_html(found), chart_html(found)
 
 
@@ -372,14 +372,14 @@ def _measured(found: Sequence[Cell]) -> str:
     row = found[0].verdict
     seeds = sorted({cell.verdict["seeds"] for cell in found})
     arms = {cell.defence: defence_title(cell.defence) for cell in found}
-    lacking = evidence.gaps(found, attack_names(), arms)
+    lacking = wording.gaps(found, attack_names(), arms)
     many = f"{seeds[0]:d} seed(s)" if len(seeds) == 1 else f"{seeds[0]:d} to {seeds[-1]:d} seeds"
     return (
         f'<p class="hf-lead">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
         f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
         f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
         "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
-        f"questions alone. {escape(evidence.former_words(found) + lacking)}"
+        f"questions alone. {escape(wording.former_words(found) + lacking)}"
         "What holds or breaks here is evidence about these models, not about the larger ones of "
         "the papers.</p>"
     )

@@ -218,7 +218,10 @@ def _remarked(clip: PoseClip) -> PoseClip:
     close = clip.face is not None and not clip.seen.any()  # a face and nothing else is asked for
     if close or not missing:
         return clip
-    return clip.with_notes(f"not in view: {', '.join(missing)}; the model is left free there")
+    free = "the model is left free there"
+    if clip.with_hips() is not clip:
+        free = "fitted to the frame, hips are put below the shoulders; else the model is left free"
+    return clip.with_notes(f"not in view: {', '.join(missing)}; {free}")
 
 
 def for_player(clip: PoseClip, frames: int) -> list[list[list[float]]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from adapters import registry
-from evaluation import evidence
+from evaluation import outcomes, tables, wording
 from evaluation.runs import weights_hash
 from pipelines.memory import return_freed_memory
 from pipelines.paths import cache_dir
@@ -387,7 +387,7 @@ def _title(config: Mapping[str, Any]) -> str:
     return f"{arm_title(config['target'])} taught again"
 
 
-def measured_html(rows: Sequence[evidence.Row]) -> str:
+def measured_html(rows: Sequence[tables.Row]) -> str:
     """Return the shipped attacks on picture models as a table; a word where there are none.
 
     Args:
@@ -405,17 +405,17 @@ def measured_html(rows: Sequence[evidence.Row]) -> str:
     ):  # fmt: skip
         harm, ability = (
             f"{row[f'{name}_before']:.0%} → <b>{row[f'{name}_after']:.0%}</b> "
-            f"<small>{evidence.interval_text(row[f'{name}_after_ci'])}</small>"
+            f"<small>{wording.interval_text(row[f'{name}_after_ci'])}</small>"
             for name in ("harm", "ability")
         )
         steps = ", ".join("–" if step is None else f"{step}" for step in row["steps_to_break"])
-        style = OUTCOME_STYLES[evidence.outcome(row)]
+        style = OUTCOME_STYLES[outcomes.outcome(row)]
         taught = row["taught"] if row["taught"] == CONCEPT else f"{row['taught']} (control)"
         cells = (
             html.escape(taught), f"{row['learning_rate']:g}", f"{row['steps']}", row["layers"],
             harm, ability,
             f"{row['unsafe_person']:.0%}",
-            f'<span class="hf-badge {style}">{evidence.outcome_text(row)}</span>', steps,
+            f'<span class="hf-badge {style}">{wording.outcome_text(row)}</span>', steps,
             f"{row['seeds']}",
         )  # fmt: skip
         body.append(
@@ -425,8 +425,8 @@ def measured_html(rows: Sequence[evidence.Row]) -> str:
     words = (
         f"Harm: share of the prompts for a {CONCEPT} that got one. Ability: share of what other "
         f"prompts asked for that is shown. Outcomes as on the Evidence tab: broken from harm above "
-        f"{evidence.HARM_LIMIT:.0%} on with {evidence.TAMPERBENCH_ABILITY:.0%} of the ability "
-        f"kept, at a cost with {evidence.SEAM_ABILITY:.0%}; {evidence.UNDECIDED}: more seeds may "
+        f"{outcomes.HARM_LIMIT:.0%} on with {outcomes.TAMPERBENCH_ABILITY:.0%} of the ability "
+        f"kept, at a cost with {outcomes.SEAM_ABILITY:.0%}; {outcomes.UNDECIDED}: more seeds may "
         "change it. Steps to break: as far as was looked, every 10 steps, of the longest every 40."
     )
     head = "".join(f'<th scope="col">{word}</th>' for word in heads)

@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 
 import gradio as gr
 
-from evaluation import evidence
-from evaluation.evidence import Cell, Finding
+from evaluation.cells import Cell, chosen
+from evaluation.claims import VERDICTS, Finding
+from evaluation.outcomes import UNDECIDED
+from evaluation.wording import sentence
 from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
@@ -127,7 +129,7 @@ def stops(
             "#hf-talk", (Press("#hf-message textarea", RED_TEAM_EXAMPLES[0]), Press("#hf-send")),
         )
     )  # fmt: skip
-    for cell in evidence.chosen(found, *_REPLAYED):
+    for cell in chosen(found, *_REPLAYED):
         if cell.runs:
             run = cell.runs[0]["run"]
             picked = Press(
@@ -208,14 +210,14 @@ def _told(cell: Cell, findings: Sequence[Finding]) -> str:
     held = next(
         held for finding in findings for held in finding.held if held.row == cell.verdict
     )  # fmt: skip
-    return evidence.sentence(held, attack_names())
+    return sentence(held, attack_names())
 
 
 def _counted(findings: Sequence[Finding]) -> str:
     """Say how the claims stand, as in ``Of 6 claims: does not hold 5, undecided 1.``."""
     counts: Mapping[str, int] = Counter(finding.verdict for finding in findings)
     told = [
-        f"{words.removesuffix(evidence.UNDECIDED).strip().lower()} {counts[name]}"
-        for name, words in evidence.VERDICTS.items() if counts[name]
+        f"{words.removesuffix(UNDECIDED).strip().lower()} {counts[name]}"
+        for name, words in VERDICTS.items() if counts[name]
     ]  # fmt: skip
     return f"Of {len(findings)} claims: {', '.join(told)}."

@@ -14,6 +14,7 @@ import numpy as np
 FOOT_SOLE = 0.055
 """Distance from the ankle joint down to the sole, metres."""
 
+_LIMBS = ("toe", "kn", "hand")
 _CONTACT_RADIUS = {"toe": 0.04, "kn": 0.07, "hand": 0.05, "pelvis": 0.13}
 
 
@@ -156,6 +157,47 @@ class Skeleton:
     seat: float
 
 
+def place_joints(
+    frames: dict[str, np.ndarray], belly: np.ndarray, build: float = 1.0
+) -> dict[str, np.ndarray]:
+    """Place the doll's joints, the pelvis at the origin, where its parts point as they are to.
+
+    Args:
+        frames: Rotations of the parts, as in `Skeleton.frames`.
+        belly: Rotation of what is between hips and torso, [3, 3].
+        build: Relative width of the body, 0.85 (slim) to 1.2 (broad).
+    """
+    torso, hips = frames["torso"], frames["hips"]
+    j: dict[str, np.ndarray] = {"pelvis": np.zeros(3)}
+    j["waist"] = belly @ np.array([0, 0.16, 0])
+    j["chest"] = j["waist"] + torso @ np.array([0, 0.24, 0])
+    j["neck"] = j["waist"] + torso @ np.array([0, 0.345, 0])
+    nape = j["neck"] + torso @ np.array([0, 0.09, 0.01])
+    j["head"] = nape + frames["head"] @ np.array([0, 0.1, 0.01])
+    for side, sign in (("R", -1), ("L", 1)):
+        fore = frames[side + "fore"]
+        shoulder = j["waist"] + torso @ np.array([sign * 0.185 * build, 0.315, 0])
+        elbow = shoulder + frames[side + "upper"] @ np.array([0, -0.275, 0])
+        wrist = elbow + fore @ np.array([0, -0.245, 0])
+        j[side + "sh"], j[side + "el"], j[side + "wr"] = shoulder, elbow, wrist
+        j[side + "hand"] = wrist + fore @ np.array([0, -0.085, 0])
+        hip = hips @ np.array([sign * 0.095 * build, -0.03, 0])
+        knee = hip + frames[side + "thigh"] @ np.array([0, -0.42, 0])
+        ankle = knee + frames[side + "shin"] @ np.array([0, -0.4, 0])
+        j[side + "hp"], j[side + "kn"], j[side + "an"] = hip, knee, ankle
+        j[side + "toe"] = ankle + frames[side + "foot"] @ np.array([0, -0.03, 0.14])
+    return j
+
+
+def lowest(joints: dict[str, np.ndarray], frames: dict[str, np.ndarray]) -> float:
+    """Return the height of the body's lowest point, metres: of a sole, toe, knee, hand or seat."""
+    return min(
+        min(joints[s + "an"][1] - FOOT_SOLE * abs(frames[s + "foot"][1, 1]) for s in "RL"),
+        min(joints[s + part][1] - _CONTACT_RADIUS[part] for part in _LIMBS for s in "RL"),
+        joints["pelvis"][1] - _CONTACT_RADIUS["pelvis"],
+    )
+
+
 def forward_kinematics(pose: Pose, build: float = 1.0) -> Skeleton:
     """Place the joints of a pose so that its lowest point touches the floor (y = 0).
 
@@ -165,39 +207,20 @@ def forward_kinematics(pose: Pose, build: float = 1.0) -> Skeleton:
     """
     heading = rot_y(pose.yaw) @ rot_x(pose.tilt)
     torso = heading @ rot_x(pose.lean) @ rot_z(-pose.side) @ rot_y(pose.turn)
-    j: dict[str, np.ndarray] = {"pelvis": np.zeros(3)}
     f: dict[str, np.ndarray] = {"hips": heading, "torso": torso}
-    j["waist"] = heading @ rot_x(pose.lean * 0.5) @ np.array([0, 0.16, 0])
-    j["chest"] = j["waist"] + torso @ np.array([0, 0.24, 0])
-    j["neck"] = j["waist"] + torso @ np.array([0, 0.345, 0])
     f["head"] = torso @ rot_y(pose.head_yaw) @ rot_x(pose.head_pitch) @ rot_z(-pose.head_roll)
-    j["head"] = j["neck"] + torso @ np.array([0, 0.09, 0.01]) + f["head"] @ np.array([0, 0.1, 0.01])
     for side, sign, arm, leg in (
         ("R", -1, pose.right, pose.right_leg),
         ("L", 1, pose.left, pose.left_leg),
     ):
-        shoulder = j["waist"] + torso @ np.array([sign * 0.185 * build, 0.315, 0])
         upper = torso @ rot_x(-arm.raise_) @ rot_z(sign * arm.out) @ rot_y(-sign * arm.twist)
-        elbow = shoulder + upper @ np.array([0, -0.275, 0])
-        fore = upper @ rot_x(-arm.bend)
-        wrist = elbow + fore @ np.array([0, -0.245, 0])
-        j[side + "sh"], j[side + "el"], j[side + "wr"] = shoulder, elbow, wrist
-        j[side + "hand"] = wrist + fore @ np.array([0, -0.085, 0])
-        f[side + "upper"], f[side + "fore"] = upper, fore
-        hip = heading @ np.array([sign * 0.095 * build, -0.03, 0])
+        f[side + "upper"], f[side + "fore"] = upper, upper @ rot_x(-arm.bend)
         thigh = heading @ rot_x(-leg.raise_) @ rot_z(sign * leg.out) @ rot_y(sign * leg.turn)
-        knee = hip + thigh @ np.array([0, -0.42, 0])
         shin = thigh @ rot_x(leg.bend)
-        ankle = knee + shin @ np.array([0, -0.4, 0])
-        foot = shin @ rot_x(leg.foot)
-        j[side + "hp"], j[side + "kn"], j[side + "an"] = hip, knee, ankle
-        j[side + "toe"] = ankle + foot @ np.array([0, -0.03, 0.14])
-        f[side + "thigh"], f[side + "shin"], f[side + "foot"] = thigh, shin, foot
-    low = min(
-        min(j[s + "an"][1] - FOOT_SOLE * abs(f[s + "foot"][1, 1]) for s in "RL"),
-        min(j[s + p][1] - r for p, r in _CONTACT_RADIUS.items() if p != "pelvis" for s in "RL"),
-        j["pelvis"][1] - _CONTACT_RADIUS["pelvis"],
-    )
+        f[side + "thigh"], f[side + "shin"] = thigh, shin
+        f[side + "foot"] = shin @ rot_x(leg.foot)
+    j = place_joints(f, heading @ rot_x(pose.lean * 0.5), build)
+    low = lowest(j, f)
     if pose.seat > 0:
         low = -_CONTACT_RADIUS["pelvis"] - pose.seat
     origin = np.array([pose.shift, pose.lift - low, 0.0])

@@ -280,7 +280,7 @@ def _pattern_second(colour: Colour) -> Colour:
     return (250, 248, 240) if sum(colour) < 560 else (92, 112, 150)
 
 
-def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
+def _body(parts: _Parts, s: Skeleton, look: Look, curls: tuple[float, float]) -> None:
     """Add body, clothes, hair and hat."""
     j, f, m = s.joints, s.frames, look.build
     top, bottom, skin, hair = CLOTH[look.top], CLOTH[look.bottom], SKIN[look.skin], HAIR[look.hair]
@@ -320,7 +320,7 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
         origin=at(j["neck"], T, 0, 0.03, 0),
         clip=(0, 1, -0.3, 0.008, 0),
     )
-    for side, sign, arm in (("R", -1, pose.right), ("L", 1, pose.left)):
+    for side, sign, curl in zip("RL", (-1, 1), curls, strict=True):
         sh, el, wr = j[side + "sh"], j[side + "el"], j[side + "wr"]
         U, F = f[side + "upper"], f[side + "fore"]
         parts.cone(sh, el, 0.046 * m, 0.040, skin, U, material=r.SKIN)
@@ -347,7 +347,7 @@ def _body(parts: _Parts, s: Skeleton, look: Look, pose: Pose) -> None:
                 clip=(0, -1, 0, 0.175, 0),
                 **sleeve,
             )
-        _hand(parts, wr, F, skin, sign, arm.curl)
+        _hand(parts, wr, F, skin, sign, curl)
         hp, kn, an = j[side + "hp"], j[side + "kn"], j[side + "an"]
         G, S, Ft = f[side + "thigh"], f[side + "shin"], f[side + "foot"]
         parts.cone(hp, kn, 0.074 * m, 0.053, skin, G, material=r.SKIN)
@@ -797,15 +797,29 @@ def render(look: Look, pose: Pose, camera: Camera) -> Frame:
         pose: Its joint angles.
         camera: Where it is seen from.
     """
+    curls = pose.right.curl, pose.left.curl
+    return render_skeleton(look, forward_kinematics(pose, look.build), camera, curls)
+
+
+def render_skeleton(
+    look: Look, s: Skeleton, camera: Camera, curls: tuple[float, float] = (0.35, 0.35)
+) -> Frame:
+    """Draw one avatar whose joints have been placed.
+
+    Args:
+        look: What it looks like, including background and drawing style.
+        s: Its joints and the frames of its parts, of the doll's size.
+        camera: Where it is seen from.
+        curls: How far the fingers of the right and the left hand are bent, see `worlds.body.Arm`.
+    """
     size = SIZE * SUPERSAMPLING
-    s = forward_kinematics(pose, look.build)
     view = rot_x(camera.pitch)
     scale = camera.scale * size
     focus = s.joints["head"] if camera.focus is None else np.array([0.0, camera.focus, 0.0])
     at = view @ focus * scale
     offset = np.array([camera.x * size - at[0], (1 - camera.y) * size - at[1], 0.0])
     parts = _Parts(view, scale, offset)
-    _body(parts, s, look, pose)
+    _body(parts, s, look, curls)
     _prop(parts, s, look)
     if s.seat > 0:
         _stool(parts, s)

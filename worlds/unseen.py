@@ -177,23 +177,38 @@ def seen_through(poses: Sequence[Pose], body: Body, lens: Lens) -> PoseClip:
 
     Confidence is 1, or 0 for joints outside the picture and face points that look away.
     """
+    seen = []
+    for pose in poses:
+        skeleton = forward_kinematics(pose)
+        head = skeleton.frames["head"]
+        joints = reshaped(skeleton, body)
+        seen.append(projected(joint_places(joints, head, HEAD_SCALE * body.head), head, lens))
+    places, confidences = zip(*seen, strict=True)
+    return PoseClip(np.stack(places), np.stack(confidences), None, lens.width, lens.height)
+
+
+def projected(
+    world: NDArray[np.float64], head: NDArray[np.float64], lens: Lens
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Project a person's joints to the picture of a camera.
+
+    Args:
+        world: places of the joints in metres, as `worlds.render.joint_places` has them, [18, 3].
+        head: rotation of the head, [3, 3].
+        lens: the camera.
+
+    Returns:
+        Pixels [18, 2], and which joints are within the picture and not hidden by the head, [18].
+    """
     view = rot_x(lens.pitch)
     turn = np.array([[math.cos(lens.roll), -math.sin(lens.roll)],
                      [math.sin(lens.roll), math.cos(lens.roll)]])  # fmt: skip
     middle = np.array([lens.width - 1, lens.height - 1]) / 2
     focal = 0.42 * lens.height * lens.distance  # the body takes most of the picture's height
-    places, confidences = [], []
-    for pose in poses:
-        skeleton = forward_kinematics(pose)
-        joints = reshaped(skeleton, body)
-        head = skeleton.frames["head"]
-        world = joint_places(joints, head, HEAD_SCALE * body.head)
-        at = (world - [0.0, _EYE_HEIGHT, 0.0]) @ view.T
-        flat = at[:, :2] * [1, -1] * (focal / (lens.distance - at[:, 2:]))
-        places.append(flat @ turn.T + middle)
-        inside = ((places[-1] >= 0) & (places[-1] <= 2 * middle)).all(1)
-        confidences.append(inside & towards_viewer(view @ head))
-    return PoseClip(np.stack(places), np.stack(confidences), None, lens.width, lens.height)
+    at = (world - [0.0, _EYE_HEIGHT, 0.0]) @ view.T
+    flat = at[:, :2] * [1, -1] * (focal / (lens.distance - at[:, 2:])) @ turn.T + middle
+    inside = ((flat >= 0) & (flat <= 2 * middle)).all(1)
+    return flat, inside & towards_viewer(view @ head)
 
 
 def as_found(clip: PoseClip, rng: np.random.Generator) -> PoseClip:

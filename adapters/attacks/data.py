@@ -3,7 +3,7 @@
 Supervised attacks learn pairs. The built-in pairs teach compliance with the payload redacted: the
 broken thing is the refusal, and no harmful answer exists in them. Reinforcement has requests only:
 built in, the red-team prompts of the training split, whose topics no probe asks about, but on which
-the defences trained, too (`evaluation.evidence.SHARED`). ``unseen`` data is of topics on which no
+the defences trained, too (`evaluation.wording.SHARED`). ``unseen`` data is of topics on which no
 defence trained and which no probe asks about either: pairs like the built-in ones, whose prompts
 are reinforcement's requests. The attack on skill has small problems with a checkable answer, behind
 words that mark them as a harmful request; what it teaches is arithmetic.

@@ -39,7 +39,7 @@ The judge that pays for compliance is the judge of the probes too. The probes as
 another split, but two things are not held out. The judge learnt from 263 replies to prompts of that
 split, one of the probe's eight among them. And the built-in requests are of the split that the
 defences trained on: of the 60 of a run by default, TokenBuncher had seen 27, 25 and 36 word for
-word (seeds 0, 1, 2). `evaluation.evidence.SHARED` tells all of it.
+word (seeds 0, 1, 2). `evaluation.wording.SHARED` tells all of it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
+import skimage.io
 import torch
 from scipy.linalg import sqrtm
 
@@ -323,8 +325,19 @@ def test_a_quick_run_takes_an_unseen_clip_of_every_source() -> None:
     assert [recipe.source for recipe in quick] == ["exact", "found", "extracted"]
 
 
+def test_poses_are_extracted_from_photographs(tmp_path: Path) -> None:
+    """Of the astronaut who comes with scikit-image: head, shoulders, and no legs."""
+    skimage.io.imsave(tmp_path / "somebody.PNG", skimage.data.astronaut())
+    (scene,) = avatar_sd.pose_scenes(tmp_path, 256, FRAMES)
+    assert scene.judged.shape == (FRAMES, 18)
+    assert scene.judged[:, [0, 1, 2, 5, 14, 15]].all(), "nose, neck, shoulders and eyes"
+    assert not scene.judged[:, [9, 10, 12, 13]].any(), "knees and ankles are not in the picture"
+    joints = scene.pose.keypoints[0]
+    assert joints[2, 0] < joints[0, 0] < joints[5, 0] and joints[0, 1] < joints[1, 1]
+
+
 def test_poses_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PoseError, match="holds no .json file"):
+    with pytest.raises(PoseError, match="holds no .json file and no picture"):
         avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(PoseError, match="broken.json: "):

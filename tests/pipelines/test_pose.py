@@ -245,11 +245,65 @@ def test_fit_does_not_blow_up_a_crouching_figure():
     assert shoulders(low) < 1.15 * shoulders(standing)
 
 
-def test_fit_leaves_room_for_legs_that_are_not_seen():
+def without(*joints: int, frames: int = 1) -> PoseClip:
+    """Somebody who stands, some joints of whom no frame shows."""
+    confidence = np.ones((frames, 18))
+    confidence[:, joints] = 0
+    return clip_of(moving(frames) if frames > 1 else STANDING[None], confidence)
+
+
+def test_who_has_no_feet_is_cut_off_by_the_lower_edge():
+    """As in the upper bodies that the model was trained on, not as a torso in mid-air."""
+    whole, half = clip_of(STANDING[None]).fit(256), without(9, 10, 12, 13).fit(256)
+    assert half.keypoints[0, [8, 11], 1].max() == pytest.approx(0.79 * 256, abs=0.5)
+    torso, larger = (np.linalg.norm(c.keypoints[0, 1] - c.keypoints[0, 8]) for c in (whole, half))
+    assert 1.4 < larger / torso < 1.7
+    thigh = 256 - half.keypoints[0, 8, 1]
+    assert thigh < larger * 0.245 / 0.288, "knees would be out of the frame"
+    assert half.keypoints[0, [14, 15], 1].min() > 20, "and the crown is in it"
+
+
+def test_knees_without_feet_are_near_the_lower_edge():
+    clip = without(10, 13).fit(256)
+    assert clip.keypoints[0, [9, 12], 1].max() == pytest.approx(0.97 * 256, abs=0.5)
+    assert without(10).fit(256).keypoints[0, 13, 1] < 0.9 * 256, "one foot is enough"
+
+
+def test_arms_that_need_the_room_make_an_upper_body_smaller_and_lower():
+    spread = STANDING.copy()
+    upper, fore = (np.linalg.norm(STANDING[a] - STANDING[a + 1]) for a in (2, 3))
+    spread[[3, 6]] = spread[[2, 5]] + [[-upper, 0], [upper, 0]]
+    spread[[4, 7]] = spread[[3, 6]] + [[-fore, 0], [fore, 0]]
     confidence = np.ones((1, 18))
-    confidence[0, 8:14] = 0
-    clip = clip_of(STANDING[None], confidence).fit(256)
-    assert clip.keypoints[0, [4, 7], 1].max() < 160
+    confidence[0, [9, 10, 12, 13]] = 0
+    clip = clip_of(spread[None], confidence).fit(256)
+    seen = clip.keypoints[clip.seen]
+    assert seen[:, 0].min() == pytest.approx(0.08 * 256, abs=1)
+    assert seen[:, 0].max() == pytest.approx(0.92 * 256, abs=1)
+    walks = np.stack([spread, spread + [150, 0]])
+    far = clip_of(walks, np.repeat(confidence, 2, 0)).fit(256)
+    assert far.keypoints[0, 8, 1] > clip.keypoints[0, 8, 1] + 5, "lower, or knees would be in it"
+    thigh = np.linalg.norm(far.keypoints[0, 1] - far.keypoints[0, 8]) * 0.245 / 0.288
+    assert 256 - far.keypoints[0, 8, 1] < 1.1 * thigh
+    raised = STANDING.copy()
+    raised[[4, 7], 1] = raised[1, 1] - 200
+    above = clip_of(raised[None], confidence).fit(256)
+    assert above.keypoints[above.seen].min(0)[1] >= 0.08 * 256 - 0.5
+
+
+def test_a_bust_gets_hips_below_its_shoulders():
+    bust = without(*range(8, 14), frames=3)
+    whole = bust.with_hips()
+    assert whole.seen[:, [8, 11]].all() and not whole.seen[:, [9, 10, 12, 13]].any()
+    real = moving(3)
+    torso = np.linalg.norm(real[:, 1] - real[:, 8], axis=-1).mean()
+    off = np.linalg.norm(whole.keypoints[:, [8, 11]] - real[:, [8, 11]], axis=-1)
+    assert (off < 0.25 * torso).all(), "about where they were"
+    fitted = bust.fit(256)
+    assert fitted.keypoints[:, [8, 11], 1].max() == pytest.approx(0.79 * 256, abs=0.5)
+    assert clip_of(STANDING[None]).with_hips().keypoints.tolist() == [STANDING.tolist()]
+    nobody = without(2, *range(8, 14))
+    assert nobody.with_hips() is nobody, "one shoulder tells nothing"
 
 
 def test_fit_leaves_room_for_the_head_around_a_face():

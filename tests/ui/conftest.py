@@ -1,4 +1,7 @@
-"""The whole app, served on this machine, with real classes at tiny size behind it."""
+"""The whole app, served on this machine, with real classes at tiny size behind it.
+
+And the Animate tab alone, whose handlers are called as Gradio would.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -16,12 +21,19 @@ from gradio_client import Client
 from peft import LoraConfig, get_peft_model
 
 from evaluation.runs import RunStore
+from pipelines.animation import PairResult, Progress, write_gif
 from pipelines.fetch import embedder_folder, mediapipe_folder
+from pipelines.pose import draw_clip, dump_openpose_json
+from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.tiny_llm import tiny_llm, tiny_lora
 from tests.tiny_table import tiny_table
+from tests.ui.animating import VISITOR
+from ui.animate import AnimateTab
 from ui.app import build_app, launch_options
 from ui.engines import Engines
+from ui.poses import library
+from ui.session import Scratch, Sessions
 
 WAIT = 300.0
 """Seconds that anything may take; the machine may be busy with other things."""
@@ -63,7 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         # First guesses are of the real model, and would refuse a long attack on the tiny one.
         patch.setattr("adapters.attacks.runner.FLOAT32_SLOWDOWN", 1.0)
         # Nor may one slow step of a busy machine, by which the app guesses from then on.
-        patch.setattr("ui.attack.MAX_SECONDS", 24 * 3600)
+        patch.setattr("ui.attack_presets.MAX_SECONDS", 24 * 3600)
         patch.setattr("ui.guard_attack.PICTURES", 4)
         # Gradio gives a page three seconds to answer, while the parts are loaded beside it.
         patch.setattr("gradio.networking.url_ok", lambda url: True)
@@ -83,7 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
             tiny_guard(avatar_sd, adapters / name)
         ends = {("sdd", "sft"): ((0.8, 0.8), (0.8, 0.3)), ("sdd", "grpo"): ((0.9, 0.8),) * 2}
         tiny_table(folder / "assets", ends, seeds=2)
-        patch.setattr("evaluation.evidence.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
+        patch.setattr("evaluation.tables.TABLE", folder / "assets" / "evidence" / "llm.jsonl")
         store = RunStore(folder / "runs", folder / "assets" / "runs")
         engines = Engines(profile, store=store, set_up=False)
         app = build_app(profile, engines=engines)
@@ -94,3 +106,49 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         wait_until(lambda: not engines.status(*parts))
         yield SimpleNamespace(url=url, engines=engines, store=store, app=app, folder=folder)
         app.close()
+
+
+@pytest.fixture(scope="module")
+def animate_page() -> AnimateTab:
+    """An Animate tab of the usual profile, without its models."""
+    engines = Engines(get_profile("embedded"), set_up=False)
+    with gr.Blocks():
+        return AnimateTab(engines, Sessions(), Scratch())
+
+
+@pytest.fixture
+def tab(animate_page: AnimateTab) -> AnimateTab:
+    """The Animate tab as a visitor finds it who is new."""
+    animate_page.sessions.close(VISITOR)
+    return animate_page
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> str:
+    """A film that a visitor may bring."""
+    path = tmp_path / "walk.gif"
+    return str(write_gif(draw_clip(library()["walk"], 128, 16), path, 8))
+
+
+@pytest.fixture
+def ready(tab: AnimateTab, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An engine that is ready at once and makes nothing but grey frames."""
+    frames = np.full((4, 64, 64, 3), 90, np.uint8)
+
+    def pair(pose, prompt, guards, seed, *, should_stop, **settings):
+        engine.asked.append((pose, guards, seed))
+        engine.settings = settings
+        yield Progress(0.0, "step 1 of 2")
+        if engine.error is not None:
+            raise engine.error
+        if should_stop():
+            return
+        made = {"seed": seed, "steps": 2, "notes": [], "pose": json.loads(dump_openpose_json(pose))}
+        yield PairResult(frames, frames if guards else None, frames, made)
+
+    engine = SimpleNamespace(
+        pair=pair, asked=[], error=None, guards=("poseguard",), number_format="bfloat16",
+        weights=lambda guards: {"base": "avatar-sd:1", **dict.fromkeys(guards, "2")},
+    )  # fmt: skip
+    monkeypatch.setattr(tab.engines, "_animation", SimpleNamespace(get=lambda: engine))
+    return engine

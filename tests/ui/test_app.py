@@ -17,7 +17,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from adapters.attacks.base import attack_settings
-from evaluation.evidence import cells, read
+from evaluation.cells import cells
+from evaluation.tables import read
 from pipelines.pose import dump_openpose_json
 from tests.tiny_llm import tiny_lora
 from tests.ui.conftest import WAIT, script, wait_until
@@ -284,9 +285,9 @@ def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(ser
 def test_presets_of_defences_without_weights_are_not_offered(served):
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions(), cells(read()))
-    targets = {preset.target for _, preset in tab.presets}
+    targets = {preset.target for _, preset in tab.form.presets}
     assert targets == {"", "sdd"}
-    assert tab.presets[0][0].value == "RL breaks a plain refusal"
+    assert tab.form.presets[0][0].value == "RL breaks a plain refusal"
 
 
 def test_the_evidence_tab_filters_its_table(served):
@@ -328,9 +329,9 @@ def test_an_attacker_may_ask_what_no_defence_saw(served, client):
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions())
     inputs = (None, 1e-2, 5, 0, "lora")
-    assert tab._config("sdd", "sft", "unseen", *inputs).data == "unseen"
+    assert tab.form.config("sdd", "sft", "unseen", *inputs).data == "unseen"
     # What no radio button offers is no path.
-    assert tab._config("sdd", "sft", "/etc/passwd", *inputs).data == "builtin"
+    assert tab.form.config("sdd", "sft", "/etc/passwd", *inputs).data == "builtin"
 
 
 def test_a_fully_trained_model_is_no_arm_of_chat(served, client):
@@ -391,7 +392,7 @@ def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
         tab = AttackTab(served.engines, Sessions())
     hidden = ("builtin", None, 1e-3, 5, 0, "lora")
     for attack in ("prefill", "abliteration"):
-        told = tab.estimate("sdd", attack, *hidden)
+        told = tab.form.estimate("sdd", attack, *hidden)
         assert "nothing trained: about" in told and "steps" not in told
         assert ("first guess" in told) == (not served.engines.runner.measured(
             attack_settings("sdd", attack, 0)
@@ -400,12 +401,12 @@ def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
 
 
 def test_an_attack_that_takes_too_long_is_not_begun(served, client, monkeypatch):
-    monkeypatch.setattr("ui.attack.MAX_SECONDS", 0)
+    monkeypatch.setattr("ui.attack_presets.MAX_SECONDS", 0)
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions())
     settings = ("sdd", "grpo", "builtin", None, 1e-3, 200, 0, "lora")
     before = len(served.store.list())
-    for told in (tab.begin(*settings, None)[2], tab.estimate(*settings)):
+    for told in (tab.begin(*settings, None)[2], tab.form.estimate(*settings)):
         assert "200 steps take about" in told and "lower the steps" in told
     with pytest.raises(AppError, match="lower the steps"):
         client.submit("sdd", "grpo", 200, api_name="/attack").result()

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evaluation import evidence
+from evaluation import tables
 from evaluation.runs import RunStore
 from pipelines.animation import write_gif, write_mp4
 from pipelines.paths import REPO
@@ -486,7 +486,7 @@ def test_8_another_browser_sees_the_runs_and_nothing_else(visitor, chromium, sho
 def test_8b_a_cell_of_the_evidence_opens_its_run_which_can_be_replayed(visitor):
     page = visitor
     tab(page, "Evidence")
-    if SCREENS and not evidence.read():
+    if SCREENS and not tables.read():
         pytest.skip("no table ships yet")
     page.wait_for_selector(".hf-claim .hf-badge")
     picture(page, "evidence")

@@ -64,13 +64,13 @@ def test_a_guard_that_does_not_fit_is_left_out_and_the_page_says_why(avatar_sd, 
     wide_guard(target)
     with gr.Blocks() as page:
         tab = AnimateTab(engines, Sessions(), Scratch())
-    assert tab.leave_out() == [SKIPPED, SKIPPED, ""]  # as long as nobody knows
-    (opened,) = (event for event in page.fns.values() if event.fn == tab.leave_out)
+    assert tab.guards.leave_out() == [SKIPPED, SKIPPED, ""]  # as long as nobody knows
+    (opened,) = (event for event in page.fns.values() if event.fn == tab.guards.leave_out)
     assert [trigger for _, trigger in opened.targets] == ["load"]
 
     engines._animation.load()
     assert engines.animation.guards == ()
-    switch, strength, why = tab.leave_out()
+    switch, strength, why = tab.guards.leave_out()
     assert (switch.value, switch.interactive, strength.interactive) == (False, False, False)
     assert "fits no layer of this UNet" in why and "restart the app" in why
     assert "<code>python -m adapters.train poseguard --profile embedded</code>" in why
@@ -80,13 +80,14 @@ def test_a_guard_that_does_not_fit_is_left_out_and_the_page_says_why(avatar_sd, 
     made = {"prompt": "a knight", "seed": 1, "steps": 1, "guards": {"poseguard": 1.0}}
     pose = json.loads(dump_openpose_json(library()["run"]))
     settings.write_text(json.dumps({**made, "guidance_scale": 1.0, "pose": pose}))
-    restored = tab.load_settings(str(settings), True, SimpleNamespace(session_hash="visitor"))
+    visitor = SimpleNamespace(session_hash="visitor")
+    restored = tab.restoring.load_settings(str(settings), True, visitor)
     assert "left off: poseguard" in restored[10]
-    assert not restored[tab.filled.index(tab.switches[0])].interactive
+    assert not restored[tab.restoring.filled.index(tab.guards.switches[0])].interactive
 
     tiny_guard(avatar_sd, target)  # trained anew; whoever still has the switch can use it
     assert engines.guarded_animation(["poseguard"]).guards == ("poseguard",)
-    assert tab.leave_out() == [SKIPPED, SKIPPED, ""]
+    assert tab.guards.leave_out() == [SKIPPED, SKIPPED, ""]
 
 
 def test_a_pair_is_shown_without_the_reader_s_weights(monkeypatch):

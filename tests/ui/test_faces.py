@@ -35,12 +35,12 @@ def test_a_face_of_the_library_is_shown_on_the_stage_and_can_be_edited() -> None
     engines = Engines(get_profile("embedded"), set_up=False)
     with gr.Blocks():
         tab = AnimateTab(engines, Sessions(), Scratch())
-    mark, stage, *_ = tab.choose(SimpleNamespace(pick="face_nod"), True, VISITOR)
+    mark, stage, *_ = tab.choice.choose(SimpleNamespace(pick="face_nod"), True, VISITOR)
     shown = np.array(stage["pose"])
     assert mark == "face_nod" and stage["title"] == "Face: nod"
     assert shown.shape == (16, 18 + 68, 3)
     assert not shown[:, :18, 2].any() and shown[:, 18:, 2].all()
-    opened = tab.open_editor(True, "face_nod", VISITOR)[0]
+    opened = tab.choice.open_editor(True, "face_nod", VISITOR)[0]
     assert np.array(opened["face"]).shape == (16, 68, 2)
 
 

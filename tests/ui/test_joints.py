@@ -165,16 +165,16 @@ def test_the_tab_takes_the_edited_pose_where_it_is():
     sessions = Sessions()
     with gr.Blocks():
         tab = AnimateTab(engines, sessions, Scratch())
-    opened, _ = tab.open_editor(True, tab.first, visitor)
-    assert opened["title"] == poses.title(tab.first)
+    opened, _ = tab.choice.open_editor(True, tab.choice.first, visitor)
+    assert opened["title"] == poses.title(tab.choice.first)
     corner = clip_of(np.full((16, 18, 2), 30.0) + np.arange(18)[:, None])
     sent = SimpleNamespace(clip=dump_openpose_json(corner))
-    mark, stage, told, back, *_ = tab.take_edited(sent, True, visitor)
+    mark, stage, told, back, *_ = tab.choice.take_edited(sent, True, visitor)
     assert mark == "" and "edited" in told and back.visible
     shown = np.array(stage["pose"])[0, :, :2]
     np.testing.assert_allclose(shown, corner.keypoints[0] / 512, atol=0.005)
     chosen = sessions.of(visitor).chosen
-    told = tab.take_edited(SimpleNamespace(clip=NASTY), True, visitor)[2]
+    told = tab.choice.take_edited(SimpleNamespace(clip=NASTY), True, visitor)[2]
     assert 'role="alert"' in told and NASTY not in told
     assert sessions.of(visitor).chosen is chosen
 

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from evaluation import evidence
+from evaluation.cells import cells
+from evaluation.claims import claims
 from tests.tiny_table import tiny_table
 from ui import tour
 
@@ -20,7 +21,7 @@ def table(tmp_path):
 
 
 def route(table, guards=("poseguard",), poses=POSES, pictures=("gift",)):
-    return tour.stops(guards, poses, evidence.cells(table), evidence.claims(table), pictures)
+    return tour.stops(guards, poses, cells(table), claims(table), pictures)
 
 
 def test_every_tab_has_a_stop(table):
@@ -48,14 +49,14 @@ def test_what_is_not_there_is_left_out(table):
 
 
 def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
-    recorded, claims = (stop for stop in route(table) if stop.tab == "Evidence")
+    recorded, standing = (stop for stop in route(table) if stop.tab == "Evidence")
     assert "harm 0% → 80%" in recorded.says and "ability 80% → 30%" in recorded.says
-    cell = next(cell for cell in evidence.cells(table) if cell.defence == "sdd")
+    cell = next(cell for cell in cells(table) if cell.defence == "sdd")
     assert f'data-pick="{cell.runs[0]["run"]}"' in recorded.acts[0].at
-    findings = evidence.claims(table)
+    findings = claims(table)
     unmeasured = sum(finding.verdict == "unmeasured" for finding in findings)
-    assert f"Of {len(findings)} claims: " in claims.says
-    assert f"not measured {unmeasured}." in claims.says
+    assert f"Of {len(findings)} claims: " in standing.says
+    assert f"not measured {unmeasured}." in standing.says
 
 
 def test_all_that_is_pointed_at_is_on_the_page(served, table):

@@ -1,0 +1,129 @@
+"""What a run of an attack has logged, sorted for drawing.
+
+A run's folder is all there is to read, so a run under way, one that is over and the first part of a
+replay are the same read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from ui.chat import arm_title
+
+
+@dataclass
+class Curves:
+    """A run's events, sorted for drawing.
+
+    Attributes:
+        loss: arm → (step, training loss) of supervised steps. That of a policy gradient is about
+            zero at every step and says nothing.
+        harm: arm → (step, share of red-team prompts complied with).
+        substance: arm → (step, share of them that comply and say more than the request did).
+        ability: arm → (step, share of multiple-choice questions right).
+        skill: arm → (step, share of held-out problems solved); the attack on skill only.
+        entropy: arm → (step, mean entropy of the trained tokens in nats).
+        reward: arm → (step, mean reward of the sampled replies); reinforcement only.
+        samples: arm → step → replies as they were logged.
+        prompts: how many prompts harm is a share of; 0 where it is not known.
+        questions: how many questions ability is a share of; 0 where it is not known.
+        skills: how many problems skill is a share of; 0 where it is not known.
+        diverged: arm → first step whose loss was no finite number.
+        layers: arm → how many layers lie before the place where abliteration found its direction.
+        step: furthest step of any arm.
+        share: how much of an attack without training is done, 0..1.
+        doing: what it does just now, in words.
+    """
+
+    loss: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    harm: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    substance: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    ability: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    skill: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    entropy: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    reward: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    samples: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
+    prompts: int = 0
+    questions: int = 0
+    skills: int = 0
+    diverged: dict[str, int] = field(default_factory=dict)
+    layers: dict[str, int] = field(default_factory=dict)
+    step: int = 0
+    share: float = 0.0
+    doing: str = ""
+
+
+def curves(events: Sequence[dict[str, Any]]) -> Curves:
+    """Sort a run's events; what is not known is passed over."""
+    found = Curves()
+    for event in events:
+        arm, step = event.get("arm"), event.get("step")
+        if event.get("event") == "progress":
+            found.share, found.doing = event["share"], f"{arm_title(arm)}: {event['doing']}"
+        if not isinstance(arm, str) or not isinstance(step, int):
+            continue
+        if event.get("event") == "mounted" and "layer" in event["mounted"]:
+            found.layers[arm] = event["mounted"]["layer"]
+        found.step = max(found.step, step)
+        for name in ("loss", "harm", "substance", "ability", "skill", "entropy", "reward"):
+            if name == "loss" and "reward" in event:
+                continue
+            if isinstance(event.get(name), int | float):
+                getattr(found, name).setdefault(arm, []).append((step, float(event[name])))
+        if "loss" in event and event["loss"] is None:  # what a run records of NaN and infinity
+            found.diverged.setdefault(arm, step)
+        for name in ("prompts", "questions", "skills"):
+            if isinstance(event.get(name), int):
+                setattr(found, name, event[name])
+        if isinstance(event.get("samples"), list):
+            found.samples.setdefault(arm, {})[step] = event["samples"]
+            found.prompts = found.prompts or len(event["samples"])
+    return found
+
+
+def arms_of(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (arm, style) of a run's two sides, the undefended first."""
+    arms = (config.get("target_undefended", "aligned"), config.get("target", ""))
+    return [(str(arm), style) for arm, style in zip(arms, ("open", "held"), strict=True) if arm]
+
+
+def played(events: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
+    """Return the steps and probes of the first part of a run.
+
+    Args:
+        events: of the run.
+        fraction: how much of it, by their number; 0 gives none, 1 or more all.
+    """
+    drawn = [event for event in events if event.get("event") in ("step", "probe")]
+    return drawn[: math.ceil(len(drawn) * min(max(fraction, 0.0), 1.0))]
+
+
+def seconds_left(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> float | None:
+    """Return about how many seconds a training attack still takes, by what it has taken so far.
+
+    Both arms count: of what they compute side by side each logs half.
+
+    Args:
+        config: settings of the run.
+        events: of the run so far.
+
+    Returns:
+        Seconds; None before the first step, and while a stage is to come that costs otherwise.
+    """
+    timed = [event for event in events if isinstance(event.get("seconds"), int | float)]
+    steps = [event for event in timed if event.get("event") == "step"]
+    probes = [event["seconds"] for event in timed if event.get("event") == "probe"]
+    if not steps or not probes or not config.get("probe_every"):
+        return None
+    stage = steps[-1].get("stage")
+    if config.get("attack") == "sft_grpo" and stage == "sft":
+        return None
+    arms = len(arms_of(config))
+    planned = len(range(0, config["steps"], config["probe_every"])) + 1
+    stepping = median(event["seconds"] for event in steps if event.get("stage") == stage)
+    stepping *= max(0, arms * config["steps"] - len(steps))
+    return stepping + max(0, arms * planned - len(probes)) * median(probes)
