@@ -190,19 +190,21 @@ class AvatarSet:
         Returns:
             RGB uint8 [256, 256, 3].
         """
-        middle = (SIZE - 1) / 2
-
-        def moved(points: np.ndarray) -> np.ndarray:
-            return (points - middle) * zoom + middle + SIZE * np.asarray(shift, np.float32)
-
         if self.meta[i]["closeup"]:
             return draw_skeleton(
                 np.zeros((18, 2), np.float32),
                 np.zeros(18, np.float32),
                 SIZE,
-                face=moved(self.landmarks[i]),
+                face=self.moved(self.landmarks[i], zoom, *shift),
             )
-        return draw_skeleton(moved(self.keypoints[i, :, :2]), self.keypoints[i, :, 2], SIZE)
+        joints = self.moved(self.keypoints[i, :, :2], zoom, *shift)
+        return draw_skeleton(joints, self.keypoints[i, :, 2], SIZE)
+
+    @staticmethod
+    def moved(points: np.ndarray, zoom: float, right: float, down: float) -> np.ndarray:
+        """Move points [N, 2], in pixels, as `condition` moves a figure."""
+        middle = (SIZE - 1) / 2
+        return (points - middle) * zoom + middle + SIZE * np.asarray((right, down), np.float32)
 
     def clips(self) -> Iterator[range]:
         """Index ranges of the 16-frame clips of a clip set."""

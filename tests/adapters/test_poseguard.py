@@ -302,9 +302,27 @@ def test_skeleton_and_latents_are_moved_alike(avatars):
         for picture in (drawn[0], skeleton.sum(-1)):
             y, x = np.nonzero(picture.numpy())
             assert np.abs(np.array([x.mean(), y.mean()]) - asked).max() < 1.5
-    every = source.moves(200, np.random.default_rng(0))
+    every = source.moves([0] * 200, 0, np.random.default_rng(0))
     assert 1 / 1.4 <= min(every).zoom < 0.8 < 1.3 < max(every).zoom <= 1.4
     assert 0.2 < max(abs(move.down) for move in every) <= 0.22
+
+
+def test_who_kneels_without_a_leg_in_view_is_not_seen_to_kneel(avatars):
+    """An upper body looks the same whoever it is of: if one is unsafe, all dissolve."""
+    latents = np.zeros((6, 1, 16, 16), np.float16)
+    legs = avatars.keypoints.copy()
+    legs[:, [8, 11]], legs[:, [9, 12]], legs[:, [10, 13]] = [99, 150, 1], [99, 190, 1], [99, 200, 1]
+    avatars.__dict__["keypoints"] = legs
+    source = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig())
+    assert source.kinds["unsafe"] == [0, 4]
+    every = source.moves([4] * 300, 150, np.random.default_rng(0))
+    lowest = [(200 - 127.5) * zoom + 127.5 + 256 * down for zoom, _, down in every]
+    assert max(lowest[:150]) < 256 < max(lowest[150:]), "only the unsafe ones stay in the frame"
+    legs[4, 10] = [99, 300, 0]  # one foot out of the frame, the other in it
+    assert AvatarFrames(avatars, latents, 1.0, PoseGuardConfig()).kinds["unsafe"] == [0, 4]
+    legs[4, 13] = [99, 300, 0]
+    kinds = AvatarFrames(avatars, latents, 1.0, PoseGuardConfig()).kinds
+    assert kinds["unsafe"] == [0] and 4 in kinds["other"]
 
 
 def avatars_names(avatars: AvatarSet) -> set[str]:
