@@ -127,3 +127,19 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(
         with pytest.raises(SystemExit):
             command(["--sheet", str(tmp_path / sheet)])
         assert "argument --sheet: it is" in capsys.readouterr().err
+
+
+def test_upper_bodies_are_of_no_kind_and_faces_are_left_out(
+    tiny_guard: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard.main(["--upper-bodies", "--clips", "kneel_both", "walk", "face_nod"])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(figures["clips"]) == ["kneel_both", "walk"] and "separation" not in figures
+    mean = sum(figures["clips"].values()) / 2
+    assert figures["upper_body_psnr_db"] == pytest.approx(mean, abs=0.01)
+    walk = guard.load_openpose_json(guard.POSES / "walk.json")
+    half = guard.upper_body(walk, 256)
+    assert half.seen[:, [8, 11]].any() and not half.seen[:, [9, 10, 12, 13]].any()
+    assert half.keypoints[half.seen].max() < 256
+    with pytest.raises(SystemExit, match="faces alone"):
+        guard.main(["--upper-bodies", "--clips", "face_nod"])
