@@ -90,7 +90,8 @@ _SOLE_BELOW_ANKLE = 0.039  # of stature
 _TRUNK, _THIGH = 0.288, 0.245  # of stature, from the table above
 _HIPS_OF_SHOULDERS = 0.5  # how far apart hips are, in widths of the shoulders
 # Somebody without feet comes to stand as in the upper bodies that Avatar-SD was trained on: 1.28
-# times as tall as the frame, the hips four fifths down. Knees, if seen, are near the lower edge.
+# times as tall as the frame, the hips four fifths down. Knees, if seen, are near the lower edge,
+# and no joint is nearer.
 _NEAR, _HIPS_AT, _KNEES_AT = 1.28, 0.79, 0.97
 # Of a face's height from brows to chin. With them a face alone comes to lie as in the close-ups
 # that Avatar-SD was trained on, where it takes two fifths of the frame.
@@ -307,12 +308,18 @@ class PoseClip:
                 return _KNEES_AT * size
             return max(_HIPS_AT * size, size - _THIGH * stature * scale)
 
-        width = max(float(high[0] - low[0]), 1e-3)
-        scale = min(_NEAR * size / stature, size * (1 - 2 * margin) / width)
+        width, height = np.maximum(high - low, 1e-3)
+        scale = min(
+            _NEAR * size / stature,
+            size * (1 - 2 * margin) / width,
+            size * (_KNEES_AT - margin) / height,
+        )
         # Lower where it is smaller, so the room above only grows.
         scale = min(scale, (end_at(scale) - margin * size) / max(end - float(low[1]), 1e-3))
+        # Hands may hang lower than that.
+        down = min(end_at(scale) - scale * end, _KNEES_AT * size - scale * float(high[1]))
         middle = (size - 1) / 2 - scale * (low[0] + high[0]) / 2
-        return self._moved(scale, np.array([middle, end_at(scale) - scale * end]), size)
+        return self._moved(scale, np.array([middle, down]), size)
 
     def with_hips(self) -> PoseClip:
         """Put hips below the shoulders where no frame shows any, as of somebody upright.

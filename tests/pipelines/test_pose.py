@@ -291,6 +291,17 @@ def test_arms_that_need_the_room_make_an_upper_body_smaller_and_lower():
     assert above.keypoints[above.seen].min(0)[1] >= 0.08 * 256 - 0.5
 
 
+@pytest.mark.parametrize("hands", [150, 260, 500])
+def test_hands_below_the_hips_stay_in_the_frame(hands):
+    """Of somebody without feet who bends down, or hangs upside down."""
+    bent, confidence = STANDING.copy(), np.ones((1, 18))
+    bent[[4, 7], 1] = bent[[2, 5], 1] + hands
+    confidence[0, [9, 10, 12, 13]] = 0
+    clip = clip_of(bent[None], confidence).fit(256)
+    assert clip.keypoints[clip.seen].max(0)[1] <= 0.97 * 256 + 0.01
+    assert clip.keypoints[clip.seen].min(0)[1] >= 0.08 * 256 - 0.01
+
+
 def test_a_bust_gets_hips_below_its_shoulders():
     bust = without(*range(8, 14), frames=3)
     whole = bust.with_hips()
