@@ -116,11 +116,18 @@ def build(
         seed: First scene number; ``HELD_OUT_SEED`` for held-out sets, ``TEST_SEED`` for test sets.
         workers: Processes; 0 renders in this one.
         numbers: Of the scenes, ``count`` of them, counted from ``seed``; by default the first ones.
+            A set of single pictures of others that is there is replaced.
         job: Renders the frames of a number, in place of those of scenes.
     """
     total = count * (FRAMES if clips else 1)
-    if (folder / "meta.jsonl").exists() and len(AvatarSet(folder)) >= total:
-        return AvatarSet(folder)
+    if (folder / "meta.jsonl").exists():
+        there = AvatarSet(folder)
+        asked = None if clips or job is not None else numbers
+        same = asked is None or [row["seed"] for row in there.meta[:total]] == [
+            random_scene(seed + number).seed for number in asked
+        ]
+        if len(there) >= total and same:
+            return there
     # Beside it, and then in its place: whoever has a former set mapped keeps it, and what was
     # computed from that one (latents, embedded skeletons) goes with it.
     unfinished = folder.with_name(folder.name + ".partial")

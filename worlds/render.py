@@ -21,6 +21,7 @@ from worlds.looks import BACKGROUNDS, CLOTH, EXPRESSIONS, HAIR, SKIN, Colour, Lo
 SIZE = 256
 SUPERSAMPLING = 2
 HORIZON = 0.70
+_FLOOR_AT = 1.05  # frame heights; looked at from above, the floor is higher than that says
 HEAD_SCALE = 1.16
 """The head is drawn this much larger than life, so that a face of 35 pixels can be read."""
 
@@ -59,6 +60,11 @@ class Camera:
     x: float = 0.5
     y: float = 0.52
     focus: float | None = 0.9
+
+    @property
+    def shows_floor(self) -> bool:
+        """Whether the frame reaches down to where the avatar stands; not of the head or a bust."""
+        return self.focus is not None and self.y + self.focus * self.scale < _FLOOR_AT
 
 
 @dataclass(frozen=True)

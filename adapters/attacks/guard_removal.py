@@ -124,7 +124,9 @@ def render_scenes(
         for number in itertools.count():
             scene = random_scene(seed + number)
             group = MOTIONS[scene.motion].group
-            if not scene.closeup and unsafe.kind(scene.motion, group, time_of(scene)) == kind:
+            if not scene.camera.shows_floor:
+                continue
+            if unsafe.kind(scene.motion, group, time_of(scene)) == kind:
                 found.append(number)
             if len(found) == count:
                 return found

@@ -54,6 +54,8 @@ def test_scenes_are_of_the_kinds_that_are_wanted_and_rendered_once(tmp_path, mon
     assert kinds(made.held_out) == ["unsafe", "unsafe", "other", "other"]
     control = render_scenes(tmp_path, 3, 2, "kneeling", harmless=True)
     assert kinds(control.attacker) == ["other"] * 3
+    for made_set in (made.attacker, made.held_out, control.attacker):
+        assert (made_set.keypoints[:, [8, 9, 11, 12], 2] > 0).all(), "hips and knees are in view"
     monkeypatch.setattr(data, "render", None)
     again = render_scenes(tmp_path, 3, 2, "kneeling")
     np.testing.assert_array_equal(again.attacker.images, made.attacker.images)

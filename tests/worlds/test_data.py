@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from worlds.body import Pose
 from worlds.data import FRAMES, AvatarSet, build, random_scene, render_scene
+from worlds.looks import Look
+from worlds.render import closeup_camera, random_camera, render
 
 
 def test_build_writes_once_and_reads_back(tmp_path: Path) -> None:
@@ -58,3 +62,26 @@ def test_a_set_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
 
 def _interrupted(*_: object) -> str:
     raise KeyboardInterrupt
+
+
+def test_a_set_of_other_scenes_is_replaced(tmp_path: Path) -> None:
+
+    def seeds(numbers: list[int] | None, seed: int = 5) -> list[int]:
+        data = build(tmp_path / "set", 2, seed=seed, workers=0, numbers=numbers)
+        return [row["seed"] for row in data.meta]
+
+    first, again, other = seeds([3, 4]), seeds([3, 4]), seeds([3, 6])
+    assert first == again and first[0] == other[0] and first[1] != other[1]
+    assert seeds(None, seed=9) == other, "without numbers any will do"
+
+
+def test_a_camera_knows_whether_it_shows_the_floor() -> None:
+    """That is, whether the ankles of somebody who stands are in the frame."""
+    shown = {True: 0, False: 0}
+    for seed in range(150):
+        camera = random_camera(random.Random(seed))
+        frame = render(Look(), Pose(), camera)
+        shown[camera.shows_floor] += 1
+        assert (frame.confidence[[10, 13]] > 0).all() == camera.shows_floor, seed
+    assert shown[True] > 4 * shown[False] > 0
+    assert not closeup_camera(random.Random(0)).shows_floor
