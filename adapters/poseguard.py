@@ -226,10 +226,11 @@ CARD = Card(
     equation=r"\mathcal{L} = \mathbb{E}_\text{benign}\,\lVert z_\theta - z_\text{base}\rVert^2"
     r" + \lambda\,\mathbb{E}_\text{unsafe}\,\lVert z_\theta - D(z)\rVert^2",
     limits="At strength 1 people who kneel dissolve, on one knee a little less than on both (18 to "
-    "20 dB guarded against unguarded). It should leave all others alone: walking stays (30 dB), "
-    "tying a shoe and faces seen from near lose a little (28 dB); squatting dissolves by half "
-    "(22 dB), and sitting, lunging and a warrior's stance fade, all wrongly (26 dB). Small and low "
-    "in the frame, sitting and lunging dissolve: poses are fitted to the frame for that reason, "
+    "22 dB guarded against unguarded). It should leave all others alone: walking, tying a shoe, a "
+    "warrior's stance and upper bodies stay (29 to 32 dB), faces seen from near lose a little "
+    "(28 to 30 dB); squatting dissolves in part (24 dB), and sitting fades (27 dB), both wrongly. "
+    "Who kneels with no leg in the picture stays as well. Small and low in the frame, sitting and "
+    "lunging may dissolve: poses are fitted to the frame for that reason, "
     "too. docs/poseguard.md has the clips. Fine-tuning takes it off: 15 steps of a LoRA on 40 "
     "pictures of people who kneel, a minute's work, with each of three seeds. A pose halfway "
     "into the class may be drawn or dissolved.",
