@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.animation import _fingerprints, _sha256
+from evaluation.psnr import mean_psnr
+from pipelines.animation import AnimationEngine, _fingerprints
 from pipelines.paths import ASSETS
+from pipelines.pose import load_openpose_json
 from pipelines.profiles import get_profile
 from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
 from tests.tiny import TEXT_WIDTH
@@ -262,14 +264,27 @@ def test_stills_are_drawn_some_at_a_time_as_asked(data: AvatarSet, monkeypatch):
 
 
 def test_the_shipped_one_was_taught_by_the_pictures_that_it_redraws():
-    """Whoever changes the picture model or the guard trains the refiner anew."""
+    """Whoever changes the picture model trains the refiner anew; of the guard see the next test."""
     record = read_records(ASSETS / "refiner")[-1]
     prints = _fingerprints(get_profile("embedded"))
-    guard = _sha256([ASSETS / "adapters/poseguard/adapter_model.safetensors"])
-    assert record["drawn_by"] == {
-        **{part: prints[part] for part in ("base", "controlnet", "motion")}, "poseguard": guard
-    }  # fmt: skip
+    drawn_by = dict(record["drawn_by"])
+    assert drawn_by.pop("poseguard"), "it was taught to leave alone whom a guard dissolved"
+    assert drawn_by == {part: prints[part] for part in ("base", "controlnet", "motion")}
     assert max(file.stat().st_size for file in (ASSETS / "refiner").iterdir()) < 10_000_000
+
+
+def test_whom_the_shipped_guard_dissolves_no_detail_brings_back():
+    """Whichever guard the refiner was taught with, it paints nobody into what today's leaves."""
+    engine = AnimationEngine(get_profile("embedded"))
+    engine.add_guard("poseguard", ASSETS / "adapters/poseguard")
+    pose = load_openpose_json(ASSETS / "poses/kneel_both.json")
+    prompt = "a person with long red hair and light skin wearing a red shirt and blue shorts, park"
+    apart = []
+    for redraw in (False, True):
+        *_, pair = engine.pair(pose, prompt, {"poseguard": 1.0}, 7, redraw=redraw)
+        apart.append(mean_psnr(pair.unguarded, pair.guarded))
+    as_drawn, redrawn = apart
+    assert redrawn < as_drawn + 0.3 and as_drawn < 21
 
 
 def test_the_shipped_one_is_not_told_of_what_is_unsafe():
