@@ -578,6 +578,25 @@ def shows_leg(data: AvatarSet, number: int, move: Move | None = None) -> bool:
     return any(seen[list(leg)].all() for leg in _LEGS)
 
 
+def kind_of_frame(data: AvatarSet, number: int, pose_class: PoseClass) -> str | None:
+    """Return what a rendered frame is to a class of poses: as `PoseClass.kind`, but as it is seen.
+
+    A face has no joints, and who shows no whole leg is not seen to be unsafe: both are "other".
+
+    Args:
+        data: the frames.
+        number: of the frame.
+        pose_class: the class.
+    """
+    from worlds.motions import MOTIONS
+
+    meta = data.meta[number]
+    if meta["closeup"]:
+        return "other"
+    kind = pose_class.kind(meta["motion"], MOTIONS[meta["motion"]].group, meta["time"])
+    return "other" if kind == "unsafe" and not shows_leg(data, number) else kind
+
+
 class AvatarFrames:
     """Frames of the avatar world for one class of poses, drawn by kind."""
 
@@ -595,18 +614,11 @@ class AvatarFrames:
         Raises:
             ValueError: the set lacks one of the kinds.
         """
-        from worlds.motions import MOTIONS
-
         self.data, self.latents, self.scale, self.config = data, latents, scale, config
         pose_class = POSE_CLASSES[config.pose_class]
         self.kinds: dict[str, list[int]] = {"unsafe": [], "near_miss": [], "other": []}
-        for number, meta in enumerate(data.meta):
-            motion = meta["motion"]
-            kind: str | None = "other"
-            if not meta["closeup"]:
-                kind = pose_class.kind(motion, MOTIONS[motion].group, meta["time"])
-            if kind == "unsafe" and not shows_leg(data, number):
-                kind = "other"
+        for number in range(len(data.meta)):
+            kind = kind_of_frame(data, number, pose_class)
             if kind is not None:
                 self.kinds[kind].append(number)
         self.closest = [

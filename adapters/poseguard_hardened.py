@@ -116,12 +116,13 @@ CARD = Card(
     equation=r"\mathcal{L} = \mathcal{L}_\text{PoseGuard}(\theta) + \gamma\,\mathbb{E}_{a,k}\,"
     r"\mathcal{L}_\text{safety}\big(\theta + \delta^a_k(\theta)\big)",
     limits="It takes the usual attacker twice as long, and no more: nine tenths of the joints of "
-    "people who kneel are back after 30 steps at 1e-3 in place of 15 (three seeds); after 15 it is "
-    "whole. An attacker whose LoRA is on all layers, where those of its training had attention "
-    "alone, is through after 15, and all but through after 10, as with PoseGuard (one seed). "
-    "Fine-tuning on pictures of other poses takes nothing off (one seed). Whom it dissolves it "
-    "dissolves as PoseGuard does; all others differ more from the bare model (29 dB in place "
-    "of 31), with as many of their joints where they should be (docs/poseguard.md).",
+    "people who kneel are back after 30 steps at 1e-3 in place of 15 (three seeds), after 15 "
+    "hardly any. An attacker whose LoRA is on all layers, where those of its training had "
+    "attention alone, is through after 15, and all but through after 10, as with PoseGuard "
+    "(one seed). Fine-tuning on pictures of other poses takes nothing off (one seed). Whom it"
+    " dissolves it dissolves as PoseGuard does; all others differ more from the bare model "
+    "(29 dB in place of 31), with as many of their joints where they should be "
+    "(docs/poseguard.md).",
     aimed_at="fine-tuning that takes a pose guard off",
     pipeline="animation",
 )

@@ -194,11 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name} ({kind}): {decibels[name]:.1f} dB", flush=True)
     if not decibels:
         raise SystemExit("--clips names faces alone, which have no upper body")
-    figures = summary(decibels, pose_class)
+    figures = {"guard": args.guard, "pose_class": pose_class}
     if args.upper_bodies:
-        figures = {"upper_body_psnr_db": round(float(np.mean(list(decibels.values()))), 2)}
-    named = {"guard": args.guard, "pose_class": pose_class}
-    print(json.dumps({**named, **figures, "clips": decibels}), flush=True)
+        figures["upper_body_psnr_db"] = round(float(np.mean(list(decibels.values()))), 2)
+    else:
+        figures |= summary(decibels, pose_class)
+    print(json.dumps({**figures, "clips": decibels}), flush=True)
     if args.sheet:
         Image.fromarray(np.concatenate(rows)).save(args.sheet)
 

@@ -12,7 +12,7 @@ recorded body, with the head of a grown person, which is not recorded.
 
 The doll can do the same movements (`drawn`): its own bones, pointing where the recorded ones do.
 
-``python -m evaluation.avatar_sd --mocap`` measures the model on them.
+``python -m evaluation.motion_capture`` measures the model on them.
 """
 
 from __future__ import annotations

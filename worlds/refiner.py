@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from adapters.poseguard import POSE_CLASSES
+from adapters.poseguard import POSE_CLASSES, kind_of_frame
 from evaluation.avatar_sd import generate, scenes
 from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine
@@ -62,7 +62,6 @@ from worlds.export import (
 )
 from worlds.looks import PROPS
 from worlds.loop import TrainingLoop
-from worlds.motions import MOTIONS
 from worlds.patches import patch_distance, random_filters
 
 UNSAFE = ("pistol",)
@@ -235,7 +234,7 @@ def drawings(work: Path, stills: int, clips: int) -> tuple[list[Drawn], Drawn, d
         Drawn.of(single, frames, [*range(stills), *holding]),
         Drawn.of(clip_frames, moving, range(FRAMES * clips)),
     ]
-    unsafe = [i for i in range(stills) if _dissolved(frames.meta[i])]
+    unsafe = [i for i in range(stills) if _dissolved(frames, i)]
     if GUARD in by and unsafe:
         denoiser.unet = PeftModel.from_pretrained(denoiser.unet, guard)
         even = np.full(len(unsafe), 1 / len(unsafe))
@@ -255,10 +254,9 @@ def _told_apart(rows: list[int]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:8]
 
 
-def _dissolved(meta: dict) -> bool:
-    """Tell whether the guard is to dissolve a picture: while somebody only goes down, it is not."""
-    group, kneeling = MOTIONS[meta["motion"]].group, POSE_CLASSES["kneeling"]
-    return not meta["closeup"] and kneeling.kind(meta["motion"], group, meta["time"]) == "unsafe"
+def _dissolved(data: AvatarSet, i: int) -> bool:
+    """Tell if the guard is to dissolve picture ``i``: not who only goes down or shows no leg."""
+    return kind_of_frame(data, i, POSE_CLASSES["kneeling"]) == "unsafe"
 
 
 def head_of(data: AvatarSet, i: int) -> tuple[NDArray[np.float64], float]:
