@@ -80,7 +80,8 @@ from pipelines.animation import AnimationEngine, PairResult
 from pipelines.extract import extract_pose, load_picture
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
-from pipelines.pose import PoseClip, PoseError, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
 from worlds.data import HELD_OUT_SEED, TEST_SEED, AvatarSet, build
 from worlds.looks import Look, caption, random_look

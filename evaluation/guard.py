@@ -36,7 +36,8 @@ from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.fetch import MissingWeights
 from pipelines.paths import ASSETS
-from pipelines.pose import PoseClip, load_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import PROFILES, get_profile
 from worlds.motions import MOTIONS
 

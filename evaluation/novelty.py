@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from evaluation.avatar_sd import N_CLIPS, UNSEEN_POSES
 from pipelines.paths import REPO
-from pipelines.pose import PoseClip, PoseError, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import load_openpose_json
 from pipelines.still import torso_length
 from worlds.data import HELD_OUT_SEED, build
 from worlds.motion import CLIP_SEED

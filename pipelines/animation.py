@@ -61,7 +61,9 @@ from safetensors.torch import load_file
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import MissingWeights, hub_revision, picture_folder
 from pipelines.noise import mixed_noise
-from pipelines.pose import PoseClip, draw_clip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import AnimationSpec, Profile
 from pipelines.prompts import check_text
 from pipelines.refine import Box, Refiner, check_refiner, share_of

@@ -29,16 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.fetch import mediapipe_folder
-from pipelines.pose import (
-    MAX_FRAMES,
-    MIN_JOINTS,
-    VISIBLE,
-    Follower,
-    PoseClip,
-    PoseError,
-    bridged,
-    crowd_note,
-)
+from pipelines.pose import MAX_FRAMES, MIN_JOINTS, VISIBLE, PoseClip, PoseError
+from pipelines.pose_tracking import Follower, bridged, crowd_note
 from pipelines.skeleton import is_skeleton, read_skeleton, read_skeletons
 
 Array = NDArray[Any]

@@ -27,7 +27,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import picture_folder
 from pipelines.lora import merged
-from pipelines.pose import draw_skeleton
+from pipelines.pose_drawing import draw_skeleton
 from pipelines.profiles import PictureSpec, Profile
 from pipelines.prompts import check_text
 from pipelines.refine import Box, Refiner

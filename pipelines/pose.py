@@ -1,9 +1,9 @@
-"""Pose clips: OpenPose-18 joints over time, their JSON form and their skeleton pictures.
+"""Pose clips: OpenPose-18 joints over time.
 
 A pose clip is what the animation pipeline is asked to follow. It comes from OpenPose JSON
-(:func:`load_openpose_json`) or from a picture (:mod:`pipelines.extract`), is brought to the model's
+(:mod:`pipelines.pose_json`) or from a picture (:mod:`pipelines.extract`), is brought to the model's
 frame and length (:meth:`PoseClip.fit`, :meth:`PoseClip.to_square`, :meth:`PoseClip.resample`) and
-is drawn for the ControlNet (:func:`draw_skeleton`).
+is drawn for the ControlNet (:mod:`pipelines.pose_drawing`).
 
 Joint order and colours are those of OpenPose's COCO-18 model (Cao et al., "OpenPose: Realtime
 Multi-Person 2D Pose Estimation using Part Affinity Fields", TPAMI 2019), which the published
@@ -13,15 +13,11 @@ centre has whole-number coordinates. "Right" means the person's own right.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
@@ -40,17 +36,7 @@ LIMBS: tuple[tuple[int, int], ...] = (
     (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
-"""Pairs of joints joined by a limb; limb ``i`` has colour ``COLOURS[i]`` at 60 % brightness."""
-
-COLOURS: tuple[tuple[int, int, int], ...] = (
-    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
-    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
-    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
-)  # fmt: skip
-"""RGB colour of each joint, as OpenPose draws them."""
-
-LIMB_BRIGHTNESS = 0.6
-"""Brightness of a limb relative to its colour."""
+"""Pairs of joints joined by a limb."""
 
 VISIBLE = 0.05
 """A joint counts as seen from this confidence on."""
@@ -58,15 +44,12 @@ VISIBLE = 0.05
 MAX_FRAMES = 240
 """Longest clip accepted, in frames (30 s at the model's 8 frames/s)."""
 
-MAX_JSON_BYTES = 8_000_000
-"""Largest JSON file accepted, in bytes."""
+MAX_SIDE = 16_384
+"""Longest side of a canvas accepted, in pixels."""
 
 MIN_JOINTS = 3
 """With fewer joints seen than this (and no face landmarks), a figure is not a person."""
 
-_MAX_SIDE = 16_384
-# COCO-18 joints among BODY_25's (which has the middle of the hips at 8, and the feet from 19 on).
-_FROM_BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 # Lengths of body segments over stature, after Drillis and Contini's proportions (in D. A. Winter,
 # "Biomechanics and Motor Control of Human Movement", fig. 4.1). Used to guess how tall a figure
 # would stand, whatever it does in the clip.
@@ -139,10 +122,10 @@ class PoseClip:
                 f"confidence has shape {confidence.shape}; wanted {keypoints.shape[:2]}, one "
                 "number for each joint of each frame"
             )
-        _check_frame_count(len(keypoints))
+        check_frame_count(len(keypoints))
         for name, side in (("width", self.width), ("height", self.height)):
-            if not 1 <= side <= _MAX_SIDE:
-                raise PoseError(f"{name} is {side}; wanted 1 to {_MAX_SIDE} pixels")
+            if not 1 <= side <= MAX_SIDE:
+                raise PoseError(f"{name} is {side}; wanted 1 to {MAX_SIDE} pixels")
         if not np.isfinite(confidence).all():
             raise PoseError("confidence holds a value that is not finite; wanted 0 to 1")
         seen = confidence >= VISIBLE
@@ -204,7 +187,7 @@ class PoseClip:
         Raises:
             PoseError: when ``frames`` is out of range.
         """
-        _check_frame_count(frames)
+        check_frame_count(frames)
         times = np.linspace(0.0, len(self) - 1.0, frames)
         values = np.concatenate([self.keypoints, self.confidence[..., None]], -1)
         body, seen = _interpolate(values, self.seen, times)
@@ -432,187 +415,12 @@ class PoseClip:
         return float(np.percentile(guesses, 75)) if guesses else 0.0
 
 
-def draw_skeleton(
-    keypoints: ArrayLike, confidence: ArrayLike, size: int, face: ArrayLike | None = None
-) -> NDArray[np.uint8]:
-    """Draw one frame's skeleton in OpenPose's colours on black.
-
-    Args:
-        keypoints: [18, 2] in pixels of the drawn square; may lie outside it.
-        confidence: [18]; joints below ``VISIBLE``, and the limbs that end in them, are left out.
-        size: side of the picture in pixels. Limbs are ``size / 64`` wide.
-        face: [68, 2] facial landmarks in the same pixels, drawn as small white dots; NaN is left
-            out.
-
-    Returns:
-        RGB uint8 [size, size, 3].
-    """
-    canvas = np.zeros((size, size, 3), np.uint8)
-    unit = size / 256
-    seen = np.asarray(confidence) >= VISIBLE
-    paint_joints(canvas, keypoints, seen, max(1, round(4 * unit)), max(1.0, 4 * unit))
-    if face is not None:
-        for point in np.asarray(face, np.float64):
-            if np.isfinite(point).all():
-                _dot(canvas, point, max(0.75, unit), (255, 255, 255))
-    return canvas
-
-
-def paint_joints(
-    canvas: NDArray[np.uint8], keypoints: ArrayLike, seen: ArrayLike, stick: int, radius: float
-) -> None:
-    """Paint limbs, and over them joints, onto a canvas in place.
-
-    Args:
-        canvas: RGB uint8 [H, W, 3], changed in place.
-        keypoints: [18, 2] in pixels of the canvas.
-        seen: bool [18]; other joints and their limbs are left out.
-        stick: width of the limbs in pixels.
-        radius: radius of the joints' discs in pixels.
-    """
-    points = np.asarray(keypoints, np.float64)
-    there = np.asarray(seen, bool)
-    for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
-        if there[a] and there[b]:
-            dim = tuple(int(c * LIMB_BRIGHTNESS) for c in colour)
-            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), dim, stick, cv2.LINE_AA, _SHIFT)
-    for joint in np.flatnonzero(there):
-        _dot(canvas, points[joint], radius, COLOURS[joint])
-
-
-def draw_clip(clip: PoseClip, size: int = 256, frames: int | None = None) -> NDArray[np.uint8]:
-    """Draw a clip's skeletons, brought to a square of ``size`` and to ``frames`` frames.
-
-    Args:
-        clip: any clip; a canvas that is not square is padded, not stretched.
-        size: side of the pictures in pixels.
-        frames: wanted number of frames; None keeps the clip's own.
-
-    Returns:
-        RGB uint8 [frames, size, size, 3].
-    """
-    square = clip.to_square(size)
-    if frames is not None:
-        square = square.resample(frames)
-    faces = [None] * len(square) if square.face is None else square.face
-    return np.stack(
-        [
-            draw_skeleton(keypoints, confidence, size, face)
-            for keypoints, confidence, face in zip(
-                square.keypoints, square.confidence, faces, strict=True
-            )
-        ]
-    )
-
-
-def dump_openpose_json(clip: PoseClip) -> str:
-    """Write a clip as OpenPose JSON: one frame's object, or a list of them for several frames.
-
-    Args:
-        clip: the clip; coordinates are rounded to a thousandth of a pixel.
-
-    Returns:
-        JSON text that :func:`load_openpose_json` reads back.
-    """
-    frames = []
-    for index in range(len(clip)):
-        rows = np.concatenate([clip.keypoints[index], clip.confidence[index][:, None]], -1)
-        person = {"pose_keypoints_2d": _rounded(rows)}
-        if clip.face is not None:
-            found = ~np.isnan(clip.face[index, :, :1])
-            landmarks = np.concatenate([np.where(found, clip.face[index], 0), found], -1)
-            person["face_keypoints_2d"] = _rounded(landmarks)
-        frames.append(
-            {"people": [person], "canvas_width": clip.width, "canvas_height": clip.height}
-        )
-    return json.dumps(frames[0] if len(frames) == 1 else frames, separators=(",", ":"))
-
-
-def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
-    """Read OpenPose JSON into a clip.
-
-    Accepted: one frame ``{"people": [{"pose_keypoints_2d": [x, y, c, …]}], "canvas_width": W,
-    "canvas_height": H}``, a list of such frames, ``{"frames": [such frames]}``, or a list of files
-    of one frame each, in order. A person has 18 joints (COCO) or 25 (BODY_25), in pixels or, where
-    no coordinate of the clip exceeds 1.5, as parts of the canvas; ``face_keypoints_2d`` (68 or 70
-    landmarks) is optional. Where several people are in a frame, the largest is taken in the first
-    and the same one is followed in the others; the clip's notes say so. Up to a quarter of the
-    frames may show nobody: their joints are interpolated, and the clip's notes say how many.
-
-    Args:
-        data: JSON text, or a file, or one file a frame. Text is never taken for a path.
-
-    Returns:
-        The clip, on the canvas that the JSON names.
+def check_frame_count(frames: int) -> None:
+    """Refuse a clip's length that is out of range.
 
     Raises:
-        PoseError: on anything else, naming the field and what was found in it, and when more than a
-            quarter of the frames show nobody.
+        PoseError: it is not 1 to ``MAX_FRAMES``.
     """
-    if isinstance(data, Path):
-        data = _read_file(data)
-    if isinstance(data, str | bytes):
-        frames = _frames_of(_parse(data))
-    else:
-        _check_frame_count(len(data))
-        size = sum(path.stat().st_size for path in data)
-        if size > MAX_JSON_BYTES:
-            raise PoseError(
-                f"{len(data)} files have {size / 1e6:.1f} MB together; the limit is "
-                f"{MAX_JSON_BYTES / 1e6:.0f} MB"
-            )
-        frames = [frame for path in data for frame in _frames_of(_parse(_read_file(path)))]
-    _check_frame_count(len(frames))
-    people = [_people_of(frame, _where(i, len(frames))) for i, frame in enumerate(frames)]
-    notes: list[str] = []
-    keypoints, confidence, face = _one_person(people, notes)
-    width, height = _canvas_of(frames)
-    found_face = ~np.isnan(face[..., 0])
-    values = np.concatenate([keypoints[confidence >= VISIBLE], face[found_face]])
-    if np.abs(values).max() <= 1.5:
-        if width is None or height is None:
-            width = height = 512
-            notes.append("the JSON names no canvas size: 512 × 512 px assumed")
-        # Normalised 0..1 spans the canvas from edge to edge; pixel 0's centre is half a pixel in.
-        keypoints = keypoints * [width, height] - 0.5
-        face = face * [width, height] - 0.5
-    elif width is None or height is None:
-        # OpenPose's own files name no canvas: take the smallest one that holds what was found.
-        width, height = (max(64, int(np.ceil(side)) + 1) for side in values.max(0) * 1.05)
-        notes.append(f"the JSON names no canvas size: {width} × {height} px assumed")
-    clip = PoseClip(
-        keypoints=keypoints,
-        confidence=confidence,
-        face=face if found_face.any() else None,
-        width=width,
-        height=height,
-        notes=tuple(notes),
-    )
-    return bridged(clip, "leave the others out")
-
-
-_MOST_EMPTY = 0.25  # of a clip's frames may show nobody
-_REACH = 0.5  # of their size that somebody moves from one frame to the next
-_PART = 0.4  # of their size that a person is seen at least, where another is seen too
-_SHIFT = 4  # fractional bits of the coordinates handed to OpenCV
-
-
-def _fixed(point: Array) -> tuple[int, int]:
-    """Fixed-point coordinates for OpenCV; far outside points are clipped to keep its int32."""
-    x, y = np.clip(np.rint(point * (1 << _SHIFT)), -(1 << 20), 1 << 20)
-    return int(x), int(y)
-
-
-def _dot(canvas: Array, point: Array, radius: float, colour: tuple[int, int, int]) -> None:
-    fixed = round(radius * (1 << _SHIFT))
-    cv2.circle(canvas, _fixed(point), fixed, colour, -1, cv2.LINE_AA, _SHIFT)
-
-
-def _rounded(rows: Array) -> list[float]:
-    return [round(float(value), 3) for value in rows.reshape(-1)]
-
-
-def _check_frame_count(frames: int) -> None:
     if not 1 <= frames <= MAX_FRAMES:
         raise PoseError(f"{frames} frames; wanted 1 to {MAX_FRAMES}. Cut or thin out the clip.")
 
@@ -645,242 +453,3 @@ def _interpolate(values: Array, seen: Array, times: Array) -> tuple[Array, Array
         near = np.minimum(np.abs(times - left), np.abs(times - right)) <= 0.5
         found[:, track] = inside | near
     return out, found
-
-
-def _read_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise PoseError(
-            f"{path.name} has {size / 1e6:.1f} MB; the limit is {MAX_JSON_BYTES / 1e6:.0f} MB"
-        )
-    return path.read_bytes()
-
-
-def _parse(data: str | bytes) -> Any:
-    if len(data) > MAX_JSON_BYTES:
-        raise PoseError(
-            f"the JSON has {len(data) / 1e6:.1f} MB; the limit is {MAX_JSON_BYTES / 1e6:.0f} MB"
-        )
-    try:
-        return json.loads(data)
-    except json.JSONDecodeError as error:
-        raise PoseError(
-            f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}. "
-            "Wanted OpenPose JSON."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise PoseError("not a text file; wanted OpenPose JSON in UTF-8") from error
-    except (RecursionError, ValueError) as error:
-        raise PoseError(f"JSON that cannot be read: {error}. Wanted OpenPose JSON.") from error
-
-
-def _frames_of(parsed: Any) -> list[dict[str, Any]]:
-    if isinstance(parsed, dict) and {"prompt", "pose"} <= set(parsed):
-        raise PoseError(
-            "these are the settings of a result; take its pose JSON, or load them as settings"
-        )
-    if isinstance(parsed, dict) and "frames" in parsed:
-        parsed = parsed["frames"]
-        if not isinstance(parsed, list):
-            raise PoseError(f'"frames" is {_kind(parsed)}; wanted a list of frames')
-    if isinstance(parsed, dict):
-        parsed = [parsed]
-    if not isinstance(parsed, list):
-        raise PoseError(
-            f'the JSON is {_kind(parsed)}; wanted a frame {{"people": […]}} or a list of frames'
-        )
-    _check_frame_count(len(parsed))
-    for index, frame in enumerate(parsed):
-        where = _where(index, len(parsed))
-        if not isinstance(frame, dict):
-            raise PoseError(f"{where} is {_kind(frame)}; wanted an object with people")
-        if "people" not in frame:
-            found = ", ".join(sorted(map(str, frame))[:6]) or "nothing"
-            raise PoseError(f'{where} has no field "people"; found: {found}')
-        if not isinstance(frame["people"], list):
-            raise PoseError(f'"people" of {where} is {_kind(frame["people"])}; wanted a list')
-    return parsed
-
-
-_Person = tuple[Array, Array, Array]  # keypoints [18, 2], confidence [18], face [68, 2]
-
-
-def _people_of(frame: dict[str, Any], where: str) -> list[_Person]:
-    people = []
-    for number, person in enumerate(frame["people"], 1):
-        who = f"person {number} of {where}"
-        if not isinstance(person, dict):
-            raise PoseError(f"{who} is {_kind(person)}; wanted an object")
-        if "pose_keypoints_2d" not in person:
-            found = ", ".join(sorted(map(str, person))[:6]) or "nothing"
-            raise PoseError(f'{who} has no field "pose_keypoints_2d"; found: {found}')
-        joints = _triples(person["pose_keypoints_2d"], "pose_keypoints_2d", who, (18, 25), "joints")
-        if len(joints) == 25:
-            joints = joints[list(_FROM_BODY_25)]
-        landmarks = _triples(
-            person.get("face_keypoints_2d"), "face_keypoints_2d", who, (68, 70), "landmarks"
-        )[:68]
-        seen = joints[:, 2] >= VISIBLE
-        face = np.full((68, 2), np.nan)
-        if len(landmarks):
-            found = landmarks[:, 2] >= VISIBLE
-            face[found] = landmarks[found, :2]
-        if seen.sum() >= MIN_JOINTS or np.isfinite(face[:, 0]).sum() >= 34:
-            keypoints = np.zeros((18, 2))
-            confidence = np.zeros(18)
-            if len(joints):
-                keypoints, confidence = joints[:, :2], joints[:, 2]
-            people.append((keypoints, confidence, face))
-    return people
-
-
-def _triples(value: Any, field: str, who: str, counts: tuple[int, int], what: str) -> Array:
-    """Read a flat list of x, y, confidence; an absent or empty one gives [0, 3]."""
-    if value is None or value == []:
-        return np.zeros((0, 3))
-    wanted = " or ".join(f"{3 * count} ({count} {what} of x, y, confidence)" for count in counts)
-    if not isinstance(value, list):
-        raise PoseError(f'"{field}" of {who} is {_kind(value)}; wanted a list of {wanted} numbers')
-    if len(value) not in [3 * count for count in counts]:
-        raise PoseError(f'"{field}" of {who} has {len(value)} numbers; wanted {wanted}')
-    for index, number in enumerate(value):
-        if number is None:
-            continue  # some editors write null for a joint that is not set
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise PoseError(f'"{field}"[{index}] of {who} is {_kind(number)}; wanted a number')
-        if not abs(number) <= 1e6:
-            raise PoseError(f'"{field}"[{index}] of {who} is {number}; wanted at most 1e6')
-    rows = np.array([np.nan if number is None else number for number in value], np.float64)
-    rows = rows.reshape(-1, 3)
-    rows[np.isnan(rows).any(1)] = 0.0
-    return rows
-
-
-def _canvas_of(frames: list[dict[str, Any]]) -> tuple[int | None, int | None]:
-    sides: list[int | None] = []
-    for field in ("canvas_width", "canvas_height"):
-        first: int | None = None
-        for index, frame in enumerate(frames):
-            value = frame.get(field)
-            where = _where(index, len(frames))
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise PoseError(f'"{field}" of {where} is {_kind(value)}; wanted a number')
-            if not 1 <= value <= _MAX_SIDE:
-                raise PoseError(f'"{field}" of {where} is {value}; wanted 1 to {_MAX_SIDE}')
-            if first is not None and int(value) != first:
-                raise PoseError(
-                    f'"{field}" of {where} is {value}, but an earlier frame has {first}; '
-                    "wanted one canvas for the whole clip"
-                )
-            first = int(value)
-        sides.append(first)
-    return sides[0], sides[1]
-
-
-def _one_person(people: list[list[_Person]], notes: list[str]) -> tuple[Array, Array, Array]:
-    """Follow one person through the frames: the largest at first, then the nearest to it."""
-    most = max(map(len, people))
-    if most == 0:
-        raise PoseError(
-            f"no person found: no frame has anybody with at least {MIN_JOINTS} joints of "
-            f"confidence {VISIBLE} or more"
-        )
-    notes += crowd_note(most)
-    keypoints = np.zeros((len(people), 18, 2))
-    confidence = np.zeros((len(people), 18))
-    face = np.full((len(people), 68, 2), np.nan)
-    follower = Follower()
-    for index, frame in enumerate(people):
-        who = follower.pick([_points(person) for person in frame], alone=most == 1)
-        if who is not None:
-            keypoints[index], confidence[index], face[index] = frame[who]
-    return keypoints, confidence, face
-
-
-class Follower:
-    """Follows one person through the frames of a clip: the largest at first."""
-
-    def __init__(self) -> None:
-        self._last: Array | None = None  # where they were seen
-        self._size = 0.0  # the greatest that they were seen at: of some frames only parts are
-        self._gap = 1  # frames since then
-
-    def pick(self, people: Sequence[Array], alone: bool) -> int | None:
-        """Tell which of the people in the next frame is the one who is followed.
-
-        Args:
-            people: what is seen of each, [N, 2] in pixels.
-            alone: whether nobody else is ever there, so that whoever is seen is the one.
-
-        Returns:
-            Their place among ``people``: the nearest one's, at first the largest one's. None where
-            there is nobody, or somebody so far off that it is another.
-        """
-        sizes = [extent(points) for points in people]
-        who = int(np.argmax(sizes)) if people else None
-        if people and self._last is not None:
-            here = np.median(self._last, axis=0)
-            off = [float(np.linalg.norm(np.median(points, axis=0) - here)) for points in people]
-            reach = np.inf if alone else _REACH * self._size * self._gap
-            near = [i for i in range(len(people)) if off[i] <= reach]
-            # A few stray joints are nearer than somebody who moves, and nobody's.
-            whole = [i for i in near if sizes[i] > _PART * self._size]
-            who = min(whole or near, key=off.__getitem__, default=None)
-        if who is None:
-            self._gap += 1
-        else:
-            self._last, self._size, self._gap = people[who], max(self._size, sizes[who]), 1
-        return who
-
-
-def crowd_note(count: int) -> tuple[str, ...]:
-    """Return the remark, if any, on so many people having been found."""
-    return (f"{count} people found: the largest is used",) if count > 1 else ()
-
-
-def extent(points: Array) -> float:
-    """Return how large a person is: the diagonal of the box around their points [N, 2]."""
-    return float(np.hypot(*np.ptp(points, axis=0)))
-
-
-def bridged(clip: PoseClip, remedy: str) -> PoseClip:
-    """Fill the frames in which nobody is seen, see `PoseClip.filled`, and note how many they are.
-
-    Args:
-        clip: some of whose frames may be empty.
-        remedy: what to do about too many of them, for the error.
-
-    Raises:
-        PoseError: they are more than a quarter, or all.
-    """
-    empty = int((~clip.shown).sum())
-    if empty == len(clip):
-        raise PoseError(f"no person found in any of the {len(clip)} frames; wanted one person")
-    if empty > _MOST_EMPTY * len(clip):
-        raise PoseError(
-            f"no person found in {empty} of {len(clip)} frames; wanted one in at least "
-            f"{int(np.ceil((1 - _MOST_EMPTY) * len(clip)))}: {remedy}"
-        )
-    if not empty:
-        return clip
-    note = f"no person in {empty} of {len(clip)} frames: interpolated"
-    return clip.filled().with_notes(note)
-
-
-def _points(person: _Person) -> Array:
-    keypoints, confidence, face = person
-    return np.concatenate([keypoints[confidence >= VISIBLE], face[np.isfinite(face[:, 0])]])
-
-
-def _where(index: int, count: int) -> str:
-    return f"frame {index + 1}" if count > 1 else "the frame"
-
-
-def _kind(value: Any) -> str:
-    """Name a JSON value's type in words, without repeating its content."""
-    if value is None:
-        return "null"
-    names = {bool: "true or false", dict: "an object", list: "a list", str: "text"}
-    return names.get(type(value), "a number")

@@ -21,15 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pose import (
-    LIMBS,
-    MIN_JOINTS,
-    PoseClip,
-    PoseError,
-    crowd_note,
-    extent,
-    paint_joints,
-)
+from pipelines.pose import LIMBS, MIN_JOINTS, PoseClip, PoseError
+from pipelines.pose_drawing import paint_joints
+from pipelines.pose_tracking import crowd_note, extent
 
 Array = NDArray[Any]
 

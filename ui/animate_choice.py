@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.pose import PoseClip, PoseError, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import load_openpose_json
 from ui import joints, poses, stage
 from ui.animate_answers import kept_files, no_files, only
 from ui.engines import Engines, told

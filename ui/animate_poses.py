@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from pipelines.film import MAX_SECONDS
-from pipelines.pose import MAX_JSON_BYTES
+from pipelines.pose_json import MAX_JSON_BYTES
 from ui import joints, poses
 from ui.animate_choice import PoseChoice
 from ui.animate_reading import PoseReading

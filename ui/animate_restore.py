@@ -12,7 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from pipelines.wording import taught
 from ui import poses, results
 from ui.animate_answers import only

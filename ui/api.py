@@ -24,7 +24,8 @@ from adapters import registry
 from adapters.attacks.base import UNTRAINED, attack_settings
 from adapters.attacks.data import OWN
 from evaluation.runs import RunInfo
-from pipelines.pose import PoseClip, PoseError, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import load_openpose_json
 from ui import poses
 from ui.attack_presets import MAX_STEPS, refuse_long
 from ui.chat import MAX_ARMS, MAX_MESSAGE, Conversation, answer

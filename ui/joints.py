@@ -17,15 +17,9 @@ import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pose import (
-    COLOURS,
-    JOINTS,
-    LIMBS,
-    MAX_JSON_BYTES,
-    PoseClip,
-    PoseError,
-    load_openpose_json,
-)
+from pipelines.pose import JOINTS, LIMBS, PoseClip, PoseError
+from pipelines.pose_drawing import COLOURS
+from pipelines.pose_json import MAX_JSON_BYTES, load_openpose_json
 from ui.theme import static
 
 Array = NDArray[Any]

@@ -13,7 +13,9 @@ from PIL import Image
 
 from pipelines import film
 from pipelines.paths import ASSETS
-from pipelines.pose import PoseClip, PoseError, draw_clip, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import load_openpose_json
 
 POSES = ASSETS / "poses"
 

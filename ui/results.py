@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.pose import MAX_JSON_BYTES, PoseClip, PoseError, load_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import MAX_JSON_BYTES, load_openpose_json
 
 if TYPE_CHECKING:
     from evaluation.reader import Reader

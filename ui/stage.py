@@ -17,7 +17,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from pipelines.pose import COLOURS, LIMBS
+from pipelines.pose import LIMBS
+from pipelines.pose_drawing import COLOURS
 from ui.theme import static
 
 _NO_GUARD = "No guard was switched on"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.pose import draw_skeleton
+from pipelines.pose_drawing import draw_skeleton
 from worlds.looks import Look, caption, random_look
 from worlds.motions import MOTIONS
 from worlds.render import SIZE, Camera, closeup_camera, random_camera, render

@@ -30,7 +30,8 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.fetch import Progress, ensure_files
 from pipelines.paths import REPO
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import WheelSpec
 from worlds.body import Skeleton, lowest, place_joints, rot_y
 from worlds.data import FRAMES

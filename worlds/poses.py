@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipelines.paths import ASSETS
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from worlds.body import Pose, forward_kinematics, rot_x
 from worlds.data import FRAMES
 from worlds.looks import EXPRESSIONS, Look

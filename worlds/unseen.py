@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 
 from pipelines.extract import extract_clip
 from pipelines.paths import ASSETS
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from worlds.body import Pose, Skeleton, forward_kinematics, rot_x
 from worlds.data import FRAMES
 from worlds.looks import Look, random_look

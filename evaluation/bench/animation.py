@@ -48,7 +48,7 @@ from pipelines.animation import AnimationEngine, PairResult
 from pipelines.memory import keep_freed_memory
 from pipelines.noise import mixed_noise
 from pipelines.paths import ASSETS, REPO
-from pipelines.pose import draw_clip
+from pipelines.pose_drawing import draw_clip
 from pipelines.profiles import AnimationSpec, get_profile
 from worlds.data import build
 

@@ -18,7 +18,8 @@ from scipy.linalg import sqrtm
 from evaluation import avatar_sd
 from evaluation.reader import ATTRIBUTES, Reader, ReaderNet, Reading
 from pipelines.animation import AnimationEngine
-from pipelines.pose import PoseClip, PoseError, dump_openpose_json
+from pipelines.pose import PoseClip, PoseError
+from pipelines.pose_json import dump_openpose_json
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from worlds import motion
 from worlds.autoencoder import to_images

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from evaluation import novelty
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from worlds.data import build
 
 

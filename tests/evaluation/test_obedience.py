@@ -10,7 +10,8 @@ import pytest
 from evaluation.obedience import obedience
 from evaluation.reader import Reader
 from pipelines.animation import PairResult
-from pipelines.pose import PoseClip, dump_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_json import dump_openpose_json
 from ui import results
 from worlds.data import AvatarSet, build
 

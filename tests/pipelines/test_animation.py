@@ -34,7 +34,9 @@ from pipelines.animation import (
     write_mp4,
 )
 from pipelines.fetch import MissingWeights
-from pipelines.pose import PoseClip, draw_clip, load_openpose_json
+from pipelines.pose import PoseClip
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
 from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened

@@ -21,7 +21,8 @@ from pipelines.extract import (
 )
 from pipelines.fetch import MissingWeights, mediapipe_folder
 from pipelines.film import Film
-from pipelines.pose import PoseError, draw_skeleton
+from pipelines.pose import PoseError
+from pipelines.pose_drawing import draw_skeleton
 from worlds.data import Scene, random_scene, render_scene
 
 

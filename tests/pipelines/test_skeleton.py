@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipelines.extract import extract_clip
-from pipelines.pose import COLOURS, LIMBS, PoseError, draw_skeleton
+from pipelines.pose import LIMBS, PoseError
+from pipelines.pose_drawing import COLOURS, draw_skeleton
 from pipelines.skeleton import is_skeleton, read_skeleton, read_skeletons
 from worlds.data import random_scene, render_scene
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.pose import PoseClip, draw_clip
+from pipelines.pose import PoseClip
+from pipelines.pose_drawing import draw_clip
 from pipelines.still import (
     LOUD,
     QUIET,

@@ -23,7 +23,8 @@ from peft import LoraConfig, get_peft_model
 from evaluation.runs import RunStore
 from pipelines.animation import PairResult, Progress, write_gif
 from pipelines.fetch import embedder_folder, mediapipe_folder
-from pipelines.pose import draw_clip, dump_openpose_json
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.tiny_llm import tiny_llm, tiny_lora

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.fetch import MissingWeights
-from pipelines.pose import dump_openpose_json
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.animating import KEPT, SKIPPED, VISITOR, generate, labels, pick, take
 from ui.animate import AnimateTab

@@ -12,7 +12,8 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from pipelines.animation import write_gif
-from pipelines.pose import draw_clip, dump_openpose_json
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from tests.ui.animating import KEPT, SKIPPED, VISITOR, pick, take, tall
 from ui.animate_poses import Recording
 from ui.poses import library

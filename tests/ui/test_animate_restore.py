@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from adapters import registry
-from pipelines.pose import dump_openpose_json
+from pipelines.pose_json import dump_openpose_json
 from tests.tiny import tiny_avatar_sd, tiny_profile
 from tests.ui.animating import KEPT, SKIPPED, VISITOR, generate, labels, pick, tall
 from tests.ui.conftest import tiny_guard

@@ -19,7 +19,7 @@ from PIL import Image
 from adapters.attacks.base import attack_settings
 from evaluation.cells import cells
 from evaluation.tables import read
-from pipelines.pose import dump_openpose_json
+from pipelines.pose_json import dump_openpose_json
 from tests.tiny_llm import tiny_lora
 from tests.ui.conftest import WAIT, script, wait_until
 from ui.api import Api

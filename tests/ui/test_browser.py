@@ -22,7 +22,8 @@ from evaluation import tables
 from evaluation.runs import RunStore
 from pipelines.animation import write_gif, write_mp4
 from pipelines.paths import REPO
-from pipelines.pose import draw_clip, dump_openpose_json
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options

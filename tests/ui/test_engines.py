@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 
 from adapters import registry
 from pipelines.fetch import MissingWeights
-from pipelines.pose import dump_openpose_json
+from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
 from tests.ui.conftest import tiny_guard

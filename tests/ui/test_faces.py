@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.animation import AnimationEngine
-from pipelines.pose import draw_clip
+from pipelines.pose_drawing import draw_clip
 from pipelines.profiles import get_profile
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from ui import joints, poses, results

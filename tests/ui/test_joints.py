@@ -14,13 +14,8 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from pipelines.pose import (
-    JOINTS,
-    PoseClip,
-    PoseError,
-    dump_openpose_json,
-    load_openpose_json,
-)
+from pipelines.pose import JOINTS, PoseClip, PoseError
+from pipelines.pose_json import dump_openpose_json, load_openpose_json
 from pipelines.profiles import get_profile
 from ui import joints, poses, theme
 from ui.animate import AnimateTab

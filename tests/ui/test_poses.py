@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from pipelines.animation import write_gif
-from pipelines.pose import PoseError, draw_clip, dump_openpose_json
+from pipelines.pose import PoseError
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from ui import poses
 
 

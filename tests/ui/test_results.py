@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pipelines.animation import PairResult
-from pipelines.pose import draw_clip, dump_openpose_json
+from pipelines.pose_drawing import draw_clip
+from pipelines.pose_json import dump_openpose_json
 from ui import poses, results
 
 NASTY = "<img src=x onerror=alert(1)>"

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.fetch import ensure_files
 from pipelines.paths import cache_dir
-from pipelines.pose import load_openpose_json
+from pipelines.pose_json import load_openpose_json
 from worlds import mocap
 from worlds.body import Arm, Leg, Pose, forward_kinematics, place_joints
 from worlds.data import FRAMES

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.paths import ASSETS
-from pipelines.pose import dump_openpose_json, load_openpose_json
+from pipelines.pose_json import dump_openpose_json, load_openpose_json
 from worlds.body import Pose
 from worlds.data import FRAMES
 from worlds.looks import Look

@@ -12,7 +12,7 @@ import torch
 from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine, _fingerprints
 from pipelines.paths import ASSETS
-from pipelines.pose import load_openpose_json
+from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
 from pipelines.refine import FOLD, Refiner, correction, figure_box, new_net
 from tests.tiny import TEXT_WIDTH

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
-from pipelines.pose import dump_openpose_json, load_openpose_json
+from pipelines.pose_json import dump_openpose_json, load_openpose_json
 from worlds import unseen
 from worlds.body import Pose, forward_kinematics
 from worlds.data import FRAMES, Scene, random_scene, render_scene
