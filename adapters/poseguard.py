@@ -459,7 +459,7 @@ def passes(
     """
     import torch
 
-    from pipelines.animation import solver_for
+    from pipelines.solver import solver_for
 
     solver = solver_for(base.scheduler, spec, spec.steps, noise.device)
     states = noise
@@ -490,7 +490,7 @@ def losses(
     import torch
     from torch.nn import functional as F
 
-    from pipelines.animation import clean_latents
+    from pipelines.solver import clean_latents
 
     clean, noise, tokens, pose, unsafe = (
         batch[name] for name in ("clean", "noise", "tokens", "pose", "unsafe")

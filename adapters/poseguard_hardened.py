@@ -266,7 +266,7 @@ def attacked_safety(
     from torch.nn import functional as F
 
     from adapters.poseguard import passes, predict
-    from pipelines.animation import clean_latents
+    from pipelines.solver import clean_latents
 
     rows = batch["unsafe"].nonzero()[: config.attack_batch, 0]
     clean, noise, tokens, pose = (batch[k][rows] for k in ("clean", "noise", "tokens", "pose"))
@@ -309,8 +309,8 @@ def fit(
     from adapters.loop import train_steps
     from adapters.pictures import ATTACKED
     from adapters.poseguard import batch_from, losses
-    from pipelines.animation import solver_for
     from pipelines.lora import save_lora
+    from pipelines.solver import solver_for
 
     model = PeftModel.from_pretrained(base.unet, start, is_trainable=True)
     attacker = Attacker(model, base, frames_of, config)

@@ -26,7 +26,6 @@ result):
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -40,7 +39,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 import torch
 from diffusers import (
@@ -58,6 +56,7 @@ from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file
 
+from pipelines.checks import check_number
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import MissingWeights, hub_revision, picture_folder
 from pipelines.noise import mixed_noise
@@ -68,6 +67,7 @@ from pipelines.profiles import AnimationSpec, Profile
 from pipelines.prompts import check_text
 from pipelines.refine import Box, Refiner, check_refiner, share_of
 from pipelines.sharpen import sharpened
+from pipelines.solver import clean_latents, dpm_solver, solver_for
 from pipelines.still import background_share, settle, still_background, torso_length
 from pipelines.wording import taught
 
@@ -313,9 +313,9 @@ class AnimationEngine:
         steps = self.spec.steps if steps is None else steps
         guidance = self.spec.guidance_scale if guidance_scale is None else guidance_scale
         _check_prompt(prompt)
-        _check_number("seed", seed, 0, MAX_SEED, whole=True)
-        _check_number("steps", steps, 1, MAX_STEPS, whole=True)
-        _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
+        check_number("seed", seed, 0, MAX_SEED, whole=True)
+        check_number("steps", steps, 1, MAX_STEPS, whole=True)
+        check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
         interval = self.spec.guidance_interval if guidance_interval is None else guidance_interval
         _check_interval(interval)
         with self._lock:  # a guard may go, and come back as another, while the pair is made
@@ -354,9 +354,9 @@ class AnimationEngine:
         steps = self.spec.steps if steps is None else steps
         guidance = self.spec.guidance_scale if guidance_scale is None else guidance_scale
         _check_prompt(prompt)
-        _check_number("seed", seed, 0, MAX_SEED, whole=True)
-        _check_number("steps", steps, 1, MAX_STEPS, whole=True)
-        _check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
+        check_number("seed", seed, 0, MAX_SEED, whole=True)
+        check_number("steps", steps, 1, MAX_STEPS, whole=True)
+        check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
         size = self.spec.size
         request: dict[str, Any] = {
             "prompt": self._read(prompt)[0],
@@ -685,7 +685,7 @@ class AnimationEngine:
             text_encoder=self.pipe.text_encoder,
             tokenizer=self.pipe.tokenizer,
             unet=unet,
-            scheduler=_solver(self.pipe.scheduler, self.spec.solver_order),
+            scheduler=dpm_solver(self.pipe.scheduler, self.spec.solver_order),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -714,86 +714,7 @@ class AnimationEngine:
             if name not in self._guards:
                 known = ", ".join(self._guards) or "none is loaded"
                 raise ValueError(f"guards names {name!r}; there is: {known}")
-            _check_number(f"guards[{name!r}]", strength, 0, MAX_STRENGTH)
-
-
-def solver_for(
-    scheduler: Any, spec: AnimationSpec, steps: int, on: torch.device | None = None
-) -> DPMSolverMultistepScheduler:
-    """Return a fresh solver that takes so many steps as a profile's clips are sampled.
-
-    Args:
-        scheduler: the model's.
-        spec: of the profile.
-        steps: denoising steps.
-        on: device of its time steps; None leaves them on the CPU.
-    """
-    solver = _solver(scheduler, spec.solver_order, spec.beta_schedule)
-    if steps == len(spec.times):
-        solver.set_timesteps(timesteps=list(spec.times), device=on)
-    else:
-        solver.set_timesteps(steps, device=on)
-    return solver
-
-
-def write_mp4(frames: Frames, path: Path | str, fps: float = 8) -> Path:
-    """Write frames as H.264, yuv420p, with the index in front, which every browser plays.
-
-    Args:
-        frames: RGB uint8 [F, H, W, 3], even height and width.
-        path: file to write.
-        fps: frames per second.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: shape, type or fps are wrong.
-    """
-    _check_frames(frames, fps)
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        raise ValueError(f"frames are {width} x {height} px; H.264 wants even sides")
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width, height),
-        fps=fps,
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        macro_block_size=2,
-        ffmpeg_log_level="error",
-        output_params=["-crf", "16", "-movflags", "+faststart"],
-    )
-    writer.send(None)
-    try:
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
-    return Path(path)
-
-
-def write_gif(frames: Frames, path: Path | str, fps: float = 8) -> Path:
-    """Write frames as a GIF that loops for ever, all frames in one palette.
-
-    Args:
-        frames: RGB uint8 [F, H, W, 3].
-        path: file to write.
-        fps: frames per second; GIF rounds the pause to hundredths of a second.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: shape, type or fps are wrong.
-    """
-    _check_frames(frames, fps)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    # One palette for the clip, taken from all frames side by side: no flicker between palettes.
-    palette = Image.fromarray(np.concatenate(list(frames), axis=1)).quantize(256)
-    first, *rest = [picture.quantize(palette=palette) for picture in pictures]
-    first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
-    return Path(path)
+            check_number(f"guards[{name!r}]", strength, 0, MAX_STRENGTH)
 
 
 def check_weights(spec: AnimationSpec, motion: bool = True) -> None:
@@ -887,51 +808,6 @@ def _motion_unet(spatial: UNet2DConditionModel, motion: MotionAdapter) -> UNetMo
     return unet
 
 
-def _solver(scheduler: Any, order: int, beta_schedule: str = "") -> DPMSolverMultistepScheduler:
-    """Return a fresh solver on the model's own noise schedule, or on another one.
-
-    DPM-Solver++ (Lu et al., arXiv 2211.01095), multistep, deterministic; timesteps are spaced
-    "trailing" so that sampling starts at the noisiest step that was trained (Lin et al.,
-    arXiv 2305.08891, section 3.3).
-
-    Args:
-        scheduler: the model's.
-        order: 1 or 2; see `AnimationSpec`.
-        beta_schedule: as `AnimationSpec` names it; "" is the model's own.
-    """
-    config = dict(copy.deepcopy(scheduler.config))
-    if beta_schedule:
-        config["beta_schedule"] = beta_schedule
-    return DPMSolverMultistepScheduler.from_config(
-        config,
-        algorithm_type="dpmsolver++",
-        solver_order=order,
-        timestep_spacing="trailing",
-        final_sigmas_type="zero",
-        use_karras_sigmas=False,
-    )
-
-
-def clean_latents(
-    scheduler: Any, output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor
-) -> torch.Tensor:
-    """Return the clean latents that a model output stands for (arXiv 2202.00512, appendix D).
-
-    Args:
-        scheduler: the model's; it says what the output is (velocity, noise or clean latents).
-        output: of the model, [B, ...].
-        timestep: one for all.
-        sample: what the model was given, same shape.
-    """
-    alpha_bar = scheduler.alphas_cumprod.to(sample.device)[timestep]
-    alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    if scheduler.config.prediction_type == "v_prediction":
-        return alpha * sample - sigma * output
-    if scheduler.config.prediction_type == "epsilon":
-        return (sample - sigma * output) / alpha
-    return output
-
-
 def _fingerprints(profile: Profile) -> dict[str, str]:
     """Return what identifies the weights: a hash for a folder, name and commit for a Hub id."""
     spec, prints = profile.animation, {}
@@ -960,28 +836,13 @@ def _check_prompt(prompt: str) -> None:
     check_text("prompt", prompt, "describe the person, such as 'a woman in red'")
 
 
-def _check_number(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
-    kind = "a whole number" if whole else "a number"
-    right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not right or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}; wanted {kind} from {low} to {high}")
-
-
 def _check_interval(interval: tuple[float, float]) -> None:
     if not isinstance(interval, list | tuple) or len(interval) != 2:
         raise ValueError(f"guidance_interval is {interval!r}; wanted two numbers from 0 to 1")
     low, high = interval
-    _check_number("guidance_interval[0]", low, 0, 1)
-    _check_number("guidance_interval[1]", high, 0, 1)
+    check_number("guidance_interval[0]", low, 0, 1)
+    check_number("guidance_interval[1]", high, 0, 1)
     if low > high:
         raise ValueError(
             f"guidance_interval is {tuple(interval)}; wanted its low end first, its high end second"
         )
-
-
-def _check_frames(frames: Frames, fps: float) -> None:
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames) or frames.dtype != np.uint8:
-        raise ValueError(
-            f"frames are {frames.dtype} of shape {frames.shape}; wanted uint8 [F, H, W, 3]"
-        )
-    _check_number("fps", fps, 1, 60)

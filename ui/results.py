@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.film_writing import write_gif, write_mp4
 from pipelines.pose import PoseClip, PoseError
 from pipelines.pose_json import MAX_JSON_BYTES, load_openpose_json
 
@@ -97,8 +98,6 @@ def save_pair(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path | 
     Returns:
         The unguarded MP4, the guarded MP4 (None without guards) and the settings as JSON.
     """
-    from pipelines.animation import write_mp4  # torch: only once a pair exists
-
     seed = result.settings["seed"]
     unguarded = write_mp4(result.unguarded, folder / f"unguarded-seed-{seed}.mp4", fps)
     guarded = None
@@ -121,8 +120,6 @@ def save_extras(result: PairResult, folder: Path, fps: int) -> tuple[Path, Path]
         Both clips side by side as a GIF, or the one that there is, and the pose that was followed
         as OpenPose JSON.
     """
-    from pipelines.animation import write_gif  # torch: only once a pair exists
-
     seed = result.settings["seed"]
     what = "unguarded" if result.guarded is None else "pair"
     gif = write_gif(side_by_side(result), folder / f"{what}-seed-{seed}.gif", fps)

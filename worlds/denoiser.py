@@ -37,10 +37,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from pipelines.animation import solver_for
 from pipelines.device import autocast, device, plain_attention
 from pipelines.paths import ASSETS
 from pipelines.profiles import AnimationSpec, get_profile
+from pipelines.solver import solver_for
 from worlds.autoencoder import LATENT_CHANNELS, load_autoencoder, to_images, to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build
 from worlds.export import read_records, save_avatar_sd, training_record, write_records

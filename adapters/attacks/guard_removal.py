@@ -31,8 +31,8 @@ from adapters.pictures import ATTACKER_SEED
 from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
 from evaluation.psnr import psnr
 from evaluation.reader import Reader, pck
-from pipelines.animation import solver_for
 from pipelines.device import device
+from pipelines.solver import solver_for
 from worlds.autoencoder import to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
 from worlds.denoiser import decode

@@ -19,9 +19,10 @@ from evaluation.bench import __main__ as command
 from evaluation.bench import animation, attack, chat
 from evaluation.judge import Judge
 from evaluation.reader import Reader, ReaderNet
-from pipelines.animation import AnimationEngine, solver_for
+from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
 from pipelines.profiles import Profile
+from pipelines.solver import solver_for
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from tests.tiny_llm import tiny_llm, tiny_lora
 

@@ -8,7 +8,6 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -28,10 +27,6 @@ from pipelines.animation import (
     AnimationEngine,
     PairResult,
     Progress,
-    _solver,
-    solver_for,
-    write_gif,
-    write_mp4,
 )
 from pipelines.fetch import MissingWeights
 from pipelines.pose import PoseClip
@@ -40,6 +35,7 @@ from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
 from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened
+from pipelines.solver import dpm_solver, solver_for
 from tests.pipelines.test_fetch import HUB_SHA, in_the_hubs_cache
 from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_avatar_sd, tiny_profile, tiny_unet
 
@@ -131,7 +127,7 @@ def test_the_motion_modules_are_held_once(engine):
 
 def test_a_solver_of_first_order_is_ddim(engine):
     ddim = DDIMScheduler.from_config(engine.pipe.scheduler.config)
-    solver = _solver(engine.pipe.scheduler, 1)
+    solver = dpm_solver(engine.pipe.scheduler, 1)
     ends = []
     for scheduler in (ddim, solver):
         scheduler.set_timesteps(4)
@@ -146,7 +142,7 @@ def test_a_solver_of_first_order_is_ddim(engine):
 def test_times_are_the_profiles_or_trailing(folder, engine):
     spec = tiny_profile(folder, times=(999, 250, 100)).animation
     assert solver_for(engine.pipe.scheduler, spec, 3).timesteps.tolist() == [999, 250, 100]
-    solver = _solver(engine.pipe.scheduler, 1)
+    solver = dpm_solver(engine.pipe.scheduler, 1)
     for steps in (1, 2, 4, 25):
         solver.set_timesteps(steps)
         made = solver_for(engine.pipe.scheduler, spec, steps).timesteps
@@ -159,7 +155,7 @@ def test_the_loop_equals_the_untouched_pipeline(engine, folder):
         controlnet=ControlNetModel.from_pretrained(folder, subfolder="controlnet"),
         motion_adapter=MotionAdapter.from_pretrained(folder, subfolder="motion_adapter"),
     )
-    stock.scheduler = _solver(stock.scheduler, engine.spec.solver_order)
+    stock.scheduler = dpm_solver(stock.scheduler, engine.spec.solver_order)
     stock.set_progress_bar_config(disable=True)
     for guidance in (2.0, 1.0):
         expected = stock(
@@ -559,25 +555,3 @@ def test_still_follows_prompt_seed_and_pose(engine):
     assert first.shape == (SIZE, SIZE, 3) and first.dtype == np.uint8
     assert np.array_equal(first, engine.still(PROMPT, 7))
     assert not np.array_equal(first, engine.still(PROMPT, 7, pose=clip()))
-
-
-def test_mp4_plays_everywhere(tmp_path):
-    frames = np.random.default_rng(0).integers(0, 255, (16, SIZE, SIZE, 3), np.uint8)
-    path = write_mp4(frames, tmp_path / "clip.mp4", fps=8)
-    reader = imageio_ffmpeg.read_frames(str(path))
-    meta = next(reader)
-    assert len(list(reader)) == 16
-    assert (meta["size"], meta["fps"], meta["codec"]) == ((SIZE, SIZE), 8.0, "h264")
-    assert meta["pix_fmt"].startswith("yuv420p")
-    data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
-    with pytest.raises(ValueError, match="frames are float64"):
-        write_mp4(frames / 255, tmp_path / "wrong.mp4")
-    with pytest.raises(ValueError, match="even sides"):
-        write_mp4(frames[:, 1:], tmp_path / "wrong.mp4")
-
-
-def test_gif_loops(tmp_path):
-    frames = np.random.default_rng(0).integers(0, 255, (4, SIZE, SIZE, 3), np.uint8)
-    with Image.open(write_gif(frames, tmp_path / "clip.gif")) as gif:
-        assert (gif.n_frames, gif.info["loop"], gif.info["duration"]) == (4, 0, 120)

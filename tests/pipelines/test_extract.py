@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.animation import write_mp4
 from pipelines.extract import (
     MAX_FRAMES,
     Landmarks,
@@ -21,6 +20,7 @@ from pipelines.extract import (
 )
 from pipelines.fetch import MissingWeights, mediapipe_folder
 from pipelines.film import Film
+from pipelines.film_writing import write_mp4
 from pipelines.pose import PoseError
 from pipelines.pose_drawing import draw_skeleton
 from worlds.data import Scene, random_scene, render_scene

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.animation import write_gif, write_mp4
 from pipelines.film import MAX_SECONDS, Film, is_film
+from pipelines.film_writing import write_gif, write_mp4
 from pipelines.pose import PoseError
 
 SIZE = 64

@@ -21,8 +21,9 @@ from gradio_client import Client
 from peft import LoraConfig, get_peft_model
 
 from evaluation.runs import RunStore
-from pipelines.animation import PairResult, Progress, write_gif
+from pipelines.animation import PairResult, Progress
 from pipelines.fetch import embedder_folder, mediapipe_folder
+from pipelines.film_writing import write_gif
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile

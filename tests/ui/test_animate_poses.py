@@ -11,7 +11,7 @@ import pytest
 from gradio.data_classes import FileData
 from PIL import Image
 
-from pipelines.animation import write_gif
+from pipelines.film_writing import write_gif
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import dump_openpose_json
 from tests.ui.animating import KEPT, SKIPPED, VISITOR, pick, take, tall

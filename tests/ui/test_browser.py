@@ -20,7 +20,7 @@ import pytest
 
 from evaluation import tables
 from evaluation.runs import RunStore
-from pipelines.animation import write_gif, write_mp4
+from pipelines.film_writing import write_gif, write_mp4
 from pipelines.paths import REPO
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import dump_openpose_json

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.animation import write_gif
+from pipelines.film_writing import write_gif
 from pipelines.pose import PoseError
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import dump_openpose_json
