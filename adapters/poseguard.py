@@ -294,7 +294,7 @@ class Base:
         from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        from pipelines.animation import check_weights
+        from pipelines.animation_weights import check_weights
         from pipelines.device import device, plain_attention
 
         spec = profile.animation

@@ -1,92 +1,27 @@
-"""Clips: the loop equals the untouched pipeline, guards act on their own arm only, Stop stops."""
+"""Clips: the loop equals the untouched pipeline, both arms are independent, Stop stops."""
 
 from __future__ import annotations
 
 import json
 import math
-import threading
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AnimateDiffControlNetPipeline,
-    ControlNetModel,
-    DDIMScheduler,
-    MotionAdapter,
-    UNet2DConditionModel,
-)
-from peft import LoraConfig, get_peft_model
+from diffusers import AnimateDiffControlNetPipeline, ControlNetModel, MotionAdapter
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from pipelines.animation import (
-    _DECODE_CHUNK,
-    AnimationEngine,
-    PairResult,
-    Progress,
-)
-from pipelines.fetch import MissingWeights
+from pipelines.animation import _DECODE_CHUNK, AnimationEngine, Progress
 from pipelines.pose import PoseClip
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import load_openpose_json
-from pipelines.profiles import get_profile
 from pipelines.refine import Refiner, new_net
 from pipelines.sharpen import sharpened
-from pipelines.solver import dpm_solver, solver_for
-from tests.pipelines.test_fetch import HUB_SHA, in_the_hubs_cache
-from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_avatar_sd, tiny_profile, tiny_unet
+from pipelines.solver import dpm_solver
+from tests.pipelines.animating import PROMPT, clip, result_of
+from tests.tiny import FRAMES, SIZE, TEXT_WIDTH, tiny_profile
 
-PROMPT = "red shirt"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_avatar_sd(tmp_path_factory.mktemp("weights") / "avatar-sd")
-
-
-@pytest.fixture(scope="module")
-def guard(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random LoRA made on the spatial UNet, as a guard's trainer makes it."""
-    torch.manual_seed(1)
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
-    config = LoraConfig(
-        r=4,
-        lora_alpha=8,
-        target_modules=["to_q", "to_k", "to_v", "to_out.0", "conv1"],
-        init_lora_weights=False,
-    )
-    target = tmp_path_factory.mktemp("guard")
-    get_peft_model(unet, config).save_pretrained(target)
-    return target
-
-
-@pytest.fixture(scope="module")
-def engine(folder: Path, guard: Path) -> AnimationEngine:
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    engine.add_guard("kneeling", guard)
-    return engine
-
-
-def clip(seed: int = 0, frames: int = FRAMES) -> PoseClip:
-    points = np.random.default_rng(seed).uniform(4, SIZE - 4, (frames, 18, 2))
-    return PoseClip(points, np.ones((frames, 18)), None, SIZE, SIZE)
-
-
-def result_of(items) -> PairResult:
-    *_, last = items
-    assert isinstance(last, PairResult)
-    return last
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_pair_streams_progress_and_ends_in_a_result(engine):
@@ -106,49 +41,6 @@ def test_pair_streams_progress_and_ends_in_a_result(engine):
         assert frames.shape == (FRAMES, SIZE, SIZE, 3) and frames.dtype == np.uint8
 
 
-def test_words_that_the_model_was_not_taught_are_told():
-    engine = AnimationEngine(get_profile("embedded"))
-    said = "A person in a Red t-shirt, close-up, with a plain jacket"
-    assert engine._unknown_words(said) == ["plain", "jacket"]
-
-
-def test_clips_may_follow_the_motion_adapter_s_noise_schedule(engine):
-    spec = replace(engine.spec, beta_schedule="linear")
-    linear, own = (solver_for(engine.pipe.scheduler, s, 4) for s in (spec, engine.spec))
-    assert linear.config.beta_schedule == "linear"
-    assert own.config.beta_schedule == engine.pipe.scheduler.config.beta_schedule != "linear"
-    assert linear.timesteps.tolist() == own.timesteps.tolist()
-    assert not torch.allclose(linear.alphas_cumprod, own.alphas_cumprod)
-
-
-def test_the_motion_modules_are_held_once(engine):
-    assert engine.pipe.motion_adapter is None
-
-
-def test_a_solver_of_first_order_is_ddim(engine):
-    ddim = DDIMScheduler.from_config(engine.pipe.scheduler.config)
-    solver = dpm_solver(engine.pipe.scheduler, 1)
-    ends = []
-    for scheduler in (ddim, solver):
-        scheduler.set_timesteps(4)
-        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-        for t in scheduler.timesteps:
-            x = scheduler.step(torch.sin(x) + t / 1000, t, x).prev_sample
-        ends.append(x)
-    assert ddim.timesteps.tolist() == solver.timesteps.tolist()
-    assert torch.allclose(*ends, atol=1e-4)
-
-
-def test_times_are_the_profiles_or_trailing(folder, engine):
-    spec = tiny_profile(folder, times=(999, 250, 100)).animation
-    assert solver_for(engine.pipe.scheduler, spec, 3).timesteps.tolist() == [999, 250, 100]
-    solver = dpm_solver(engine.pipe.scheduler, 1)
-    for steps in (1, 2, 4, 25):
-        solver.set_timesteps(steps)
-        made = solver_for(engine.pipe.scheduler, spec, steps).timesteps
-        assert made.tolist() == solver.timesteps.tolist()
-
-
 def test_the_loop_equals_the_untouched_pipeline(engine, folder):
     stock = AnimateDiffControlNetPipeline.from_pretrained(
         folder,
@@ -166,7 +58,7 @@ def test_the_loop_equals_the_untouched_pipeline(engine, folder):
             width=SIZE,
             num_inference_steps=3,
             guidance_scale=guidance,
-            latents=engine._noise(7),
+            latents=engine._denoiser.noise(7),
             conditioning_frames=[Image.fromarray(frame) for frame in draw_clip(clip(), SIZE)],
             output_type="np",
         ).frames[0]
@@ -209,21 +101,6 @@ def test_steps_are_taken_at_the_profiles_times(folder, engine):
     made, even = (result_of(e.pair(clip(), PROMPT, {}, 7)) for e in (timed, engine))
     assert not np.array_equal(made.unguarded, even.unguarded)
     assert "3 steps at 999, 250, 100" in made.settings["sampler"]
-
-
-def test_guidance_acts_within_its_interval_only(engine):
-    def made(scale: float, interval: tuple[float, float]) -> np.ndarray:
-        items = engine.pair(
-            clip(), PROMPT, {}, 7, guidance_scale=scale, guidance_interval=interval
-        )
-        return result_of(items).unguarded
-
-    # Three steps, at times 1, 2/3 and 1/3 (rounded to thousandths).
-    always, never = made(3.0, (0.0, 1.0)), made(1.0, (0.0, 1.0))
-    assert np.array_equal(made(3.0, (0.0, 0.2)), never), "no step lies in it"
-    assert np.array_equal(made(3.0, (0.2, 1.0)), always), "all do"
-    first = made(3.0, (0.9, 1.0))
-    assert not np.array_equal(first, always) and not np.array_equal(first, never)
 
 
 def test_seed_pose_and_prompt_decide_the_clip(engine):
@@ -269,52 +146,6 @@ def test_settings_make_the_same_clip_again(engine):
     assert set(settings["weights"]) == {"base", "controlnet", "motion", "kneeling"}
     assert settings["weights"] == engine.weights(["kneeling"])
     assert settings["noise_share"] == engine.spec.noise_share
-
-
-def test_weights_of_the_hub_are_identified_by_their_commit(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    parts = {"base": folder, "motion": folder / "motion_adapter", "control": folder / "controlnet"}
-    for name, made in parts.items():
-        in_the_hubs_cache(tmp_path, f"org/{name}", made, ())
-    profile = tiny_profile(
-        folder, base="org/base", motion_adapter="org/motion", controlnet="org/control"
-    )
-    hub = AnimationEngine(replace(profile, pictures=replace(profile.pictures, base="org/base")))
-    assert hub.weights([]) == {
-        "base": f"org/base@{HUB_SHA}",
-        "motion": f"org/motion@{HUB_SHA}",
-        "controlnet": f"org/control@{HUB_SHA}",
-    }
-
-
-def test_a_guard_acts_on_the_guarded_arm_only(engine):
-    alone = result_of(engine.pair(clip(), PROMPT, {}, 7))
-    both = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7))
-    assert alone.guarded is None
-    assert np.array_equal(alone.unguarded, both.unguarded)
-    assert not np.array_equal(both.unguarded, both.guarded)
-    half = result_of(engine.pair(clip(), PROMPT, {"kneeling": 0.5}, 7))
-    assert not np.array_equal(half.guarded, both.guarded)
-    off = result_of(engine.pair(clip(), PROMPT, {"kneeling": 0.0}, 7))
-    assert np.array_equal(off.guarded, alone.unguarded)
-
-
-def test_a_guard_equals_its_weights_merged_into_the_spatial_layers(engine, folder, guard):
-    merged = AnimationEngine(tiny_profile(folder), torch.float32)
-    state = load_file(guard / "adapter_model.safetensors")
-    layers = dict(merged.pipe.unet.named_modules())
-    for key in [key for key in state if ".lora_A." in key]:
-        down, up = state[key], state[key.replace(".lora_A.", ".lora_B.")]
-        weight = layers[key.removeprefix("base_model.model.").split(".lora_A.")[0]].weight
-        # alpha / r = 2; a convolution's LoRA is a k x k convolution followed by a 1 x 1 one.
-        weight.data += 2 * (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
-    expected = result_of(merged.pair(clip(), PROMPT, {}, 7)).unguarded
-    made = result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)).guarded
-    assert np.abs(made.astype(int) - expected).max() <= 1
-    names = [name for name, _ in engine.pipe.unet.named_parameters() if ".lora_" in name]
-    assert len(names) == len(state)
-    assert not any("motion_modules" in name for name in names)
 
 
 def test_two_sessions_in_turn_do_not_see_each_others_guards(engine):
@@ -372,111 +203,6 @@ def test_wrong_arguments_are_named_before_anything_runs(engine, change, words):
         engine.pair(**request)
 
 
-def test_a_prompt_that_is_cut_is_noted(engine):
-    result = result_of(engine.pair(clip(), "a very long prompt indeed", {}, 7, steps=1))
-    assert "only the first 16 were read" in result.settings["notes"][0]
-
-
-def test_adapters_that_do_not_fit_are_refused(engine, guard, tmp_path):
-    with pytest.raises(ValueError, match="name is 'kneeling', which is taken"):
-        engine.add_guard("kneeling", guard)
-    with pytest.raises(ValueError, match="name is '../x'"):
-        engine.add_guard("../x", guard)
-    with pytest.raises(MissingWeights, match="python -m adapters.train poseguard_hardened$"):
-        engine.add_guard("other", tmp_path / "poseguard_hardened")
-    wider = UNet2DConditionModel.from_config({**tiny_unet().config, "block_out_channels": (16, 16)})
-    config = LoraConfig(r=2, target_modules=["to_q"])
-    get_peft_model(wider, config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="fits no layer"):
-        engine.add_guard("other", tmp_path)
-    assert engine.guards == ("kneeling",)
-
-
-def test_a_pair_whose_guard_is_removed_meanwhile_says_so(folder, guard):
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    engine.add_guard("kneeling", guard)
-    work = engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)
-    next(work)
-    engine.remove_guard("kneeling")
-    with pytest.raises(ValueError, match="'kneeling' was removed meanwhile"):
-        list(work)
-
-
-def other_guard(guard: Path, target: Path) -> Path:
-    """The guard turned round."""
-    state = load_file(guard / "adapter_model.safetensors")
-    save_file({k: -v if ".lora_A." in k else v for k, v in state.items()},
-              target / "adapter_model.safetensors")  # fmt: skip
-    config = (guard / "adapter_config.json").read_text()
-    (target / "adapter_config.json").write_text(config)
-    return target
-
-
-def test_a_pair_goes_on_with_no_other_guard_of_the_same_name(folder, guard, tmp_path):
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    engine.add_guard("kneeling", guard)
-    before = engine.weights(["kneeling"])
-    stepping, stepped = (engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7) for _ in range(2))
-    next(stepping)
-    for item in stepped:
-        if item.message == "decoding the frames":
-            break
-    engine.remove_guard("kneeling")
-    engine.add_guard("kneeling", other_guard(guard, tmp_path))
-    with pytest.raises(ValueError, match="'kneeling' was removed meanwhile"):
-        list(stepping)
-    # No step is left: what was made names the weights that made it.
-    engine.remove_guard("kneeling")
-    assert result_of(stepped).settings["weights"] == before
-
-
-def test_of_two_guards_that_are_added_under_one_name_at_once_one_is(folder, guard, monkeypatch):
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    both = threading.Barrier(2, timeout=60)
-    # Each reads its file before the other one is there.
-    monkeypatch.setattr(
-        "pipelines.animation.load_file", lambda path: both.wait() >= 0 and load_file(path)
-    )
-    refused = []
-
-    def add() -> None:
-        try:
-            engine.add_guard("kneeling", guard)
-        except ValueError as error:
-            refused.append(str(error))
-
-    threads = [threading.Thread(target=add) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert refused == ["name is 'kneeling', which is taken; remove_guard() that one first"]
-    assert engine.guards == ("kneeling",)
-
-
-def test_loading_draws_no_random_number(folder, guard):
-    before = torch.get_rng_state()
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    engine.add_guard("kneeling", guard)
-    assert torch.equal(torch.get_rng_state(), before), "an attack may be drawing its replies"
-
-
-def test_a_guard_can_be_removed(folder, guard):
-    engine = AnimationEngine(tiny_profile(folder), torch.float32)
-    before = result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded
-    engine.add_guard("kneeling", guard)
-    engine.remove_guard("kneeling")
-    assert engine.guards == ()
-    assert np.array_equal(before, result_of(engine.pair(clip(), PROMPT, {}, 7)).unguarded)
-    engine.add_guard("kneeling", guard)
-    assert result_of(engine.pair(clip(), PROMPT, {"kneeling": 1.0}, 7)).guarded is not None
-
-
-def test_missing_weights_are_named_with_the_command(tmp_path):
-    with pytest.raises(MissingWeights, match=r"avatar-sd.*python -m worlds.train vae"):
-        AnimationEngine(tiny_profile(tmp_path / "avatar-sd"))
-
-
 def test_bfloat16_makes_nearly_the_same_clip(engine, folder):
     half = AnimationEngine(tiny_profile(folder), torch.bfloat16)
     made = result_of(half.pair(clip(), PROMPT, {}, 7)).unguarded.astype(float)
@@ -514,8 +240,8 @@ def test_the_refiner_hears_the_prompt_without_what_it_is_not_told_of(folder, tmp
     Refiner(net, words=["red"]).save(tmp_path)
     engine = AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)), torch.float32)
     read = []
-    encode = engine._encode_text
-    engine._encode_text = lambda prompt, guidance: read.append(prompt) or encode(prompt, guidance)
+    denoiser, encode = engine._denoiser, engine._denoiser.encode_text
+    denoiser.encode_text = lambda prompt, guidance: read.append(prompt) or encode(prompt, guidance)
     result_of(engine.pair(clip(), "red, holding a ball", {}, 7))
     assert read == ["red, holding a ball", "red"]
     read.clear()
@@ -540,14 +266,6 @@ def test_a_style_of_the_whole_frame_is_redrawn_to_its_corners(folder, tmp_path):
         )
         assert not np.array_equal(made, plain)
         assert np.array_equal(made[:, :4, :4], plain[:, :4, :4]) is not corners
-
-
-def test_a_refiner_that_is_missing_or_does_not_fit_is_told_of_at_once(folder, tmp_path):
-    with pytest.raises(MissingWeights, match="python -m worlds.train refiner"):
-        AnimationEngine(tiny_profile(folder, refiner=str(tmp_path)))
-    Refiner(new_net(TEXT_WIDTH, channels=(8, 8, 8), groups=4)).save(tmp_path)
-    with pytest.raises(ValueError, match="size is 72; .* wants a multiple of 16"):
-        AnimationEngine(tiny_profile(folder, refiner=str(tmp_path), size=72))
 
 
 def test_still_follows_prompt_seed_and_pose(engine):

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from evaluation.psnr import mean_psnr
-from pipelines.animation import AnimationEngine, _fingerprints
+from pipelines.animation import AnimationEngine
+from pipelines.animation_weights import fingerprints
 from pipelines.paths import ASSETS
 from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
@@ -266,7 +267,7 @@ def test_stills_are_drawn_some_at_a_time_as_asked(data: AvatarSet, monkeypatch):
 def test_the_shipped_one_was_taught_by_the_pictures_that_it_redraws():
     """Whoever changes the picture model trains the refiner anew; of the guard see the next test."""
     record = read_records(ASSETS / "refiner")[-1]
-    prints = _fingerprints(get_profile("embedded"))
+    prints = fingerprints(get_profile("embedded"))
     drawn_by = dict(record["drawn_by"])
     assert drawn_by.pop("poseguard"), "it was taught to leave alone whom a guard dissolved"
     assert drawn_by == {part: prints[part] for part in ("base", "controlnet", "motion")}
