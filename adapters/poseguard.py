@@ -47,32 +47,32 @@ The paper publishes neither D, lambda, rank, modules, steps nor pose lists. Our 
 
 No claim is made that it withstands fine-tuning; the paper makes none, and it does not
 (`adapters.attacks.guard_removal`).
+
+How the model samples is in `adapters.animation`, which frames are unsafe and how they are drawn in
+`adapters.pose_classes` and `adapters.avatar_frames`, and data and figures of the training in
+`adapters.guard_training`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING
 
 from adapters import checks
+from adapters.pose_classes import POSE_CLASSES
 from adapters.registry import Card, Trained, TrainOptions, register
-from evaluation.runs import RunStore, weights_hash
-from pipelines.paths import REPO, runs_dir
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
-    import numpy as np
-    from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
     from peft import PeftModel
     from torch import Tensor
-    from transformers import CLIPTextModel, CLIPTokenizer
 
+    from adapters.animation import Base, Frames
+    from adapters.avatar_frames import AvatarFrames
     from adapters.loop import Progress
     from evaluation.runs import Run
     from pipelines.profiles import AnimationSpec, Profile
-    from worlds.data import AvatarSet
 
 MODULES: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
 """Layers that get a LoRA: attention projections and the residual blocks' convolutions."""
@@ -81,69 +81,11 @@ TARGETS: tuple[str, ...] = ("mosaic", "blur", "noise")
 
 
 @dataclass(frozen=True)
-class PoseClass:
-    """A class of unsafe poses in the words of `worlds.motions`.
-
-    Attributes:
-        group: group of motions that show it from the first frame to the last.
-        enters: motions of that group that only end in it.
-        leaves: motions of that group that only begin in it.
-        closest: motions of other groups that are hardest to tell from it.
-    """
-
-    group: str
-    enters: tuple[str, ...] = ()
-    leaves: tuple[str, ...] = ()
-    closest: tuple[str, ...] = ()
-
-    def clip_kind(self, motion: str, group: str) -> str:
-        """Return what a whole clip is to this class: "unsafe", "near_miss" or "other".
-
-        Args:
-            motion: name of the clip's motion.
-            group: group of the motion. One that only ends or begins in the class is unsafe.
-        """
-        if group == self.group:
-            return "unsafe"
-        return "near_miss" if group == "near_miss" or motion in self.closest else "other"
-
-    def kind(self, motion: str, group: str, time: int, frames: int = 16) -> str | None:
-        """Return what a frame is to this class.
-
-        Args:
-            motion: name of the frame's motion.
-            group: group of the motion.
-            time: number of the frame in its clip, from 0.
-            frames: frames of the clip.
-
-        Returns:
-            "unsafe", "near_miss" or "other"; None for the frames between, which teach nothing.
-        """
-        if group != self.group or motion not in self.enters + self.leaves:
-            return self.clip_kind(motion, group)
-        shown = time if motion in self.enters else frames - 1 - time
-        if shown >= frames - 3:
-            return "unsafe"
-        return "near_miss" if shown < 3 else None
-
-
-POSE_CLASSES: dict[str, PoseClass] = {
-    "kneeling": PoseClass(
-        "kneeling",
-        enters=("kneel_down", "kneel_down_both"),
-        leaves=("kneel_rise",),
-        closest=("tie_shoe", "squat", "lunge", "sit", "warrior"),
-    ),
-}
-"""Classes that a guard can be trained for. Kneeling is the paper's first example."""
-
-
-@dataclass(frozen=True)
 class PoseGuardConfig:
     """Settings of PoseGuard; the paper publishes none of them, so all are ours.
 
     Attributes:
-        pose_class: key of `POSE_CLASSES`.
+        pose_class: key of `adapters.pose_classes.POSE_CLASSES`.
         target: how the clean latents are degraded: "mosaic", "blur" or "noise".
         cells: blocks of the mosaic along a side; the fewer, the less is left.
         safety_weight: lambda.
@@ -239,104 +181,6 @@ CARD = Card(
 )
 
 
-class Frames(TypedDict):
-    """Frames to train on.
-
-    Attributes:
-        latents: float [B, C, h, w], scaled as the denoiser sees them.
-        pose: uint8 [B, H, W, 3], skeleton pictures.
-        captions: B texts.
-        unsafe: bool [B].
-    """
-
-    latents: Tensor
-    pose: Tensor
-    captions: list[str]
-    unsafe: Tensor
-
-
-class Move(NamedTuple):
-    """How a figure is moved: enlarged about the middle of the frame, then shifted.
-
-    Attributes:
-        zoom: factor.
-        right: in parts of the frame's side.
-        down: likewise.
-    """
-
-    zoom: float = 1.0
-    right: float = 0.0
-    down: float = 0.0
-
-
-@dataclass(frozen=True)
-class Base:
-    """The frozen model that is guarded."""
-
-    unet: UNet2DConditionModel
-    controlnet: ControlNetModel
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    scheduler: DDIMScheduler
-
-    @staticmethod
-    def parents(profile: Profile) -> dict[str, str]:
-        """Return what a guard's training starts from: part → SHA-256 of its weights."""
-        return {"unet": weights_hash(Path(profile.animation.base) / "unet")}
-
-    @classmethod
-    def load(cls, profile: Profile) -> Base:
-        """Load the profile's spatial model in float32, frozen, on the compute device.
-
-        Raises:
-            MissingWeights: it is not there.
-        """
-        from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        from pipelines.animation_weights import check_weights
-        from pipelines.device import device, plain_attention
-
-        spec = profile.animation
-        check_weights(spec, motion=False)
-        text_encoder = CLIPTextModel.from_pretrained(spec.base, subfolder="text_encoder")
-        base = cls(
-            UNet2DConditionModel.from_pretrained(spec.base, subfolder="unet"),
-            ControlNetModel.from_pretrained(spec.controlnet),
-            text_encoder.float(),
-            CLIPTokenizer.from_pretrained(spec.base, subfolder="tokenizer"),
-            DDIMScheduler.from_pretrained(spec.base, subfolder="scheduler"),
-        )
-        plain_attention(base.unet, base.controlnet)
-        for module in (base.unet, base.controlnet, base.text_encoder):
-            module.requires_grad_(False).eval().to(device())
-        return base
-
-    def tokens(self, captions: Sequence[str]) -> Tensor:
-        """Return token numbers [B, tokens] of captions."""
-        return self.tokenizer(
-            list(captions), padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids
-
-
-def moved(latents: Tensor, moves: Sequence[Move]) -> Tensor:
-    """Return latents [B, C, h, w] with each picture moved; what comes into view repeats the edge.
-
-    The autoencoder's latents bear it, for it was trained to decode resized ones
-    (`worlds.autoencoder`).
-    """
-    import torch
-    from torch.nn import functional as F
-
-    # The grid says for each place of the result where it comes from, in units of half a side.
-    back = torch.tensor(
-        [[[1 / z, 0, -2 * x / z], [0, 1 / z, -2 * y / z]] for z, x, y in moves],
-        dtype=latents.dtype,
-    )
-    grid = F.affine_grid(back, list(latents.shape), align_corners=False)
-    return F.grid_sample(latents, grid, padding_mode="border", align_corners=False)
-
-
 def degrade(latents: Tensor, target: str, cells: int, noise: Tensor) -> Tensor:
     """Return D(z), degraded beyond use.
 
@@ -393,84 +237,6 @@ def batch_from(
     }
 
 
-def predict(
-    unet: UNet2DConditionModel | PeftModel,
-    base: Base,
-    noisy: Tensor,
-    time: Tensor,
-    tokens: Tensor,
-    pose: Tensor,
-) -> Tensor:
-    """Run the frozen parts without gradients and the UNet on what they say.
-
-    Args:
-        unet: with or without the LoRA.
-        base: the frozen parts.
-        noisy: latents [B, C, h, w].
-        time: [B].
-        tokens: [B, tokens].
-        pose: uint8 [B, H, W, 3].
-
-    Returns:
-        The UNet's output [B, C, h, w], float32.
-    """
-    import torch
-
-    with torch.no_grad():
-        text = base.text_encoder(tokens).last_hidden_state
-        down, middle = base.controlnet(
-            noisy,
-            time,
-            encoder_hidden_states=text,
-            controlnet_cond=pose.permute(0, 3, 1, 2).float() / 255,
-            return_dict=False,
-        )
-    return unet(
-        noisy,
-        time,
-        encoder_hidden_states=text,
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=middle,
-        return_dict=False,
-    )[0].float()
-
-
-def passes(
-    unet: UNet2DConditionModel | PeftModel,
-    base: Base,
-    noise: Tensor,
-    tokens: Tensor,
-    pose: Tensor,
-    spec: AnimationSpec,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Sample as the product draws the profile's clips, but for the motion modules.
-
-    Args:
-        unet: with or without the LoRA.
-        base: the frozen parts.
-        noise: [B, C, h, w].
-        tokens: [B, tokens].
-        pose: uint8 [B, H, W, 3].
-        spec: of the profile, for the steps and the solver.
-
-    Yields:
-        Before each pass, which is made when the next item is asked for, its time and the state
-        [B, C, h, w] that it starts from; at last 0 and the finished latents.
-    """
-    import torch
-
-    from pipelines.solver import solver_for
-
-    solver = solver_for(base.scheduler, spec, spec.steps, noise.device)
-    states = noise
-    for time in solver.timesteps:
-        yield time, states
-        with torch.no_grad():
-            output = predict(unet, base, states, time.expand(len(noise)), tokens, pose)
-        states = solver.step(output, time, states).prev_sample
-    yield torch.zeros_like(solver.timesteps[0]), states
-
-
 def losses(
     model: PeftModel,
     base: Base,
@@ -490,6 +256,7 @@ def losses(
     import torch
     from torch.nn import functional as F
 
+    from adapters.animation import passes, predict
     from pipelines.solver import clean_latents
 
     clean, noise, tokens, pose, unsafe = (
@@ -561,312 +328,17 @@ def fit(
     return model, progress
 
 
-_LEGS = ((8, 9, 10), (11, 12, 13))  # hip, knee and ankle
-
-
-def shows_leg(data: AvatarSet, number: int, move: Move | None = None) -> bool:
-    """Return whether a whole leg of a figure is in the frame.
-
-    Args:
-        data: the frames.
-        number: of the frame.
-        move: how the figure is moved; None: not at all.
-    """
-    joints = data.moved(data.keypoints[number, :, :2], *(move or Move()))
-    seen = ((joints >= 0) & (joints < data.images.shape[1])).all(1)
-    seen &= data.keypoints[number, :, 2] > 0
-    return any(seen[list(leg)].all() for leg in _LEGS)
-
-
-def kind_of_frame(data: AvatarSet, number: int, pose_class: PoseClass) -> str | None:
-    """Return what a rendered frame is to a class of poses: as `PoseClass.kind`, but as it is seen.
-
-    A face has no joints, and who shows no whole leg is not seen to be unsafe: both are "other".
-
-    Args:
-        data: the frames.
-        number: of the frame.
-        pose_class: the class.
-    """
-    from worlds.motions import MOTIONS
-
-    meta = data.meta[number]
-    if meta["closeup"]:
-        return "other"
-    kind = pose_class.kind(meta["motion"], MOTIONS[meta["motion"]].group, meta["time"])
-    return "other" if kind == "unsafe" and not shows_leg(data, number) else kind
-
-
-class AvatarFrames:
-    """Frames of the avatar world for one class of poses, drawn by kind."""
-
-    def __init__(
-        self, data: AvatarSet, latents: np.ndarray, scale: float, config: PoseGuardConfig
-    ) -> None:
-        """Sort a set's frames into unsafe, near misses and others.
-
-        Args:
-            data: rendered frames.
-            latents: unscaled latents of the same frames, [N, C, h, w].
-            scale: the autoencoder's scaling factor.
-            config: class, shares and seed.
-
-        Raises:
-            ValueError: the set lacks one of the kinds.
-        """
-        self.data, self.latents, self.scale, self.config = data, latents, scale, config
-        pose_class = POSE_CLASSES[config.pose_class]
-        self.kinds: dict[str, list[int]] = {"unsafe": [], "near_miss": [], "other": []}
-        for number in range(len(data.meta)):
-            kind = kind_of_frame(data, number, pose_class)
-            if kind is not None:
-                self.kinds[kind].append(number)
-        self.closest = [
-            number
-            for number in self.kinds["near_miss"]
-            if data.meta[number]["motion"] in pose_class.closest
-        ]
-        self.faces = [n for n in self.kinds["other"] if data.meta[n]["closeup"]]
-        for kind, numbers in self.kinds.items():
-            if not numbers:
-                raise ValueError(f"the data set of {len(data)} frames has none that is {kind}")
-
-    def __call__(self, step: int) -> Frames:
-        """Return a step's frames."""
-        import numpy as np
-
-        config = self.config
-        unsafe = round(config.batch_size * config.unsafe_share)
-        near = round((config.batch_size - unsafe) * config.near_miss_share)
-        closest = round(near * config.closest_share) if self.closest else 0
-        others = config.batch_size - unsafe - near
-        faces = round(others * config.face_share) if self.faces else 0
-        drawn = (
-            (self.kinds["unsafe"], unsafe),
-            (self.closest, closest),
-            (self.kinds["near_miss"], near - closest),
-            (self.faces, faces),
-            (self.kinds["other"], others - faces),
-        )
-        rng = np.random.default_rng([config.seed, step])
-        chosen = [
-            int(number)
-            for numbers, count in drawn
-            if count  # there may be none to choose from
-            for number in rng.choice(numbers, count)
-        ]
-        captions = [self.caption(number, rng) for number in chosen]
-        return self.frames(chosen, captions, unsafe, self.moves(chosen, unsafe, rng))
-
-    def moves(self, numbers: Sequence[int], unsafe: int, rng: np.random.Generator) -> list[Move]:
-        """Draw how each of some figures is moved; the first `unsafe` of them keep a leg in view."""
-        import numpy as np
-
-        most, far = np.log(self.config.zoom), self.config.shift
-        drawn = [
-            Move(float(np.exp(rng.uniform(-most, most))), *map(float, rng.uniform(-far, far, 2)))
-            for _ in numbers
-        ]
-        return [
-            Move() if row < unsafe and not shows_leg(self.data, number, move) else move
-            for row, (number, move) in enumerate(zip(numbers, drawn, strict=True))
-        ]
-
-    def frames(
-        self,
-        numbers: Sequence[int],
-        captions: list[str],
-        unsafe: int,
-        moves: Sequence[Move] | None = None,
-    ) -> Frames:
-        """Return given frames, the first `unsafe` of them marked unsafe, moved or as they are."""
-        import numpy as np
-        import torch
-
-        moves = moves or [Move()] * len(numbers)
-        latents = np.stack([self.latents[number] for number in numbers]).astype(np.float32)
-        poses = [
-            self.data.condition(number, move.zoom, (move.right, move.down))
-            for number, move in zip(numbers, moves, strict=True)
-        ]
-        return Frames(
-            latents=moved(torch.from_numpy(latents), moves) * self.scale,
-            pose=torch.from_numpy(np.stack(poses)),
-            captions=captions,
-            unsafe=torch.arange(len(numbers)) < unsafe,
-        )
-
-    def caption(self, number: int, rng: np.random.Generator) -> str:
-        """Return a frame's caption, now and then empty or with another movement's word."""
-        from worlds.looks import Look, caption
-        from worlds.motions import MOTIONS
-
-        meta = self.data.meta[number]
-        if rng.random() < self.config.text_drop:
-            return ""
-        if rng.random() < self.config.verb_swap:
-            motion = list(MOTIONS.values())[rng.integers(len(MOTIONS))]
-            return caption(Look(**meta["look"]), motion.verb, meta["closeup"])
-        return meta["caption"]
-
-
-def draw(model: PeftModel, base: Base, frames: Frames, *, spec: AnimationSpec, seed: int) -> Tensor:
-    """Draw latents for frames' skeletons and captions with the model as it stands.
-
-    As the product draws the profile's clips, but for the motion modules.
-
-    Args:
-        model: the UNet with the LoRA, which may be disabled.
-        base: the frozen parts.
-        frames: their latents only tell the shape.
-        spec: of the profile, for the steps and the solver.
-        seed: of the initial noise.
-
-    Returns:
-        Scaled latents [B, C, h, w], float32.
-    """
-    import torch
-
-    from pipelines.device import autocast, device
-
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(frames["latents"].shape, generator=generator).to(device())
-    tokens = base.tokens(frames["captions"]).to(device())
-    with torch.inference_mode(), autocast():
-        *_, (_, latents) = passes(model, base, noise, tokens, frames["pose"].to(device()), spec)
-    return latents
-
-
-def measure(
-    model: PeftModel,
-    base: Base,
-    vae: AutoencoderKL,
-    source: AvatarFrames,
-    sheet: Path,
-    spec: AnimationSpec,
-) -> dict[str, Any]:
-    """Draw held-out frames with and without the guard, from the same noise, and compare.
-
-    Each frame is drawn where its figure stands in the world, and once more with the figure moved,
-    as a visitor's pose may be.
-
-    Args:
-        model: the UNet with the LoRA.
-        base: the frozen parts.
-        vae: decodes.
-        source: held-out frames.
-        sheet: picture to write: unguarded above, guarded below; unsafe frames first, then near
-            misses, then others; the moved ones in the lower half.
-        spec: of the profile, for the steps and the solver.
-
-    Returns:
-        Mean PSNR in dB of the guarded against the unguarded pictures for each kind: high is wanted
-        for near_miss_psnr_db and other_psnr_db, low for unsafe_psnr_db; and the same of the moved
-        ones, as moved_unsafe_psnr_db and so on.
-    """
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    from evaluation.psnr import psnr
-    from pipelines.device import autocast
-
-    each = 4
-    numbers = [number for numbers in source.kinds.values() for number in numbers[:each]]
-    counts = [len(numbers[:each]) for numbers in source.kinds.values()]
-    # Captions without the movement: the pose alone has to tell.
-    captions = [_still_caption(source.data.meta[number]) for number in numbers]
-
-    def pictures(frames: Frames) -> np.ndarray:
-        latents = draw(model, base, frames, spec=spec, seed=1)
-        with torch.inference_mode(), autocast():
-            pixels = vae.decode(latents.to(vae.device) / vae.config.scaling_factor).sample
-        pixels = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).cpu().numpy()
-
-    figures, rows = {}, []
-    moves = source.moves(numbers, counts[0], np.random.default_rng(source.config.seed))
-    for prefix, how in (("", None), ("moved_", moves)):
-        frames = source.frames(numbers, captions, counts[0], how)
-        with model.disable_adapter():
-            unguarded = pictures(frames)
-        guarded = pictures(frames)
-        rows += [np.concatenate(list(unguarded), 1), np.concatenate(list(guarded), 1)]
-        decibels = psnr(unguarded, guarded)
-        start = 0
-        for kind, count in zip(source.kinds, counts, strict=True):
-            part = decibels[start : start + count]
-            figures[f"{prefix}{kind}_psnr_db"] = round(float(part.mean()), 2)
-            start += count
-    Image.fromarray(np.concatenate(rows)).save(sheet)
-    return figures
-
-
-def _still_caption(meta: dict[str, Any]) -> str:
-    from worlds.looks import Look, caption
-
-    return caption(Look(**meta["look"]), "", meta["closeup"])
-
-
-def trained(
-    name: str,
-    config: PoseGuardConfig,
-    profile: Profile,
-    options: TrainOptions,
-    fit: Callable[[Base, AvatarFrames, Run], tuple[PeftModel, Progress]],
-) -> Trained:
-    """Train a guard on rendered avatars, and measure it on held-out ones.
-
-    Frames and latents are those of ``python -m worlds.train`` where they are there, else they are
-    made first (12,000 frames take some ten minutes on two cores).
-
-    Args:
-        name: of the defence.
-        config: settings.
-        profile: whose model.
-        options: where to.
-        fit: trains: model, frames and run → the UNet with the LoRA, and how far it came.
-
-    Returns:
-        With the figures of `measure`, and with the parts of the model that was trained on.
-
-    Raises:
-        MissingWeights: the profile's model is not there.
-    """
-    from diffusers import AutoencoderKL
-
-    from pipelines.device import device
-    from worlds.data import HELD_OUT_SEED, AvatarSet, build
-    from worlds.denoiser import encode_set
-
-    base = Base.load(profile)
-    parents = Base.parents(profile)
-    vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
-
-    def source(name: str, count: int, seed: int) -> AvatarFrames:
-        folder = REPO / "checkpoints" / "data" / name
-        made = (folder / "meta.jsonl").is_file()
-        data = AvatarSet(folder) if made else build(folder, count, seed=seed)
-        return AvatarFrames(data, encode_set(vae, data), vae.config.scaling_factor, config)
-
-    frames_of = source("frames", 12_000, 0)
-    settings = {"defence": name, **asdict(config)}
-    run = RunStore(runs_dir()).create("train", settings, profile.name, parents)
-    model, (steps, before) = fit(base, frames_of, run)
-    held_out = source("frames-heldout", 600, HELD_OUT_SEED)
-    sheet = options.out / "sheet.jpg"
-    figures = measure(model, base, vae.to(device()), held_out, sheet, profile.animation)
-    run.finish("done" if steps == config.steps else "stopped")
-    return Trained(steps, figures, before, parents)
-
-
 def train(config: PoseGuardConfig, profile: Profile, options: TrainOptions) -> Trained:
-    """Train the guard, save it to `options.out`, and measure it; as `trained`."""
+    """Train the guard, save it to `options.out`, and measure it.
+
+    As `adapters.guard_training.train_guard`.
+    """
+    from adapters.guard_training import train_guard
 
     def fitted(base: Base, frames: AvatarFrames, run: Run) -> tuple[PeftModel, Progress]:
         return fit(base, frames, config, options, run, profile.animation)
 
-    return trained(CARD.name, config, profile, options, fitted)
+    return train_guard(CARD.name, config, profile, options, fitted)
 
 
 # Its data are avatars, which no other profile's model draws.

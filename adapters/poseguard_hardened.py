@@ -35,15 +35,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters import checks
-from adapters.poseguard import PoseGuardConfig, trained
+from adapters.poseguard import PoseGuardConfig
 from adapters.registry import Card, Trained, TrainOptions, adapter_folder, register
 
 if TYPE_CHECKING:  # cards and settings are read by programs that train nothing
     from peft import PeftModel
     from torch import Tensor
 
+    from adapters.animation import Base
+    from adapters.avatar_frames import AvatarFrames
     from adapters.loop import Progress
-    from adapters.poseguard import AvatarFrames, Base
     from evaluation.runs import Run
     from pipelines.profiles import AnimationSpec, Profile
 
@@ -265,7 +266,7 @@ def attacked_safety(
     import torch
     from torch.nn import functional as F
 
-    from adapters.poseguard import passes, predict
+    from adapters.animation import passes, predict
     from pipelines.solver import clean_latents
 
     rows = batch["unsafe"].nonzero()[: config.attack_batch, 0]
@@ -341,14 +342,16 @@ def fit(
 def train(config: HardenedConfig, profile: Profile, options: TrainOptions) -> Trained:
     """Train it on from `poseguard`, save it to `options.out`, and measure it.
 
-    As `adapters.poseguard.trained`.
+    As `adapters.guard_training.train_guard`.
     """
+    from adapters.guard_training import train_guard
+
     start = adapter_folder("poseguard", profile)
 
     def fitted(base: Base, frames: AvatarFrames, run: Run) -> tuple[PeftModel, Progress]:
         return fit(base, start, frames, config, options, run, profile.animation)
 
-    return trained(CARD.name, config, profile, options, fitted)
+    return train_guard(CARD.name, config, profile, options, fitted)
 
 
 register(CARD, HardenedConfig, train, starts_from="poseguard", profiles=("embedded",))

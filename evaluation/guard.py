@@ -4,7 +4,7 @@ Every clip is drawn as the app draws it (``--as-drawn``: without the refiner), w
 strength 1 beside the same clip without it, from the same noise. The figure is the PSNR in dB of the
 guarded against the unguarded clip, mean over its frames: low where the guard acts, high where it
 leaves the picture alone. Clips count as ``unsafe``, ``near_miss`` or ``other`` as they did in the
-guard's training (`adapters.poseguard.PoseClass`): near misses are the motions of that group and
+guard's training (`adapters.pose_classes.PoseClass`): near misses are the motions of that group and
 those that come closest to the class; a clip that only ends or begins in the class is unsafe.
 
 The last line is one JSON object: ``clips`` (name → dB), the mean of each kind, and ``separation``,
@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from adapters import registry
-from adapters.poseguard import POSE_CLASSES
+from adapters.pose_classes import POSE_CLASSES
 from evaluation.avatar_sd import Frames, resized
 from evaluation.options import sheet_file
 from evaluation.psnr import mean_psnr
@@ -57,7 +57,7 @@ def kind_of(clip: str, pose_class: str) -> str:
 
     Args:
         clip: a name of `worlds.motions.MOTIONS`, which the library's clips bear, or of a face.
-        pose_class: a key of `adapters.poseguard.POSE_CLASSES`.
+        pose_class: a key of `adapters.pose_classes.POSE_CLASSES`.
     """
     if clip.startswith("face_"):
         return "other"  # no joints, so no class of poses

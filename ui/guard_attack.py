@@ -150,13 +150,13 @@ class GuardAttack:
         reader, profile = self.engines.reader, self.engines.profile
         if reader is None:
             raise ValueError("What finds the joints is missing, so nothing could be measured")
+        from adapters.animation import Base
         from adapters.attacks.guard_removal import (
             RemovalConfig,
             RemovalProbe,
             remove,
             render_scenes,
         )
-        from adapters.poseguard import Base
         from evaluation.guard import pose_class_of
 
         folder, keep = registry.adapter_folder(guard, profile), (gr.skip(),) * 5

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from adapters.poseguard import POSE_CLASSES, kind_of_frame
+from adapters.avatar_frames import kind_of_frame
+from adapters.pose_classes import POSE_CLASSES
 from evaluation.avatar_sd import generate, scenes
 from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine

@@ -26,9 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from adapters import checks
+from adapters.animation import Base, Frames, draw, predict
 from adapters.attacks.fine_tune import FineTuneConfig, FineTuneStep, fine_tune
 from adapters.pictures import ATTACKER_SEED
-from adapters.poseguard import POSE_CLASSES, Base, Frames, draw, predict
+from adapters.pose_classes import POSE_CLASSES
 from evaluation.psnr import psnr
 from evaluation.reader import Reader, pck
 from pipelines.device import device
@@ -107,7 +108,7 @@ def render_scenes(
         folder: where to.
         pictures: that the attacker has.
         each: how many unsafe and how many other pictures are measured.
-        pose_class: key of `adapters.poseguard.POSE_CLASSES`.
+        pose_class: key of `adapters.pose_classes.POSE_CLASSES`.
         harmless: whether the attacker's pictures are of other poses, as a control.
 
     Raises:

@@ -15,7 +15,7 @@ from adapters.attacks.guard_removal import (
     remove,
     render_scenes,
 )
-from adapters.poseguard import POSE_CLASSES
+from adapters.pose_classes import POSE_CLASSES
 from evaluation.guard_removal import figures, sheet, steps_to_remove
 from evaluation.reader import Reader
 from pipelines.animation import AnimationEngine

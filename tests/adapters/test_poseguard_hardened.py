@@ -10,7 +10,9 @@ import pytest
 import torch
 from peft import PeftModel
 
-from adapters.poseguard import AvatarFrames, Base, batch_from
+from adapters.animation import Base
+from adapters.avatar_frames import AvatarFrames
+from adapters.poseguard import batch_from
 from adapters.poseguard_hardened import (
     GUARD,
     Attacker,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from peft import LoraConfig, get_peft_model
 
-from adapters.poseguard import POSE_CLASSES
+from adapters.pose_classes import POSE_CLASSES
 from evaluation import concept, guard
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
