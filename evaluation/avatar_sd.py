@@ -52,43 +52,33 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from evaluation.flicker import flicker, flicker_ratios
+from evaluation.found import Found, identity, mean_of, mean_or_nan, rounded, shown_in
+from evaluation.frames import SHEET_COLUMNS, Frames, resized, save_contact_sheet
+from evaluation.frechet import frechet_figures
+from evaluation.movements import measure_movements
 from evaluation.psnr import mean_psnr
-from evaluation.reader import (
-    Reader,
-    Reading,
-    applicable,
-    attribute_accuracy,
-    keypoint_hits,
-    pck,
-)
-from pipelines.animation import AnimationEngine, PairResult
-from pipelines.extract import extract_pose, load_picture
+from evaluation.reader import Reader, applicable, attribute_accuracy, pck
+from evaluation.scenes import Scene, generate, pose_scenes, scenes
+from pipelines.animation import AnimationEngine
 from pipelines.fetch import MissingWeights
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError
-from pipelines.pose_json import load_openpose_json
 from pipelines.profiles import get_profile
-from worlds.data import HELD_OUT_SEED, TEST_SEED, AvatarSet, build
-from worlds.looks import Look, caption, random_look
-from worlds.render import Frame
+from worlds.data import TEST_SEED, AvatarSet, build
 from worlds.unseen import RECIPES, UNSEEN_POSES, drawn
-
-Frames = NDArray[np.uint8]
 
 N_FRAMES, N_CLIPS = 600, 64
 """Sizes of the held-out sets."""
@@ -104,71 +94,6 @@ QUICK_UNSEEN = 6
 
 CLIP_SEED = TEST_SEED + 500_009
 """First scene of the test clips."""
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-"""Endings of the photographs that ``--poses`` takes."""
-
-POSES_SEED = HELD_OUT_SEED + 900_001
-"""Draws the prompt of the first clip of ``--poses``."""
-
-PARTS = ("background", "top", "bottom")
-"""Parts of a picture whose flicker is measured."""
-
-_SHEET_SIDE = 160  # pixels of a picture in the contact sheet
-_SHEET_COLUMNS = 10
-_TORSO = [2, 5, 11, 8]  # shoulders and hips, around
-_THIGHS = ((8, 9), (11, 12))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A held-out clip: what is asked of the model, and how it looks rendered.
-
-    Attributes:
-        pose: its joints, in pixels of the model's frame, as many frames as the model makes.
-        judged: bool [F, 18], joints that are asked for and truly there: the pose bridges short
-            gaps, but a joint that was interpolated is not held against the model.
-        caption: the prompt.
-        look: what the caption says, the fields of `worlds.looks.Look`.
-        rendered: RGB uint8 [F, S, S, 3]; None where nothing was rendered.
-        figure: bool [F, S, S], where the rendered figure is; None likewise.
-    """
-
-    pose: PoseClip
-    judged: NDArray[np.bool_]
-    caption: str
-    look: dict[str, Any]
-    rendered: Frames | None = None
-    figure: NDArray[np.bool_] | None = None
-
-
-def scenes(data: AvatarSet, count: int, size: int, frames: int) -> Iterator[Scene]:
-    """Bring the first ``count`` clips of a set to the model's frame size and number of frames."""
-    for clip in list(data.clips())[:count]:
-        joints = np.asarray(data.keypoints[clip.start : clip.stop])
-        side = data.images.shape[1]
-        whole = PoseClip(joints[..., :2], joints[..., 2], None, side, side)
-        nearest = np.linspace(0, len(clip) - 1, frames).round().astype(int)
-        pose = whole.to_square(size).resample(frames)
-        chosen = [clip[i] for i in nearest]
-        masks = np.stack([data.mask(i) for i in chosen]).astype(np.uint8)
-        yield Scene(
-            pose,
-            pose.seen & whole.seen[nearest],
-            data.meta[clip[0]]["caption"],
-            data.meta[clip[0]]["look"],
-            resized(np.stack([data.images[i] for i in chosen]), size),
-            resized(masks * 255, size) > 127,
-        )
-
-
-def resized(pictures: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Bring square pictures, uint8 [N, S, S] or [N, S, S, 3], to ``size`` pixels a side."""
-    if pictures.shape[1] == size:
-        return pictures
-    how = cv2.INTER_AREA if pictures.shape[1] > size else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(p, (size, size), interpolation=how) for p in pictures])
-
 
 def reconstruct(engine: AnimationEngine, pictures: Frames, batch: int = 8) -> Frames:
     """Encode (posterior mode) and decode pictures by the engine's autoencoder, as it runs there.
@@ -201,224 +126,6 @@ def fidelity(pictures: Frames, copies: Frames) -> tuple[float, float]:
     return mean_psnr(pictures, copies), float(np.mean(similarity))
 
 
-def generate(engine: AnimationEngine, scene: Scene, seed: int) -> PairResult:
-    """Make a scene's clip at the profile's own settings, unguarded."""
-    *_, result = engine.pair(scene.pose, scene.caption, {}, seed)
-    return result
-
-
-def flicker(frames: Frames, scene: Scene) -> dict[str, float]:
-    """Frame-to-frame change of a clip that shows a scene, in grey levels of 0..255.
-
-    The background is what neither frame's rendered figure covers, with a margin of a sixteenth of
-    the picture for a figure that stands a little elsewhere. A garment's colour is the mean over the
-    inner torso, or over the upper thighs, of the asked skeleton.
-
-    Args:
-        frames: RGB uint8 [F, S, S, 3], generated or rendered.
-        scene: the scene that it shows, with its rendering.
-
-    Returns:
-        Mean change of each of `PARTS` over the pairs of frames; NaN where it is never seen.
-    """
-    pictures = frames.astype(np.float32)
-    margin = max(1, frames.shape[1] // 16)
-    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
-    figure = [cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in scene.figure]
-    changes: dict[str, list[float]] = {part: [] for part in PARTS}
-    colours = [_garments(*row) for row in zip(pictures, scene.pose.keypoints, scene.judged,
-                                              strict=True)]
-    for t in range(len(pictures) - 1):
-        free = ~(figure[t] | figure[t + 1])
-        if free.any():
-            difference = np.abs(pictures[t + 1] - pictures[t])
-            changes["background"].append(float(difference[free].mean()))
-        for part in PARTS[1:]:
-            if part in colours[t] and part in colours[t + 1]:
-                difference = np.abs(colours[t + 1][part] - colours[t][part])
-                changes[part].append(float(difference.mean()))
-    return {part: float(np.mean(c)) if c else math.nan for part, c in changes.items()}
-
-
-def _garments(
-    picture: NDArray[np.float32], joints: NDArray[np.float32], seen: NDArray[np.bool_]
-) -> dict[str, NDArray[np.float32]]:
-    """Mean colour [3] of the garments of one frame, those that its joints let one find."""
-    size = picture.shape[0]
-    found = {}
-    if seen[_TORSO].all():
-        corners = joints[_TORSO]
-        inner = corners.mean(0) + 0.7 * (corners - corners.mean(0))
-        area = np.zeros((size, size), np.uint8)
-        cv2.fillConvexPoly(area, cv2.convexHull(inner.round().astype(np.int32)), 1)
-        if area.any():
-            found["top"] = picture[area > 0].mean(0)
-    area = np.zeros((size, size), np.uint8)
-    for hip, knee in _THIGHS:
-        if seen[hip] and seen[knee]:
-            ends = [joints[hip] + k * (joints[knee] - joints[hip]) for k in (0.2, 0.6)]
-            start, end = (tuple(int(v) for v in e.round()) for e in ends)
-            cv2.line(area, start, end, 1, max(1, size // 64))
-    if area.any():
-        found["bottom"] = picture[area > 0].mean(0)
-    return found
-
-
-def flicker_ratios(
-    generated: Sequence[dict[str, float]], rendered: Sequence[dict[str, float]]
-) -> dict[str, float]:
-    """Mean change of generated clips over mean change of rendered ones, of each part.
-
-    Args:
-        generated: `flicker` of the clips as generated.
-        rendered: `flicker` of the same clips as rendered.
-
-    Returns:
-        part → ratio; NaN where it was not seen in any clip or never changes when rendered.
-    """
-    ratios = {}
-    for part in PARTS:
-        pairs = np.array([(g[part], r[part]) for g, r in zip(generated, rendered, strict=True)])
-        pairs = pairs.reshape(-1, 2)  # there may be no clip
-        pairs = pairs[np.isfinite(pairs).all(1)]
-        total = pairs[:, 1].sum() if len(pairs) else 0.0
-        ratios[part] = float(pairs[:, 0].sum() / total) if total > 0 else math.nan
-    return ratios
-
-
-def contact_sheet(columns: Sequence[tuple[Frames, ...]]) -> Frames:
-    """Lay out pictures, one column a clip: skeleton, rendered, generated, ten columns a block.
-
-    Args:
-        columns: RGB uint8 [S, S, 3] of each row, as many rows in every column.
-    """
-    blank = np.full((_SHEET_SIDE, _SHEET_SIDE, 3), 255, np.uint8)
-    blocks = []
-    for start in range(0, len(columns), _SHEET_COLUMNS):
-        block = [list(resized(np.stack(c), _SHEET_SIDE))
-                 for c in columns[start : start + _SHEET_COLUMNS]]
-        width = min(len(columns), _SHEET_COLUMNS)
-        block += [[blank] * len(columns[0])] * (width - len(block))
-        blocks.append(np.concatenate([np.concatenate(c) for c in block], 1))
-    return np.concatenate(blocks)
-
-
-def frechet_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """Fréchet distance of the Gaussians fitted to two sets of features.
-
-    |m₁ − m₂|² + tr(S₁ + S₂ − 2 (S₁ S₂)^½) (Heusel et al. 2017, arXiv 1706.08500, equation 6). The
-    trace of the root is the sum of the singular values of X₁ X₂ᵀ, X the centred features over the
-    root of their number less one: the same number without the root of a matrix, which is
-    ill-conditioned where there are fewer pictures than features.
-
-    Args:
-        one: features [N, D], N at least 2.
-        other: features [M, D], M at least 2.
-    """
-    means = [np.asarray(x, np.float64).mean(0) for x in (one, other)]
-    centred = [(x - m) / math.sqrt(len(x) - 1) for x, m in zip((one, other), means, strict=True)]
-    spread = sum(float((x**2).sum()) for x in centred)
-    shared = float(np.linalg.norm(centred[0] @ centred[1].T, "nuc"))
-    return float(((means[0] - means[1]) ** 2).sum()) + spread - 2 * shared
-
-
-def frechet_figures(
-    generated: Sequence[NDArray[np.float32]], rendered: Sequence[NDArray[np.float32]]
-) -> tuple[float, float]:
-    """Fréchet distance of generated clips to rendered ones, and its floor.
-
-    Small sets seem further apart than they are (Chong and Forsyth 2020, arXiv 1911.07023), and
-    frames of one clip are near copies. So only halves of equal size are compared, of which no scene
-    is in both: generated even clips with rendered odd ones, generated odd with rendered even (mean
-    of the two), and for the floor rendered even with rendered odd. A perfect model scores about the
-    floor. A last clip of an odd number is left out.
-
-    Args:
-        generated: features [F, D] of each clip as generated.
-        rendered: the same of the same clips as rendered.
-
-    Returns:
-        The distance and the floor; NaN for fewer than two clips.
-    """
-    pairs = len(rendered) // 2
-    if not pairs:
-        return math.nan, math.nan
-    made, real = ([np.concatenate(clips[i : 2 * pairs : 2]) for i in (0, 1)]
-                  for clips in (generated, rendered))
-    distance = (frechet_distance(made[0], real[1]) + frechet_distance(made[1], real[0])) / 2
-    return distance, frechet_distance(real[0], real[1])
-
-
-def identity(reading: Reading, shown: Sequence[dict[str, bool]]) -> float:
-    """Share of a clip's readings that agree with the clip's own majority.
-
-    Args:
-        reading: of the frames of one clip.
-        shown: which attributes each frame can show, from `applicable`.
-
-    Returns:
-        Mean over the attributes, 1 / frames..1; NaN where no frame can show any.
-    """
-    shares = []
-    for name, values in reading.attributes.items():
-        visible = [value for value, can in zip(values, shown, strict=True) if can[name]]
-        if visible:
-            shares.append(Counter(visible).most_common(1)[0][1] / len(visible))
-    return float(np.mean(shares)) if shares else math.nan
-
-
-def pose_scenes(folder: Path, size: int, frames: int) -> list[Scene]:
-    """Read a folder of OpenPose JSON clips and photographs, fitted to the model's frame.
-
-    Prompts are captions of looks drawn by the file's number, in the order of the files' names.
-
-    Args:
-        folder: holds ``.json`` files, or pictures (`PICTURES`), whose poses are extracted.
-        size: side of the model's frame.
-        frames: of the model's clips.
-
-    Raises:
-        PoseError: there is no such file, or one is not a usable clip; the message names it.
-        MissingWeights: there is a picture and the pose models have not been fetched.
-    """
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in (".json", *PICTURES))
-    if not files:
-        raise PoseError(
-            f"{folder} holds no .json file and no picture; wanted OpenPose JSON, one clip a file, "
-            "or photographs"
-        )
-    asked = []
-    for number, file in enumerate(files):
-        try:
-            if file.suffix.lower() in PICTURES:
-                clip = extract_pose(load_picture(file))
-            else:
-                clip = load_openpose_json(file)
-            asked.append(scene_of(clip, number, size, frames))
-        except PoseError as error:
-            raise PoseError(f"{file.name}: {error}") from error
-    return asked
-
-
-def scene_of(clip: PoseClip, number: int, size: int, frames: int) -> Scene:
-    """Fit a clip to the model's frame and ask for a look that is drawn by its number.
-
-    Args:
-        clip: of any size and length.
-        number: of the clip.
-        size: side of the model's frame.
-        frames: of the model's clips.
-
-    Raises:
-        PoseError: the clip shows nobody.
-    """
-    whole = clip.fit(size)
-    nearest = np.linspace(0, len(whole) - 1, frames).round().astype(int)
-    pose = whole.resample(frames)
-    look = random_look(random.Random(POSES_SEED + number))
-    return Scene(pose, pose.seen & clip.seen[nearest], caption(look), asdict(look))
-
-
 def evaluate_frames(
     engine: AnimationEngine, reader: Reader | None, frames: AvatarSet, count: int
 ) -> dict[str, Any]:
@@ -437,54 +144,15 @@ def evaluate_frames(
             [row["look"] for row in meta],
             [applicable(joints[i, :, 2], row["closeup"]) for i, row in enumerate(meta)],
         )
-        print(f"reader on them: PCK {finder_pck:.4f}, attributes {_mean(finder):.4f}", flush=True)
+        print(f"reader on them: PCK {finder_pck:.4f}, attributes {mean_of(finder):.4f}", flush=True)
     return {
-        "psnr_db": _rounded(psnr_db, 2),
-        "ssim": _rounded(ssim),
-        "finder_pck": _rounded(finder_pck),
-        "finder_attributes": _rounded(_mean(finder)),
-        "finder_attribute_by_name": {name: _rounded(value) for name, value in finder.items()},
+        "psnr_db": rounded(psnr_db, 2),
+        "ssim": rounded(ssim),
+        "finder_pck": rounded(finder_pck),
+        "finder_attributes": rounded(mean_of(finder)),
+        "finder_attribute_by_name": {name: rounded(value) for name, value in finder.items()},
         "n_frames": len(images),
     }
-
-
-def _visible(scene: Scene) -> list[dict[str, bool]]:
-    """Say for each frame of a scene which attributes it can show."""
-    return [applicable(seen) for seen in scene.judged]
-
-
-@dataclass
-class _Read:
-    """What a reader found in clips, held against what their scenes ask for.
-
-    Attributes:
-        readings: of each clip.
-        hits: `keypoint_hits` of each clip.
-        looks: of each frame of all clips.
-        shown: likewise.
-    """
-
-    readings: list[Reading] = field(default_factory=list)
-    hits: list[NDArray[np.float64]] = field(default_factory=list)
-    looks: list[dict[str, Any]] = field(default_factory=list)
-    shown: list[dict[str, bool]] = field(default_factory=list)
-
-    def add(self, reading: Reading, scene: Scene) -> None:
-        """Take in the reading of a clip that shows a scene."""
-        self.readings.append(reading)
-        self.hits.append(keypoint_hits(scene.pose.keypoints, scene.judged, reading.keypoints))
-        self.looks += [scene.look] * len(scene.judged)
-        self.shown += _visible(scene)
-
-    def pck(self) -> float:
-        """Return `evaluation.reader.pck` of all clips; NaN for none."""
-        return _mean_or_nan(np.concatenate(self.hits)) if self.hits else math.nan
-
-    def attributes(self) -> dict[str, float]:
-        """Return `attribute_accuracy` of all clips; empty for none."""
-        if not self.readings:
-            return {}
-        return attribute_accuracy(_joined(self.readings), self.looks, self.shown)
 
 
 def evaluate_clips(
@@ -501,7 +169,7 @@ def evaluate_clips(
         asked: the scenes; those without a rendering leave out what is measured against it.
         sheet: where to write the contact sheet of the first twenty clips, if anywhere.
     """
-    made, rendered, kept, columns = _Read(), _Read(), [], []
+    made, rendered, kept, columns = Found(), Found(), [], []
     moving: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     features: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
     settings: dict[str, Any] = {}
@@ -512,7 +180,7 @@ def evaluate_clips(
         if reader is not None:
             reading = reader.read(pictures)
             made.add(reading, scene)
-            kept.append(identity(reading, _visible(scene)))
+            kept.append(identity(reading, shown_in(scene)))
         middle = len(pictures) // 2
         column = [result.pose_frames[middle], pictures[middle]]
         if scene.rendered is not None:
@@ -524,27 +192,26 @@ def evaluate_clips(
                 features[0].append(reader.features(pictures))
                 features[1].append(reader.features(scene.rendered))
         columns.append(tuple(column))
-        obedience = f"PCK {_mean_or_nan(made.hits[-1]):.3f}, " if made.hits else ""
+        obedience = f"PCK {mean_or_nan(made.hits[-1]):.3f}, " if made.hits else ""
         print(f"clip {number + 1}: {obedience}{settings['seconds']:.1f} s, {scene.caption}",
               flush=True)
     attributes = made.attributes()
     ratios = flicker_ratios(*moving)
     frechet, frechet_floor = frechet_figures(*features)
     if sheet is not None:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(sheet), contact_sheet(columns[: 2 * _SHEET_COLUMNS])[..., ::-1])
+        save_contact_sheet(sheet, columns[: 2 * SHEET_COLUMNS])
     seen_ratios = [ratio for ratio in ratios.values() if math.isfinite(ratio)]
     return {
-        "pck": _rounded(made.pck()),
-        "attributes": _rounded(_mean(attributes)),
-        "attribute_by_name": {name: _rounded(value) for name, value in attributes.items()},
-        "finder_pck_clips": _rounded(rendered.pck()),
-        "finder_attributes_clips": _rounded(_mean(rendered.attributes())),
-        "identity": _rounded(_mean_or_nan(np.array(kept))),
-        "flicker_ratio": _rounded(max(seen_ratios, default=math.nan), 3),
-        "flicker_by_part": {part: _rounded(ratio, 3) for part, ratio in ratios.items()},
-        "frechet": _rounded(frechet),
-        "frechet_floor": _rounded(frechet_floor),
+        "pck": rounded(made.pck()),
+        "attributes": rounded(mean_of(attributes)),
+        "attribute_by_name": {name: rounded(value) for name, value in attributes.items()},
+        "finder_pck_clips": rounded(rendered.pck()),
+        "finder_attributes_clips": rounded(mean_of(rendered.attributes())),
+        "identity": rounded(mean_or_nan(np.array(kept))),
+        "flicker_ratio": rounded(max(seen_ratios, default=math.nan), 3),
+        "flicker_by_part": {part: rounded(ratio, 3) for part, ratio in ratios.items()},
+        "frechet": rounded(frechet),
+        "frechet_floor": rounded(frechet_floor),
         "n_clips": len(columns),
         "steps": settings["steps"],
         "guidance_scale": settings["guidance_scale"],
@@ -626,8 +293,8 @@ def evaluate_closeups(
         shown = [applicable(frames.keypoints[i, :, 2], True) for i in rows]
         rendered = resized(np.stack([frames.images[i] for i in rows]), engine.spec.size)
         for name, pictures in zip(figures, (np.stack(drawn), rendered), strict=True):
-            figures[name] = _rounded(
-                _mean(attribute_accuracy(reader.read(pictures), looks, shown))
+            figures[name] = rounded(
+                mean_of(attribute_accuracy(reader.read(pictures), looks, shown))
             )
         print(f"close-ups: attributes {figures['attributes_closeups']}", flush=True)
     return figures | {"n_closeups": len(rows)}
@@ -669,83 +336,6 @@ def evaluate_unseen(
         "pck_unseen_by_clip": figures["pck_by_clip"],
         "n_unseen": len(named),
     }
-
-
-def measure_movements(
-    engine: AnimationEngine,
-    reader: Reader,
-    named: Iterable[tuple[str, Scene, Callable[[Look], list[Frame]]]],
-) -> tuple[dict[str, Any], list[tuple[Frames, ...]]]:
-    """Measure clips of movements that the renderer can draw, if in another body; seeds by number.
-
-    Args:
-        engine: the product's engine.
-        reader: judges pictures.
-        named: name, what is asked of the model, and what draws the doll in the same movement with
-            a look.
-
-    Returns:
-        ``pck``, ``attributes`` and ``pck_by_clip`` of the model's clips; ``finder_pck`` of the
-        reader itself on the drawn ones; ``pck_readable``, that of those joints alone which it finds
-        there; ``finder_pck_by_clip``. And a column of `contact_sheet` for each clip.
-    """
-    made, findable, names, columns = _Read(), [], [], []
-    for number, (name, scene, draw) in enumerate(named):
-        result = generate(engine, scene, seed=number)
-        rendered = draw(Look(**scene.look))
-        made.add(reader.read(result.unguarded), scene)
-        findable.append(_found_when_drawn(reader, rendered, len(scene.pose)))
-        names.append(name)
-        middle = len(scene.pose) // 2
-        picture = resized(rendered[len(rendered) // 2].image[None], engine.spec.size)[0]
-        columns.append((result.pose_frames[middle], picture, result.unguarded[middle]))
-        print(f"{name}: PCK {_mean_or_nan(made.hits[-1]):.3f}, of the reader when drawn "
-              f"{_mean_or_nan(findable[-1]):.3f}", flush=True)
-    found, drawn_right = np.concatenate(made.hits), np.concatenate(findable)
-
-    def by_clip(of: Sequence[NDArray[np.float64]]) -> dict[str, float | None]:
-        return {name: _rounded(_mean_or_nan(hits)) for name, hits in zip(names, of, strict=True)}
-
-    return {
-        "pck": _rounded(made.pck()),
-        "pck_readable": _rounded(_mean_or_nan(found[drawn_right == 1])),
-        "attributes": _rounded(_mean(made.attributes())),
-        "finder_pck": _rounded(_mean_or_nan(drawn_right)),
-        "pck_by_clip": by_clip(made.hits),
-        "finder_pck_by_clip": by_clip(findable),
-    }, columns
-
-
-def _found_when_drawn(
-    reader: Reader, frames: Sequence[Frame], count: int
-) -> NDArray[np.float64]:
-    """`keypoint_hits` of the reader on a drawn movement of ``count`` frames, [count, 18]."""
-    frames = [frames[i] for i in np.linspace(0, len(frames) - 1, count).round().astype(int)]
-    reading = reader.read(np.stack([frame.image for frame in frames]))
-    joints = np.stack([frame.keypoints for frame in frames])
-    return keypoint_hits(joints, np.stack([f.confidence for f in frames]), reading.keypoints)
-
-
-def _joined(readings: Sequence[Reading]) -> Reading:
-    return Reading(
-        np.concatenate([r.keypoints for r in readings]),
-        np.concatenate([r.confidence for r in readings]),
-        {name: [v for r in readings for v in r.attributes[name]]
-         for name in readings[0].attributes},
-    )
-
-
-def _mean(by_name: dict[str, float]) -> float:
-    return float(np.mean(list(by_name.values()))) if by_name else math.nan
-
-
-def _mean_or_nan(hits: NDArray[np.float64]) -> float:
-    return float(np.nanmean(hits)) if np.isfinite(hits).any() else math.nan
-
-
-def _rounded(value: float, digits: int = 4) -> float | None:
-    """Round for the report; None (JSON's null) for what could not be measured."""
-    return round(value, digits) if math.isfinite(value) else None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,7 +30,7 @@ from PIL import Image
 
 from adapters import registry
 from adapters.pose_classes import POSE_CLASSES
-from evaluation.avatar_sd import Frames, resized
+from evaluation.frames import Frames, resized
 from evaluation.options import sheet_file
 from evaluation.psnr import mean_psnr
 from pipelines.animation import AnimationEngine, PairResult

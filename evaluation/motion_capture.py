@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from evaluation.avatar_sd import contact_sheet, measure_movements, scene_of
+from evaluation.frames import SHEET_COLUMNS, save_contact_sheet
+from evaluation.movements import measure_movements
 from evaluation.reader import Reader
+from evaluation.scenes import scene_of
 from pipelines.animation import AnimationEngine
 from pipelines.fetch import MissingWeights
 from pipelines.profiles import get_profile
@@ -67,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ][:: QUICK if args.quick else 1]  # fmt: skip
     figures, columns = measure_movements(engine, reader, named)
     if args.sheet is not None:
-        args.sheet.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(args.sheet), contact_sheet(columns[::2][:20])[..., ::-1])
+        save_contact_sheet(args.sheet, columns[::2][: 2 * SHEET_COLUMNS])
     figures |= {
         "pck_upright": upright(figures["pck_by_clip"]),
         "finder_pck_upright": upright(figures["finder_pck_by_clip"]),

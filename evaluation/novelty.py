@@ -22,13 +22,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.avatar_sd import N_CLIPS, UNSEEN_POSES
+from evaluation.avatar_sd import N_CLIPS
 from pipelines.paths import REPO
 from pipelines.pose import PoseClip, PoseError
 from pipelines.pose_json import load_openpose_json
 from pipelines.still import torso_length
 from worlds.data import HELD_OUT_SEED, build
 from worlds.motion import CLIP_SEED
+from worlds.unseen import UNSEEN_POSES
 
 N_TRAINING = 10_000
 """Training frames to compare with: the first of the set that the shipped weights last saw."""

@@ -31,8 +31,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from adapters.avatar_frames import kind_of_frame
 from adapters.pose_classes import POSE_CLASSES
-from evaluation.avatar_sd import generate, scenes
 from evaluation.psnr import mean_psnr
+from evaluation.scenes import generate, scenes
 from pipelines.animation import AnimationEngine
 from pipelines.device import device, plain_attention
 from pipelines.paths import ASSETS

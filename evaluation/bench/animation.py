@@ -41,9 +41,11 @@ from diffusers import (
 from peft import PeftModel
 from PIL import Image
 
-from evaluation.avatar_sd import CLIP_SEED, N_CLIPS, QUICK, Frames, Scene, scenes
+from evaluation.avatar_sd import CLIP_SEED, N_CLIPS, QUICK
+from evaluation.frames import Frames
 from evaluation.psnr import mean_psnr
 from evaluation.reader import Reader, pck
+from evaluation.scenes import Scene, scenes
 from pipelines.animation import AnimationEngine, PairResult
 from pipelines.memory import keep_freed_memory
 from pipelines.noise import mixed_noise

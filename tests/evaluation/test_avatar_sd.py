@@ -10,15 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import skimage.data
-import skimage.io
 import torch
-from scipy.linalg import sqrtm
 
 from evaluation import avatar_sd
+from evaluation.frames import SHEET_SIDE, resized
 from evaluation.reader import ATTRIBUTES, Reader, ReaderNet, Reading
+from evaluation.scenes import Scene, pose_scenes, scenes
 from pipelines.animation import AnimationEngine
-from pipelines.pose import PoseClip, PoseError
+from pipelines.pose import PoseClip
 from pipelines.pose_json import dump_openpose_json
 from tests.tiny import FRAMES, SIZE, tiny_avatar_sd, tiny_profile
 from worlds import motion
@@ -39,20 +38,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnimationEngine
     yield AnimationEngine(tiny_profile(folder))
 
 
-def still_scene(size: int = 64, frames: int = 3) -> avatar_sd.Scene:
-    """A figure that stands: shoulders and hips a 20 px square, thighs below it."""
-    joints = np.zeros((18, 2), np.float32)
-    joints[[2, 5, 8, 11]] = (22, 10), (42, 10), (22, 30), (42, 30)
-    joints[[9, 12]] = (22, 50), (42, 50)
-    confidence = np.zeros(18, np.float32)
-    confidence[[2, 5, 8, 11, 9, 12]] = 1
-    pose = PoseClip(np.stack([joints] * frames), np.stack([confidence] * frames), None, size, size)
-    figure = np.zeros((frames, size, size), bool)
-    figure[:, 10:50, 22:42] = True
-    return avatar_sd.Scene(pose, pose.seen, "", {}, np.zeros((frames, size, size, 3), np.uint8),
-                           figure)
-
-
 def test_fidelity_by_hand() -> None:
     pictures = np.full((1, 32, 32, 3), 100, np.uint8)
     psnr_db, ssim = avatar_sd.fidelity(pictures, pictures + np.uint8(10))
@@ -62,51 +47,6 @@ def test_fidelity_by_hand() -> None:
     assert avatar_sd.fidelity(pictures, pictures) == (100.0, pytest.approx(1.0))
 
 
-def test_flicker_by_hand() -> None:
-    scene = still_scene()
-    frames = np.zeros((3, 64, 64, 3), np.uint8)
-    frames[:, 10:30, 22:43] = 50, 80, 80  # the top, which turns no other colour
-    frames[1, :4] = 16  # a flash on 4 of 64 rows: appears and goes
-    frames[2, 30:50] = 9, 0, 0  # the bottom reddens once
-    found = avatar_sd.flicker(frames, scene)
-    assert found["top"] == pytest.approx(0.0)
-    assert found["bottom"] == pytest.approx((0 + 9 / 3) / 2)
-    # Outside the figure and its margin of 4 px lie 64 * 64 - 28 * 48 px, 256 of them in the flash,
-    # and 20 * 36 of them right and left in the rows that redden.
-    free = 64 * 64 - 28 * 48
-    flash = 4 * 64 * 16 / free
-    reddening = 20 * 36 * 9 / 3 / free
-    assert found["background"] == pytest.approx((flash + flash + reddening) / 2, rel=1e-6)
-
-
-def test_parts_that_are_never_seen_have_no_flicker() -> None:
-    scene = still_scene()
-    nothing = PoseClip(scene.pose.keypoints, np.zeros((3, 18)), None, 64, 64)
-    empty = avatar_sd.Scene(nothing, nothing.seen, "", {}, scene.rendered, scene.figure)
-    found = avatar_sd.flicker(scene.rendered, empty)
-    assert np.isnan(found["top"]) and np.isnan(found["bottom"]) and found["background"] == 0
-
-
-def test_flicker_ratios_by_hand() -> None:
-    nan = float("nan")
-    generated = [{"background": 2.0, "top": 3.0, "bottom": nan},
-                 {"background": 1.0, "top": 9.0, "bottom": 1.0}]
-    rendered = [{"background": 1.0, "top": 2.0, "bottom": 1.0},
-                {"background": 1.0, "top": 1.0, "bottom": 0.0}]
-    ratios = avatar_sd.flicker_ratios(generated, rendered)
-    assert ratios["background"] == 1.5 and ratios["top"] == 4.0
-    assert np.isnan(ratios["bottom"]), "the only clip that shows it never changes when rendered"
-
-
-def test_contact_sheet_has_three_rows_a_block() -> None:
-    column = tuple(np.full((64, 64, 3), value, np.uint8) for value in (10, 20, 30))
-    sheet = avatar_sd.contact_sheet([column] * 12)
-    side = avatar_sd._SHEET_SIDE
-    assert sheet.shape == (6 * side, 10 * side, 3)
-    assert [int(sheet[side * r + 5, 5, 0]) for r in range(3)] == [10, 20, 30]
-    assert (sheet[3 * side :, 2 * side :] == 255).all(), "ten in the first block, two in the second"
-
-
 def test_what_is_reported_is_measured_on_scenes_of_no_other_set() -> None:
     assert avatar_sd.N_FRAMES >= 500 and avatar_sd.N_CLIPS >= 64
     starts = [0, motion.CLIP_SEED, HELD_OUT_SEED, HELD_OUT_SEED + motion.CLIP_SEED,
@@ -114,21 +54,10 @@ def test_what_is_reported_is_measured_on_scenes_of_no_other_set() -> None:
     assert np.diff(starts).min() >= 400_000, "far more than a set has scenes"
 
 
-def test_scenes_come_in_the_models_frame(clips: AvatarSet) -> None:
-    first, second = avatar_sd.scenes(clips, 2, SIZE, FRAMES)
-    assert first.rendered.shape == (FRAMES, SIZE, SIZE, 3) and len(first.pose) == FRAMES
-    assert first.figure.shape == (FRAMES, SIZE, SIZE) and first.figure.any()
-    assert first.caption == clips.meta[0]["caption"] and second.look == clips.meta[16]["look"]
-    joints = clips.keypoints[15, :, :2]
-    last = first.judged[-1]
-    assert np.allclose(first.pose.keypoints[-1, last], (joints[last] + 0.5) / 4 - 0.5, atol=1e-3)
-    assert np.array_equal(last, clips.keypoints[15, :, 2] > 0)
-
-
 def test_reconstruction_keeps_shape_and_is_what_the_engine_decodes(
     engine: AnimationEngine, clips: AvatarSet
 ) -> None:
-    pictures = avatar_sd.resized(np.asarray(clips.images[:3]), SIZE)
+    pictures = resized(np.asarray(clips.images[:3]), SIZE)
     copies = avatar_sd.reconstruct(engine, pictures, batch=2)
     assert copies.shape == pictures.shape and copies.dtype == np.uint8
     vae = engine.pipe.vae
@@ -155,7 +84,7 @@ class Told(Reader):
 
     def __init__(
         self,
-        asked: list[avatar_sd.Scene],
+        asked: list[Scene],
         torsos: tuple[float, ...] = (0, 0),
         wrong: tuple[str, ...] = (),
         drawn: Reader | None = None,
@@ -176,7 +105,7 @@ class Told(Reader):
     def features(self, pictures: np.ndarray, batch: int = 32) -> np.ndarray:
         return pictures[:, 0, 0].astype(np.float32)
 
-    def _found(self, scene: avatar_sd.Scene, torsos: float, wrong: tuple[str, ...]) -> Reading:
+    def _found(self, scene: Scene, torsos: float, wrong: tuple[str, ...]) -> Reading:
         joints = scene.pose.keypoints
         torso = np.linalg.norm(joints[:, 5] - joints[:, 8], axis=1)[:, None]
         found = {name: [scene.look[name]] * len(joints) for name in ATTRIBUTES}
@@ -189,7 +118,7 @@ class Told(Reader):
 def test_what_is_found_as_asked_scores_one_and_what_is_not_nothing(
     engine: AnimationEngine, clips: AvatarSet
 ) -> None:
-    asked = list(avatar_sd.scenes(clips, 2, SIZE, FRAMES))
+    asked = list(scenes(clips, 2, SIZE, FRAMES))
     found = avatar_sd.evaluate_clips(engine, Told(asked), asked)
     names = ("pck", "attributes", "identity", "finder_pck_clips", "finder_attributes_clips")
     assert [found[name] for name in names] == [1.0] * 5
@@ -221,7 +150,7 @@ def test_evaluation_runs_on_a_tiny_model(
     assert set(found["attribute_by_name"]) <= set(ATTRIBUTES)
     assert found["flicker_ratio"] == max(v for v in found["flicker_by_part"].values() if v)
     assert found["steps"] == engine.spec.steps
-    side = avatar_sd._SHEET_SIDE
+    side = SHEET_SIDE
     assert cv2.imread(str(sheet)).shape == (3 * side, 2 * side, 3)
     again = avatar_sd.evaluate(engine, reader, clips, clips, 5, 2)
     assert again == found, "same seeds, same figures"
@@ -236,46 +165,12 @@ def test_evaluation_without_a_reader_leaves_out_what_only_it_can_tell(
     assert found["attribute_by_name"] == {} and json.dumps(found, allow_nan=False)
 
 
-def test_frechet_distance_is_the_formula() -> None:
-    rng = np.random.default_rng(0)
-    one, other = rng.normal(size=(200, 5)), rng.normal(1, 2, (150, 5)) @ rng.normal(size=(5, 5))
-    covariances = [np.cov(x, rowvar=False) for x in (one, other)]
-    root = sqrtm(covariances[0] @ covariances[1]).real
-    expected = ((one.mean(0) - other.mean(0)) ** 2).sum()
-    expected += np.trace(covariances[0] + covariances[1] - 2 * root)
-    assert avatar_sd.frechet_distance(one, other) == pytest.approx(expected)
-    few = one[:3]  # fewer pictures than features
-    assert avatar_sd.frechet_distance(few, few) == pytest.approx(0, abs=1e-9)
-    assert avatar_sd.frechet_distance(few, few + 2) == pytest.approx(5 * 2**2)
-
-
-def test_frechet_figures_compare_halves_that_share_no_scene() -> None:
-    rng = np.random.default_rng(0)
-    rendered = [rng.normal(size=(16, 4)).astype(np.float32) for _ in range(9)]
-    found, floor = avatar_sd.frechet_figures(rendered, rendered)
-    assert found == pytest.approx(floor, rel=1e-4) and floor > 0, "perfect pictures score the floor"
-    worse, _ = avatar_sd.frechet_figures([clip + 1 for clip in rendered], rendered)
-    assert worse > floor + 3
-    assert np.isnan(avatar_sd.frechet_figures(rendered[:1], rendered[:1])).all()
-
-
-def test_identity_is_agreement_with_the_majority() -> None:
-    read = {name: [values[0]] * 4 for name, values in ATTRIBUTES.items()}
-    read["top"] = ["red", "red", "blue", "red"]
-    reading = Reading(np.zeros((4, 18, 2)), np.zeros((4, 18)), read)
-    everything = [dict.fromkeys(ATTRIBUTES, True)] * 4
-    count = len(ATTRIBUTES)
-    assert avatar_sd.identity(reading, everything) == pytest.approx((count - 0.25) / count)
-    nothing = [dict.fromkeys(ATTRIBUTES, False)] * 4
-    assert np.isnan(avatar_sd.identity(reading, nothing))
-
-
 def test_any_folder_of_poses_is_measured(engine: AnimationEngine, tmp_path: Path) -> None:
     points = np.random.default_rng(0).uniform(20, 300, (3, 18, 2))
     clip = PoseClip(points, np.ones((3, 18)), None, 640, 360)
     for name in ("b", "a"):
         (tmp_path / f"{name}.json").write_text(dump_openpose_json(clip))
-    asked = avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
+    asked = pose_scenes(tmp_path, SIZE, FRAMES)
     assert [len(scene.pose) for scene in asked] == [FRAMES, FRAMES]
     assert asked[0].pose.width == SIZE and asked[0].judged.all()
     assert asked[0].caption != asked[1].caption
@@ -298,7 +193,7 @@ def test_the_unseen_poses_are_measured_with_their_reader_s_limit(engine: Animati
         assert 0 <= found[name] <= 1, name
     motions = ["arabesque", RECIPES[9].motion]
     assert list(found["pck_unseen_by_clip"]) == motions
-    asked = avatar_sd.pose_scenes(UNSEEN_POSES, SIZE, FRAMES)[::9]
+    asked = pose_scenes(UNSEEN_POSES, SIZE, FRAMES)[::9]
     told = avatar_sd.evaluate_unseen(engine, Told(asked, (0, 1), drawn=reader), every=9)
     assert told["pck_unseen_by_clip"] == dict(zip(motions, (1, 0), strict=True))
     assert 0 < told["pck_unseen"] < 1 == told["attributes_unseen"]
@@ -326,23 +221,8 @@ def test_a_quick_run_takes_an_unseen_clip_of_every_source() -> None:
     assert [recipe.source for recipe in quick] == ["exact", "found", "extracted"]
 
 
-def test_poses_are_extracted_from_photographs(tmp_path: Path) -> None:
-    """Of the astronaut who comes with scikit-image: head, shoulders, and no legs."""
-    skimage.io.imsave(tmp_path / "somebody.PNG", skimage.data.astronaut())
-    (scene,) = avatar_sd.pose_scenes(tmp_path, 256, FRAMES)
-    assert scene.judged.shape == (FRAMES, 18)
-    assert scene.judged[:, [0, 1, 2, 5, 14, 15]].all(), "nose, neck, shoulders and eyes"
-    assert not scene.judged[:, [9, 10, 12, 13]].any(), "knees and ankles are not in the picture"
-    joints = scene.pose.keypoints[0]
-    assert joints[2, 0] < joints[0, 0] < joints[5, 0] and joints[0, 1] < joints[1, 1]
-
-
-def test_poses_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    with pytest.raises(PoseError, match="holds no .json file and no picture"):
-        avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
+def test_the_command_names_poses_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(PoseError, match="broken.json: "):
-        avatar_sd.pose_scenes(tmp_path, SIZE, FRAMES)
     with pytest.raises(SystemExit, match="broken.json: "):
         avatar_sd.main(["--poses", str(tmp_path)])
 

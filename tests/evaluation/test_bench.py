@@ -14,11 +14,11 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, get_peft_model
 
 from adapters.attacks.base import AttackConfig
-from evaluation.avatar_sd import Scene
 from evaluation.bench import __main__ as command
 from evaluation.bench import animation, attack, chat
 from evaluation.judge import Judge
 from evaluation.reader import Reader, ReaderNet
+from evaluation.scenes import Scene
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
 from pipelines.profiles import Profile
