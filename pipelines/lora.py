@@ -29,6 +29,8 @@ def save_lora(model: PeftModel, folder: Path) -> None:
         state = load_file(Path(made) / "adapter_model.safetensors")
         config = json.loads((Path(made) / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None  # a path of this machine
+    if isinstance(config["target_modules"], list):  # and no pattern; PEFT lists a set as it comes
+        config["target_modules"].sort()
     lost = [name for name, value in state.items() if not value.isfinite().all()]
     if lost:
         raise ValueError(

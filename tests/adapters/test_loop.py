@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -292,6 +293,13 @@ def test_saving_an_adapter_leaves_other_files_alone(tiny_model, tmp_path):
     assert readme.read_text() == "mine"
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"README.md", "adapter_model.safetensors", "adapter_config.json"}
+
+
+def test_the_modules_of_a_saved_adapter_are_in_order(tiny_model, tmp_path):
+    """PEFT keeps them in a set, whose order differs from one process to the next."""
+    save_lora(new_lora(tiny_model, 4, LINEAR, seed=0), tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["target_modules"] == sorted(LINEAR)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tiny_model, tmp_path):
