@@ -40,6 +40,12 @@ BASE = "base"
 """Name of the arm that draws everything."""
 MAX_PICTURES = 32
 """Most pictures of an arm in one request."""
+MAX_SEED = 2**32 - 1
+"""No picture's seed reaches it; every JSON reader keeps integers of this size exact."""
+MAX_STEPS = 100
+"""Most denoising steps accepted."""
+MAX_GUIDANCE = 20
+"""Strongest classifier-free guidance accepted."""
 HEAD: dict[int, tuple[float, float]] = {
     0: (155.0, 78.9), 1: (154.9, 112.8), 2: (113.4, 119.4), 5: (196.4, 119.4), 14: (143.1, 69.3),
     15: (166.8, 69.3), 16: (121.5, 72.0), 17: (188.4, 72.1),
@@ -202,11 +208,12 @@ class PortraitEngine:
 
         Args:
             prompts: 1 to `MAX_PICTURES` texts.
-            seed: of the first picture's noise; the next one has the next seed.
+            seed: of the first picture's noise, 0..`MAX_SEED` less the number of prompts; the next
+                one has the next seed.
             arms: names.
-            steps: denoising steps, 1..100; None takes the profile's.
-            guidance_scale: classifier-free guidance (arXiv 2207.12598), 0..20, up to 1 none; None
-                takes the profile's.
+            steps: denoising steps, 1..`MAX_STEPS`; None takes the profile's.
+            guidance_scale: classifier-free guidance (arXiv 2207.12598), 0..`MAX_GUIDANCE`, up to 1
+                none; None takes the profile's.
             should_stop: asked before each step of each arm; once True, the iterator ends.
 
         Returns:
@@ -221,12 +228,12 @@ class PortraitEngine:
             raise ValueError(f"prompts are {len(prompts)}; wanted 1 to {MAX_PICTURES}")
         for prompt in prompts:
             check_text("prompt", prompt, "describe the picture")
-        if not 0 <= seed <= 2**32 - 1 - len(prompts):
-            raise ValueError(f"seed is {seed}; wanted 0 to {2**32 - 1 - len(prompts)}")
-        if not 1 <= steps <= 100:
-            raise ValueError(f"steps is {steps}; wanted 1 to 100")
-        if not 0 <= guidance <= 20:
-            raise ValueError(f"guidance_scale is {guidance}; wanted 0 to 20")
+        if not 0 <= seed <= MAX_SEED - len(prompts):
+            raise ValueError(f"seed is {seed}; wanted 0 to {MAX_SEED - len(prompts)}")
+        if not 1 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps is {steps}; wanted 1 to {MAX_STEPS}")
+        if not 0 <= guidance <= MAX_GUIDANCE:
+            raise ValueError(f"guidance_scale is {guidance}; wanted 0 to {MAX_GUIDANCE}")
         self._check_arms(arms)
         unets = {arm: self._arms[arm] for arm in arms}
         return self._draw(list(prompts), seed, unets, steps, guidance, should_stop)
