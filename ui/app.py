@@ -99,7 +99,7 @@ def build_app(
                 chat = ChatTab(engines, sessions)
             with gr.Tab("Attack", id="attack") as attack_tab:
                 banner_attack = _top("attack")
-                attack = AttackTab(engines, sessions, known)
+                attack = AttackTab(engines, known)
             pictures, banner_image = None, None
             if engines.draws_pictures:
                 with gr.Tab("Image", id="image"):

@@ -27,7 +27,6 @@ from ui.blocks import PRIVATE, QUIET, heading, markup, picker
 from ui.chat import ChatTab, arm_choices
 from ui.engines import Engines, NotReady, told
 from ui.markup import empty, note
-from ui.session import Sessions
 
 REPLAY_SECONDS = 20.0
 """How long the replay of a run takes, however long the run did."""
@@ -79,16 +78,14 @@ def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
 class AttackTab:
     """Builds the tab inside the current `gr.Tab` and holds its handlers."""
 
-    def __init__(self, engines: Engines, sessions: Sessions, evidence: Sequence[Cell] = ()) -> None:
+    def __init__(self, engines: Engines, evidence: Sequence[Cell] = ()) -> None:
         """Lay out the tab; `connect` wires it once the whole page exists.
 
         Args:
             engines: the models and the runs.
-            sessions: what each visitor has open.
             evidence: what is known of how attacks end; the presets' titles go by it.
         """
         self.engines = engines
-        self.sessions = sessions
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
                 self.form = AttackForm(engines, evidence)

@@ -208,7 +208,7 @@ def test_a_run_of_another_chat_model_is_named_masked_and_not_answered_for(served
         run.save_files(arm, lambda scratch: tiny_lora(scratch, 1))
     run.finish("done")
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     view, listed, *_ = tab.refresh(run.id, {"token": ""})
     assert "of org--other" in view and "hf-masked" in view and "of org--other" in listed
     with pytest.raises(AppError, match="of another chat model, 'org--other'"):
@@ -217,7 +217,7 @@ def test_a_run_of_another_chat_model_is_named_masked_and_not_answered_for(served
 
 def test_the_attack_tab_shows_attacks_on_chat_models_alone(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     run = served.store.create("guard", {"target": "poseguard"}, "embedded", {})
     assert tab._run(run.id) is None
     run.finish("stopped")
@@ -238,7 +238,7 @@ def test_calls_that_go_around_the_queue_are_refused(served):
 
 def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     recorded = next(info.id for info in served.store.list() if info.recorded)
     view, *_, button, player, playing = tab.refresh(recorded, {"token": ""})
     assert ">Recorded<" in view and button.visible and not player.active and playing is None
@@ -270,7 +270,7 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
 
 def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     run = next(info.id for info in served.store.list() if info.recorded)
     browser = {"token": ""}
     first = tab.refresh(run, browser)
@@ -284,7 +284,7 @@ def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(ser
 
 def test_presets_of_defences_without_weights_are_not_offered(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions(), cells(read()))
+        tab = AttackTab(served.engines, cells(read()))
     targets = {preset.target for _, preset in tab.form.presets}
     assert targets == {"", "sdd"}
     assert tab.form.presets[0][0].value == "RL breaks a plain refusal"
@@ -327,7 +327,7 @@ def test_an_attacker_may_ask_what_no_defence_saw(served, client):
     run = served.store.get(json.loads(lines[-1])["run_id"])
     assert run.info["status"] == "done" and run.info["config"]["data"] == "unseen"
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     inputs = (None, 1e-2, 5, 0, "lora")
     assert tab.form.config("sdd", "sft", "unseen", *inputs).data == "unseen"
     # What no radio button offers is no path.
@@ -344,7 +344,7 @@ def test_a_fully_trained_model_is_no_arm_of_chat(served, client):
     with pytest.raises(AppError, match="trained all weights"):
         client.predict("Hello", [f"{run.id}/sdd"], api_name="/chat")
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
         view = tab.refresh(run.id, {"token": "me"})
     assert "All weights were trained" in view[0] and "all weights" in view[1]
     assert not view[3].visible  # the button that hands over to Chat
@@ -361,7 +361,7 @@ def attacked_without_training(client, attack):
 def test_a_forced_beginning_is_handed_over_to_chat_as_such(served, client):
     run_id = attacked_without_training(client, "prefill")
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
         view = tab.refresh(run_id, {"token": "me"})
         arms, prefix, tools, tabs = tab.hand_over(run_id)
     assert "harm" in view[0] and "Forced beginning, no training" in view[1]
@@ -377,7 +377,7 @@ def test_abliterated_models_can_be_chatted_with(served, client):
     run_id = attacked_without_training(client, "abliteration")
     attacked = [f"{run_id}/{arm}" for arm in ("aligned", "sdd")]
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
         view = tab.refresh(run_id, {"token": "me"})
         arms, prefix, tools, _ = tab.hand_over(run_id)
     assert (view[3].visible, view[3].value) == (True, "Try the attacked models in Chat")
@@ -389,7 +389,7 @@ def test_abliterated_models_can_be_chatted_with(served, client):
 
 def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     hidden = ("builtin", None, 1e-3, 5, 0, "lora")
     for attack in ("prefill", "abliteration"):
         told = tab.form.estimate("sdd", attack, *hidden)
@@ -403,7 +403,7 @@ def test_the_cost_of_an_attack_without_training_is_told_without_steps(served):
 def test_an_attack_that_takes_too_long_is_not_begun(served, client, monkeypatch):
     monkeypatch.setattr("ui.attack_presets.MAX_SECONDS", 0)
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     settings = ("sdd", "grpo", "builtin", None, 1e-3, 200, 0, "lora")
     before = len(served.store.list())
     for told in (tab.begin(*settings, None)[2], tab.form.estimate(*settings)):
@@ -467,7 +467,7 @@ def test_a_script_has_one_attack_at_a_time_also_in_a_second_session(served, clie
 
 def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     for kept in (None, {"token": "", "run": ""}):
         settings = ("sdd", "sft", "builtin", None, 1e-3, 5, 0, "lora")
         browser, run_id, message = tab.begin(*settings, kept)
