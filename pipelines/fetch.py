@@ -48,8 +48,8 @@ Progress = Callable[[str, float], None]
 
 LLM_HELP = (
     "another chat model than the profile's: a folder as save_pretrained leaves it, or a name on "
-    "the Hub; a causal language model that attends in all layers, with a chat template and "
-    "safetensors"
+    "the Hub, with @REVISION for a commit, tag or branch; a causal language model that attends in "
+    "all layers, with a chat template and safetensors"
 )
 """What the commands' option ``--llm`` takes; see `with_llm`."""
 
@@ -76,7 +76,7 @@ _UNMARKED = frozenset({
 })  # fmt: skip
 """SHA-256 of the wheels whose folders in the cache have no hash in their names: they were set up
 before names had one, and stay where they are."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?(?:@[A-Za-z0-9][\w./-]*)?")
 _STALE_SECONDS = 3600.0
 
 
@@ -131,6 +131,12 @@ def picture_folder(name: str, profile: Profile) -> Path:
     return _whole(folder, _BASE_NEEDS if base else _PART_NEEDS, name, profile, what)
 
 
+def _pinned(name: str) -> tuple[str, str | None]:
+    """Return repository and revision of a name on the Hub; without ``@`` the newest is meant."""
+    repo, _, revision = name.partition("@")
+    return repo, revision or None
+
+
 def hub_revision(folder: Path) -> str:
     """Return the commit, 40 hex digits, that a folder of the Hub's cache is of.
 
@@ -143,7 +149,7 @@ def hub_revision(folder: Path) -> str:
 
 
 def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) -> Path:
-    """Return where the Hub's cache holds some files of a repository.
+    """Return where the Hub's cache holds some files of a repository, at the revision it names.
 
     Raises:
         MissingWeights: they are not all there.
@@ -151,9 +157,12 @@ def _hub_folder(repo: str, files: Sequence[str], profile: Profile, what: str) ->
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    name, revision = _pinned(repo)
     try:
         # The same files as `_fetch_from_hub` wants: by the list of all, some would be missing.
-        found = snapshot_download(repo, allow_patterns=list(files), local_files_only=True)
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=list(files), local_files_only=True
+        )
     except LocalEntryNotFoundError as error:
         raise MissingWeights(what, repo, _command(profile, repo)) from error
     return Path(found)
@@ -191,7 +200,8 @@ def with_llm(profile: Profile, llm: str) -> Profile:
 
     Args:
         profile: gives everything else, the limits of prompts and replies included.
-        llm: a folder as ``save_pretrained`` leaves it, with its tokenizer, or a name on the Hub.
+        llm: a folder as ``save_pretrained`` leaves it, with its tokenizer, or a name on the Hub,
+            ``org/name`` or ``org/name@revision``.
 
     Raises:
         ValueError: there is no such model, its weights are no safetensors, it is no causal language
@@ -384,7 +394,8 @@ def _pictures(profile: Profile) -> list[str]:
 
 def _command(profile: Profile, repo: str = "") -> str:
     if profile.base and repo == profile.llm.repo:  # by `--llm`
-        return f"hf download {repo}"
+        name, revision = _pinned(repo)
+        return f"hf download {name}" + (f" --revision {revision}" if revision else "")
     return f"python -m pipelines.fetch --profile {profile.drawing}"
 
 
@@ -482,15 +493,16 @@ def _fetch_llm(profile: Profile, into: Path, say: Progress) -> None:
 
 
 def _fetch_from_hub(repo: str, files: Sequence[str]) -> None:
-    """Download some files of a repository into the Hub's cache.
+    """Download some files of a repository, at the revision it names, into the Hub's cache.
 
     Raises:
         RuntimeError: they could not be had.
     """
     from huggingface_hub import snapshot_download
 
+    name, revision = _pinned(repo)
     try:
-        snapshot_download(repo, allow_patterns=list(files))
+        snapshot_download(name, revision=revision, allow_patterns=list(files))
     except Exception as error:  # the Hub's client has a dozen kinds, and all mean this
         raise RuntimeError(
             f"{repo} could not be downloaded from the Hub; check the network and access rights and "

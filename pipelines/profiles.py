@@ -2,7 +2,8 @@
 
 A profile is a frozen dataclass of names and sizes: the same classes and the same code paths
 run on other weights. ``embedded`` needs no GPU and, once set up, no network; ``hub`` takes
-its weights from the Hugging Face Hub and expects a GPU.
+its weights from the Hugging Face Hub and expects a GPU. A Hub id may end in ``@`` and a commit, tag
+or branch (``org/name@revision``); without one, whatever is newest when it is fetched is taken.
 """
 
 from __future__ import annotations

@@ -95,6 +95,30 @@ def test_of_a_model_of_the_hub_only_what_is_read_need_be_there(folder, tmp_path,
     assert fetch.hub_revision(llm_folder(profile)) == HUB_SHA
 
 
+def test_a_name_on_the_hub_may_pin_its_revision(folder, tmp_path, monkeypatch):
+    hub, pin, asked = tmp_path / "hub", "1" * 40, []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    in_the_hubs_cache(hub, "org/chat", folder, None)
+    snapshots = hub / "models--org--chat" / "snapshots"
+    shutil.copytree(folder, snapshots / pin)
+    pinned = with_llm(EMBEDDED, f"org/chat@{pin}")
+    assert llm_folder(pinned) == snapshots / pin
+    assert llm_folder(with_llm(EMBEDDED, "org/chat")) == snapshots / HUB_SHA
+    assert pinned.adapters.name == f"org--chat@{pin}", "a LoRA fits these weights alone"
+    shutil.rmtree(snapshots / pin)
+    with pytest.raises(MissingWeights, match=f"hf download org/chat --revision {pin}"):
+        llm_folder(pinned)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda repo, **how: asked.append((repo, how))
+    )
+    fetch._fetch_from_hub("org/chat@v1.0", ["*.json"])
+    fetch._fetch_from_hub("org/chat", ["*.json"])
+    assert [(repo, how["revision"]) for repo, how in asked] == [
+        ("org/chat", "v1.0"), ("org/chat", None),
+    ]  # fmt: skip
+
+
 def _shard_left(folder: Path) -> None:
     tiny_model().save_pretrained(folder, max_shard_size="20KB")
     (folder / "model.safetensors").unlink()
