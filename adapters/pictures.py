@@ -339,6 +339,6 @@ def train_defence(
         return loss_of(model, base, batch)
 
     _, (steps, before) = fit(base, config.rank, batch_at, loss_on, config, options, run)
-    run.finish("done" if steps == config.steps else "stopped")
     figures = measure(profile, options.out, config.concept)
+    run.finish("done" if steps == config.steps else "stopped")
     return Trained(steps, figures, before, parents)

@@ -69,6 +69,7 @@ from evaluation.found import Found, identity, mean_of, mean_or_nan, rounded, sho
 from evaluation.frames import SHEET_COLUMNS, Frames, resized, save_contact_sheet
 from evaluation.frechet import frechet_figures
 from evaluation.movements import measure_movements
+from evaluation.options import sheet_file
 from evaluation.psnr import mean_psnr
 from evaluation.reader import Reader, applicable, attribute_accuracy, pck
 from evaluation.scenes import Scene, generate, pose_scenes, scenes
@@ -348,8 +349,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--poses", type=Path, metavar="FOLDER",
                    help="measure the OpenPose JSON clips and photographs of a folder "
                         "instead of the held-out sets")
-    p.add_argument("--sheet", type=Path, metavar="PATH",
-                   help="write a contact sheet (PNG): skeleton, rendered, generated")
+    p.add_argument("--sheet", type=sheet_file, metavar="FILE",
+                   help="a .png or .jpg: skeleton, rendered, generated")
     p.add_argument("--as-drawn", action="store_true",
                    help="without what redraws the details of finished frames")
     p.add_argument("--data", type=Path, default=REPO / "checkpoints" / "data",

@@ -43,6 +43,5 @@ def contact_sheet(columns: Sequence[tuple[Frames, ...]]) -> Frames:
 
 
 def save_contact_sheet(path: Path, columns: Sequence[tuple[Frames, ...]]) -> None:
-    """Write `contact_sheet` into a PNG, whose folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `contact_sheet` into a PNG or JPEG."""
     cv2.imwrite(str(path), contact_sheet(columns)[..., ::-1])

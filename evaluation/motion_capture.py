@@ -18,12 +18,12 @@ import json
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from evaluation.frames import SHEET_COLUMNS, save_contact_sheet
 from evaluation.movements import measure_movements
+from evaluation.options import sheet_file
 from evaluation.reader import Reader
 from evaluation.scenes import scene_of
 from pipelines.animation import AnimationEngine
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p = argparse.ArgumentParser(prog="python -m evaluation.motion_capture", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help=f"each {QUICK}th clip")
-    p.add_argument("--sheet", type=Path, metavar="PATH",
-                   help="write a contact sheet (PNG): skeleton, the doll drawn so, generated")
+    p.add_argument("--sheet", type=sheet_file, metavar="FILE",
+                   help="a .png or .jpg: skeleton, the doll drawn so, generated")
     args = p.parse_args(arguments)
     started = time.perf_counter()
     try:

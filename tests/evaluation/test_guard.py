@@ -12,7 +12,7 @@ import pytest
 from peft import LoraConfig, get_peft_model
 
 from adapters.pose_classes import POSE_CLASSES
-from evaluation import concept, guard
+from evaluation import avatar_sd, concept, guard, motion_capture
 from pipelines.animation import AnimationEngine
 from pipelines.pose import PoseClip
 from tests.tiny import tiny_avatar_sd, tiny_profile, tiny_unet
@@ -123,7 +123,7 @@ def test_a_guard_without_a_readable_record_is_refused(
 def test_a_sheet_that_cannot_be_written_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sheet: str
 ) -> None:
-    for command in (guard.main, concept.main):
+    for command in (guard.main, concept.main, avatar_sd.main, motion_capture.main):
         with pytest.raises(SystemExit):
             command(["--sheet", str(tmp_path / sheet)])
         assert "argument --sheet: it is" in capsys.readouterr().err
