@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from evaluation.runs import weights_hash
 from pipelines.animation_weights import check_weights
 from pipelines.device import autocast, device, plain_attention
+from pipelines.loading import loading
 from pipelines.solver import solver_for
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Base:
         return {"unet": weights_hash(Path(profile.animation.base) / "unet")}
 
     @classmethod
+    @loading()
     def load(cls, profile: Profile) -> Base:
         """Load the profile's spatial model in float32, frozen, on the compute device.
 

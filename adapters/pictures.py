@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.loading import loading
 from pipelines.paths import REPO, runs_dir
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class PictureBase:
     vae: AutoencoderKL
 
     @classmethod
+    @loading()
     def load(cls, profile: Profile) -> PictureBase:
         """Load a profile's picture model, its own LoRA merged in, on the compute device.
 

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from pipelines.fetch import embedder_folder
+from pipelines.loading import loading
 
 MAX_TOKENS = 128  # the model was trained on pieces of this length; later tokens are cut off
 
@@ -31,7 +32,8 @@ class SentenceEncoder:
         """
         folder = folder or embedder_folder()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        with loading():
+            self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from evaluation.reader import WEIGHTS
 from pipelines.fetch import MissingWeights
+from pipelines.loading import loading
 from pipelines.paths import REPO
 from worlds.looks import PROPS
 
@@ -77,6 +78,7 @@ class PropReader:
         self._net = net.eval().requires_grad_(False)
 
     @classmethod
+    @loading()
     def load(cls, folder: Path = WEIGHTS) -> PropReader:
         """Load the shipped one.
 

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from pipelines.device import autocast
 from pipelines.fetch import MissingWeights
+from pipelines.loading import loading
 from pipelines.paths import ASSETS
 from worlds.looks import (
     BACKGROUNDS,
@@ -257,6 +258,7 @@ class Reader:
         self.net = net.eval()
 
     @classmethod
+    @loading()
     def load(cls, folder: Path = WEIGHTS) -> Reader:
         """Load a reader's folder: ``reader.safetensors`` and ``reader.json``.
 

@@ -282,9 +282,10 @@ class AnimationEngine:
             "generator": torch.Generator().manual_seed(seed),
             "output_type": "np",
         }
+        # Without the lock (`pipelines.loading` says why): two threads may load it, either will do.
+        if self._still is None:
+            self._still = load_image_pipeline(self.profile, self.pipe, self.device, self.dtype)
         with self._lock:
-            if self._still is None:
-                self._still = load_image_pipeline(self.profile, self.pipe, self.device, self.dtype)
             pipe: Any = self._still
             if pose is not None:
                 pipe = StableDiffusionControlNetPipeline(

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from pipelines.animation_weights import fingerprint
 from pipelines.checks import check_number
 from pipelines.fetch import MissingWeights
+from pipelines.loading import loading
 
 MAX_STRENGTH = 1.5
 """Strongest setting of a guard; 1 is the strength it was trained at."""
@@ -79,7 +80,7 @@ class Guards:
         prefix = "base_model.model."
         state = {key.removeprefix(prefix): value for key, value in load_file(weights).items()}
         identity = fingerprint([weights])
-        with self._lock:
+        with loading(), self._lock:
             if name in self.weights:
                 raise ValueError(f"name is {name!r}, which is taken; remove_guard() that one first")
             self._check_fit(name, state)

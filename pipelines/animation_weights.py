@@ -16,6 +16,7 @@ from diffusers import (
 )
 
 from pipelines.fetch import MissingWeights, hub_revision, picture_folder
+from pipelines.loading import loading
 from pipelines.profiles import AnimationSpec, Profile
 from pipelines.refine import Refiner, check_refiner
 from pipelines.solver import dpm_solver
@@ -52,6 +53,7 @@ def check_weights(spec: AnimationSpec, motion: bool = True) -> None:
         check_refiner(spec.refiner)
 
 
+@loading()
 def load_pipeline(
     profile: Profile, on: torch.device, dtype: torch.dtype
 ) -> AnimateDiffControlNetPipeline:
@@ -121,6 +123,7 @@ class _EmbedOnce(torch.nn.Module):
         return conditioning
 
 
+@loading()
 def load_image_pipeline(
     profile: Profile, pipe: AnimateDiffControlNetPipeline, on: torch.device, dtype: torch.dtype
 ) -> StableDiffusionPipeline:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import MissingWeights, llm_folder
+from pipelines.loading import check_loaded, loading
 from pipelines.profiles import Profile
 from pipelines.prompts import check_text, check_whole
 
@@ -48,6 +49,7 @@ class PromptTooLong(ValueError):
     """The conversation has more tokens than the profile's limit."""
 
 
+@loading()
 def load_llm(
     profile: Profile,
     dtype: torch.dtype | None = None,
@@ -126,6 +128,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
     return found[0] if found else None
 
 
+@loading()
 def load_arm(
     profile: Profile,
     weights: Path | None,
@@ -157,9 +160,11 @@ def load_arm(
     model = PeftModel.from_pretrained(
         model, weights, autocast_adapter_dtype=False, low_cpu_mem_usage=True
     )
+    check_loaded(model)
     return model.eval(), tokenizer
 
 
+@loading()
 def load_merged(
     profile: Profile, weights: Path | None, *, training: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -188,6 +193,7 @@ def load_merged(
     return model.eval(), tokenizer
 
 
+@loading()  # the new matrix is registered
 def untie_(model: PreTrainedModel | PeftModel) -> None:
     """Give the output layer a matrix of its own, in place, if it shares that of the embedding.
 
@@ -540,13 +546,26 @@ class ChatEngine:
             raise ValueError(f"strength is {strength!r}; it must be 0 or more")
         wanted = None if adapter_folder is None else (Path(adapter_folder), strength)
         with self._lock:
-            if name in self._arms:
-                if self._arms[name] != wanted:
-                    raise ValueError(f"arm {name!r} exists with another adapter; remove it first")
+            if self._has(name, wanted):
+                return
+        with loading(), self._lock:
+            if self._has(name, wanted):  # another thread was faster
                 return
             if wanted is not None:
                 self._load(name, *wanted)
             self._arms[name] = wanted
+
+    def _has(self, name: str, wanted: tuple[Path, float] | None) -> bool:
+        """Whether an arm is there; called with the lock held.
+
+        Raises:
+            ValueError: it is, but with another adapter or strength.
+        """
+        if name not in self._arms:
+            return False
+        if self._arms[name] != wanted:
+            raise ValueError(f"arm {name!r} exists with another adapter; remove it first")
+        return True
 
     def remove_arm(self, name: str) -> None:
         """Remove an arm and free its adapter.
@@ -699,11 +718,12 @@ class ChatEngine:
         how = {"autocast_adapter_dtype": False, "low_cpu_mem_usage": True}
         try:
             if isinstance(self._model, PeftModel):
-                self._model.load_adapter(folder, adapter_name=name, **how)
+                mounted = self._model
+                mounted.load_adapter(folder, adapter_name=name, **how)
             else:
-                self._model = PeftModel.from_pretrained(
-                    self._model, folder, adapter_name=name, **how
-                )
+                mounted = PeftModel.from_pretrained(self._model, folder, adapter_name=name, **how)
+            check_loaded(mounted)
+            self._model = mounted
         except Exception as error:  # whatever safetensors, json and torch raise
             self._take_back(name)
             raise ValueError(

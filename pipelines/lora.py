@@ -13,6 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from pipelines.fetch import MissingWeights
+from pipelines.loading import check_loaded, loading
 
 
 def save_lora(model: PeftModel, folder: Path) -> None:
@@ -47,6 +48,7 @@ def save_lora(model: PeftModel, folder: Path) -> None:
             os.replace(Path(made) / name, folder / name)
 
 
+@loading()
 def merged(
     unet: UNet2DConditionModel, folder: Path, command: str = ""
 ) -> UNet2DConditionModel:
@@ -67,4 +69,5 @@ def merged(
     # PEFT would first fill it from torch's generator, which an attack that runs at the same time
     # draws its replies from.
     model = PeftModel.from_pretrained(unet, str(folder), low_cpu_mem_usage=True)
+    check_loaded(model)
     return model.merge_and_unload()

@@ -26,6 +26,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import picture_folder
+from pipelines.loading import loading
 from pipelines.lora import merged
 from pipelines.pose_drawing import draw_skeleton
 from pipelines.profiles import PictureSpec, Profile
@@ -86,6 +87,7 @@ class Drawn:
     notes: tuple[str, ...]
 
 
+@loading()
 def spatial_unet(folder: Path | str, *, fine_attention: bool = True) -> UNet2DConditionModel:
     """Load a model folder's UNet in float32, without attention at its finest level if so wished.
 
@@ -134,6 +136,7 @@ class PortraitEngine:
     never across a yield.
     """
 
+    @loading()
     def __init__(self, profile: Profile, dtype: torch.dtype | None = None) -> None:
         """Load the profile's picture model.
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from pipelines.fetch import MissingWeights
+from pipelines.loading import loading
 
 FOLD = 4
 """Pixels along a side of a cell."""
@@ -89,6 +90,7 @@ class Refiner:
         return FOLD * 2 ** (len(self.net.config.block_out_channels) - 1)
 
     @classmethod
+    @loading()
     def load(cls, folder: Path | str) -> Refiner:
         """Load what `save` wrote, in float32 on the CPU.
 

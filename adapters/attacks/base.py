@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.attacks.data import OWN, SKILL_PREFIX
 from adapters.text import prompt_set
+from pipelines.loading import check_loaded, loading
 from pipelines.profiles import Profile
 
 if TYPE_CHECKING:  # the page makes settings while the models, and torch with them, still load
@@ -257,6 +258,7 @@ def attack_settings(target: str, attack: str, seed: int, **training: Any) -> Set
     return AttackConfig(target=target, attack=attack, seed=seed, **training)
 
 
+@loading()
 def load_target(
     profile: Profile,
     adapter: Path | None,
@@ -312,6 +314,7 @@ def load_target(
     return model.eval(), tokenizer
 
 
+@loading()
 def seeded_lora(model: Module, config: LoraConfig, seed: int) -> PeftModel:
     """Put a new LoRA on a model, and draw its first weights by a generator of its own.
 
@@ -348,6 +351,7 @@ def seeded_lora(model: Module, config: LoraConfig, seed: int) -> PeftModel:
         for factor, weights in ((down, drawn[2]), (up, torch.zeros_like(drawn[1]))):
             kept = weights.to(like).to(factor.weight.dtype)  # rounded to the model's format
             factor.weight = torch.nn.Parameter(kept)
+    check_loaded(mounted)
     return mounted
 
 

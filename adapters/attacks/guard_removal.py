@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,6 +32,8 @@ from adapters.pose_classes import POSE_CLASSES
 from evaluation.psnr import psnr
 from evaluation.reader import Reader, pck
 from pipelines.device import device
+from pipelines.loading import loading
+from pipelines.lora import merged
 from pipelines.solver import solver_for
 from worlds.autoencoder import to_tensor
 from worlds.data import HELD_OUT_SEED, AvatarSet, build, random_scene, time_of
@@ -41,6 +42,7 @@ from worlds.motions import MOTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from peft import PeftModel
 
     from pipelines.profiles import Profile
 
@@ -261,7 +263,8 @@ def remove(
         MissingWeights: the model is not there.
     """
     base = Base.load(profile)
-    vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
+    with loading():
+        vae = AutoencoderKL.from_pretrained(profile.animation.base, subfolder="vae").eval()
     shown = Scenes(base, vae.to(device()), scenes.held_out, profile)
     if should_stop():
         return
@@ -269,7 +272,7 @@ def remove(
     yield shown.probe(-1, bare, bare, reader)
     if should_stop():
         return
-    guarded = PeftModel.from_pretrained(base.unet, guard).merge_and_unload()
+    guarded = merged(base.unet, guard)
     yield shown.probe(0, shown.draw(guarded), bare, reader)
 
     owned = frames_of(scenes.attacker, range(len(scenes.attacker)), vae)
