@@ -166,7 +166,7 @@ class AnimateTab:
         # "multiple": each press has its own place in the queue, also where the one before was taken
         # back and its place is still to come.
         made = self.go.click(
-            pair.prepare, [*pose, *self.guards.switches], outputs, queue=False, **QUIET
+            pair.prepare, [*pose, self.prompt, *self.guards.switches], outputs, queue=False, **QUIET
         ).then(
             pair.generate, [*pose, *drawing, *self.guards.inputs], outputs,
             concurrency_id="animation", concurrency_limit=1, trigger_mode="multiple", **QUIET,
@@ -177,8 +177,7 @@ class AnimateTab:
             None, self.kept, None, js=KEEP, **PRIVATE
         )
         self.stop.click(
-            pair.stop_now, pose, [self.stage, self.message, self.go, self.stop], queue=False,
-            **QUIET,
+            pair.stop_now, pose, outputs, queue=False, **QUIET
         ).then(pair.settle, None, self.message, queue=False, **QUIET)  # fmt: skip
 
     def connect(self, app: gr.Blocks) -> None:

@@ -8,6 +8,8 @@ Generate, Stop, and the downloads (`refused`, `unchanged`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -48,6 +50,21 @@ def unchanged() -> tuple:
 def buttons(*, busy: bool) -> tuple[gr.Button, gr.Button]:
     """Return Generate and Stop."""
     return gr.Button(interactive=not busy), gr.Button(interactive=busy)
+
+
+def downloads(files: Sequence[Path | None]) -> list[gr.DownloadButton]:
+    """Return the downloads of a result.
+
+    Args:
+        files: of each; None where there is none.
+    """
+    labels = [label for label, _ in DOWNLOADS]
+    if files[1] is None:
+        labels[2] = "GIF"  # of one clip
+    return [
+        gr.DownloadButton(label, value=file, visible=file is not None)
+        for label, file in zip(labels, files, strict=True)
+    ]
 
 
 def no_files() -> list[gr.DownloadButton]:

@@ -69,6 +69,7 @@ class PoseChoice:
         if session.chosen.clip is None or session.chosen.framed:
             # Nothing to move, and a result would be gone.
             return gr.skip(), gr.skip(), *kept_files()
+        session.shown = None
         return self.idle(self.pose(session, fit)), "", *no_files()
 
     def open_editor(self, fit: bool, marked: str, request: gr.Request) -> tuple:
@@ -114,7 +115,7 @@ class PoseChoice:
         # Between two clips of the library a click does it; an own pose would be gone.
         if before.clip is not None or choice.clip is not None:
             session.former = before
-        session.chosen = choice
+        session.chosen, session.shown = choice, None
         session.reading = CHOSEN  # whatever is still being read comes too late
         return self._shown(session, fit)
 

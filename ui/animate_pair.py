@@ -9,13 +9,13 @@ import gradio as gr
 
 from pipelines.pose import PoseError
 from ui import results, stage
-from ui.animate_answers import DOWNLOADS, buttons, no_files, refused, unchanged
+from ui.animate_answers import buttons, downloads, kept_files, no_files, refused, unchanged
 from ui.animate_choice import PoseChoice, library_mark
 from ui.animate_guards import GuardPanel, guard_note
 from ui.engines import Engines, NotReady, told
 from ui.markup import duration, note
 from ui.results import MAX_PROMPT
-from ui.session import Scratch, Session, Sessions
+from ui.session import Scratch, Session, Sessions, Shown
 
 
 class PairMaker:
@@ -24,6 +24,9 @@ class PairMaker:
     A press is two events: `prepare` answers at once, also while another visitor's pair is under
     way; `generate` is queued, and its press can be taken back until its turn comes
     (`ui.session.Turns`).
+
+    The pair before stays on the page until there is a picture of the new one, and comes back where
+    that one is not finished.
     """
 
     def __init__(
@@ -45,16 +48,27 @@ class PairMaker:
         self.choice = choice
         self.guards = guards
 
-    def prepare(self, request: gr.Request, fit: bool, marked: str, *switches: bool) -> tuple:
+    def prepare(
+        self, request: gr.Request, fit: bool, marked: str, prompt: str, *switches: bool
+    ) -> tuple:
         """Say at once that the pair is on its way, and make Stop work."""
         try:
             session = self.choice.session(request, marked)
         except PoseError as error:
             return refused(error)
         session.animation.press()
-        base = self.choice.idle(self.choice.pose(session, fit), guarded=any(switches))
+        try:
+            _check(prompt)
+        except ValueError as error:
+            session.animation.take_back()  # its place in the queue is still to come
+            return refused(error)
+        if shown := _shown(session):
+            base, files = shown.stage, kept_files()
+        else:
+            base = self.choice.idle(self.choice.pose(session, fit), guarded=any(switches))
+            files = no_files()
         state = stage.running(base, "waiting for the model", 0.0, "", None, None)
-        return state, "", *buttons(busy=True), *no_files()
+        return state, "", *buttons(busy=True), *files
 
     def generate(
         self, request: gr.Request, fit: bool, marked: str, prompt: str, seed: float | None,
@@ -84,15 +98,12 @@ class PairMaker:
             "guidance_interval": (float(guided_until), 1.0),
             "redraw": bool(redraw),
         }
-        message = note("Stopped. Nothing was kept.")
+        message = ""
         try:
             chosen = self.guards.checked(session, chosen, attacked)
             if seed is None:
                 raise ValueError("Enter a seed")
-            if len(prompt) > MAX_PROMPT:  # a script need not heed the form's limit
-                raise ValueError(
-                    f"prompt is {len(prompt)} characters long; it must be at most {MAX_PROMPT}"
-                )
+            _check(prompt)
             work = self.engines.guarded_animation(chosen).pair(
                 pose, prompt, chosen, int(seed),
                 should_stop=session.animation.stop.is_set, **settings,
@@ -105,10 +116,12 @@ class PairMaker:
             message = note(told(error), "error")
         except Exception as error:  # whatever it was, the page must be usable again
             message = note(f"The pair could not be made: {told(error)}", "error")
-        # Another pose may have been chosen meanwhile.
-        idle = stage.ended(self.choice.idle(self.choice.pose(session, fit)))
+        state, files = self._before(session, fit)
+        if not message:
+            kept = "The pair before is shown again." if session.shown else "Nothing was kept."
+            message = note(f"Stopped. {kept}")
         session.animation.ended = message
-        yield idle, message, *buttons(busy=False), *no_files()
+        yield state, message, *buttons(busy=False), *files
 
     def give_up(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """Make the page usable again after an error that Gradio has shown."""
@@ -116,29 +129,29 @@ class PairMaker:
         if not self.sessions.of(request).animation.take_up():
             return unchanged()
         try:
-            base = self.choice.idle(self.choice.pose(self.choice.session(request, marked), fit))
+            state, files = self._before(self.choice.session(request, marked), fit)
         except PoseError as error:
             return refused(error)
         message = note("Nothing was made; correct the settings.", "error")
-        return stage.ended(base), message, *buttons(busy=False), *no_files()
+        return state, message, *buttons(busy=False), *files
 
     def stop_now(self, fit: bool, marked: str, request: gr.Request) -> tuple:
         """End this session's animation after the step it is in, or take back what waits.
 
         Returns:
-            Values of the stage, the message, Generate and Stop.
+            Values of the stage, the message, Generate, Stop, and the downloads.
         """
         session = self.sessions.of(request)
         if not session.animation.take_back():
             session.animation.stop.set()
             words = note("Stopping at the next step.")
-            return gr.skip(), words, gr.skip(), gr.Button(interactive=False)
+            return gr.skip(), words, gr.skip(), gr.Button(interactive=False), *kept_files()
         session.animation.ended = None  # what follows are the last words
         try:
-            idle = self.choice.idle(self.choice.pose(self.choice.session(request, marked), fit))
+            state, files = self._before(self.choice.session(request, marked), fit)
         except PoseError as error:
-            return refused(error)[:4]
-        return stage.ended(idle), note("Stopped before its turn came."), *buttons(busy=False)
+            return refused(error)
+        return state, note("Stopped before its turn came."), *buttons(busy=False), *files
 
     def settle(self, request: gr.Request) -> Any:
         """Say again how the animation ended, if it has.
@@ -147,6 +160,15 @@ class PairMaker:
         """
         session = self.sessions.of(request)
         return gr.skip() if session.animation.ended is None else session.animation.ended
+
+    def _before(self, session: Session, fit: bool) -> tuple[dict[str, Any], list[Any]]:
+        """Return the stage and the downloads where no pair was made: as they were before.
+
+        Another pose may have been chosen meanwhile; then they are empty.
+        """
+        if shown := _shown(session):
+            return stage.ended(shown.stage), downloads(shown.files)
+        return stage.ended(self.choice.idle(self.choice.pose(session, fit))), no_files()
 
     def _follow(
         self,
@@ -170,8 +192,13 @@ class PairMaker:
                     for before, now in zip(previews, new, strict=True)
                 )
                 eta = "" if item.seconds_left is None else f"{duration(item.seconds_left)} left"
-                state = stage.running(base, item.message, item.fraction, eta, *previews)
-                yield state, "", *buttons(busy=True), *no_files()
+                begun = any(preview is not None for preview in previews)
+                shown = None if begun else _shown(session)
+                state = stage.running(
+                    shown.stage if shown else base, item.message, item.fraction, eta, *previews
+                )
+                files = kept_files() if shown else no_files()
+                yield state, "", *buttons(busy=True), *files
                 continue
             folder = self.scratch.new()
             item = results.measured(item, self.engines.reader)
@@ -180,17 +207,32 @@ class PairMaker:
                      settings)  # fmt: skip
             # What there was to say on the pose stands beside the pose already.
             remarks = "\n".join(text for text in item.settings["notes"] if text not in said)
-            labels = [label for label, _ in DOWNLOADS]
-            if guarded is None:
-                labels[2] = "GIF"  # of one clip
-            downloads = [
-                gr.DownloadButton(label, value=file, visible=file is not None)
-                for label, file in zip(labels, files, strict=True)
-            ]
             state = stage.done(base, unguarded, guarded, guard_note(chosen))
             state["note_open"] = results.short(item.settings)
             state["figures_open"], state["figures_held"] = results.figures(item.settings)
             session.animation.ended = note(remarks, "warn")
-            yield state, session.animation.ended, *buttons(busy=False), *downloads
+            session.shown = Shown(state, files)
+            yield state, session.animation.ended, *buttons(busy=False), *downloads(files)
             return item.settings
         return None
+
+
+def _shown(session: Session) -> Shown | None:
+    """Return the pair that the page shows of the chosen pose, if it can be shown again."""
+    if session.shown is not None and not session.shown.is_there():
+        session.shown = None
+    return session.shown
+
+
+def _check(prompt: str) -> None:
+    """Check that a prompt says something, and no more than is read.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not prompt.strip():
+        raise ValueError("Describe the person first, for example “a woman in red”.")
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(
+            f"The description is {len(prompt)} characters long; it must be at most {MAX_PROMPT}."
+        )

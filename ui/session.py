@@ -45,6 +45,23 @@ class Choice:
     remark: str = ""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A pair that the page shows.
+
+    Attributes:
+        stage: its state, as of `ui.stage.done`.
+        files: of the downloads, in their order; None where there is none.
+    """
+
+    stage: dict[str, Any]
+    files: tuple[Path | None, ...]
+
+    def is_there(self) -> bool:
+        """Whether its files are, which go after some time."""
+        return all(file is None or file.is_file() for file in self.files)
+
+
 class Turns:
     """What a visitor asks of a queue: a press waits for its turn, and can be taken back till then.
 
@@ -121,6 +138,8 @@ class Session:
             changed.
         readings: those whose turn to be read has not come, in their order.
         animation: the pairs that Animate is to make.
+        shown: the pair of the chosen pose that the page of Animate shows, or showed before the one
+            that is being made; None if there is none.
         removal: the attacks on a guard.
         drawing: what Image is to draw.
         teaching: the attacks on picture models.
@@ -142,6 +161,7 @@ class Session:
     reading: object | None = None
     readings: deque[object] = field(default_factory=deque)
     animation: Turns = field(default_factory=Turns)
+    shown: Shown | None = None
     removal: Turns = field(default_factory=Turns)
     drawing: Turns = field(default_factory=Turns)
     teaching: Turns = field(default_factory=Turns)
@@ -199,11 +219,12 @@ def _end(session: Session) -> None:
 class Scratch:
     """Folders for files on their way to Gradio, which copies them into its own cache."""
 
-    def __init__(self, keep_seconds: float = 1800.0) -> None:
+    def __init__(self, keep_seconds: float = CACHE_SECONDS[1]) -> None:
         """Make the scratch space; it goes when the process ends.
 
         Args:
-            keep_seconds: how long a folder stays.
+            keep_seconds: how long a folder stays; by default as long as Gradio's copies, for a pair
+                is shown again where the next one is stopped.
         """
         self.keep_seconds = keep_seconds
         self._root = tempfile.TemporaryDirectory(prefix="holdfast-")

@@ -141,6 +141,8 @@ def ready(tab: AnimateTab, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         engine.asked.append((pose, guards, seed))
         engine.settings = settings
         yield Progress(0.0, "step 1 of 2")
+        if engine.preview is not None:
+            yield Progress(0.5, "step 2 of 2", None, engine.preview)
         if engine.error is not None:
             raise engine.error
         if should_stop():
@@ -149,7 +151,8 @@ def ready(tab: AnimateTab, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         yield PairResult(frames, frames if guards else None, frames, made)
 
     engine = SimpleNamespace(
-        pair=pair, asked=[], error=None, guards=("poseguard",), number_format="bfloat16",
+        pair=pair, asked=[], error=None, preview=None, guards=("poseguard",),
+        number_format="bfloat16",
         weights=lambda guards: {"base": "avatar-sd:1", **dict.fromkeys(guards, "2")},
     )  # fmt: skip
     monkeypatch.setattr(tab.engines, "_animation", SimpleNamespace(get=lambda: engine))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from ui.session import Scratch, Sessions
 def test_a_dropped_connection_leaves_the_marked_pose_chosen(tab, ready):
     pick(tab, "run")
     tab.sessions.close(VISITOR)
-    assert tab.pair.prepare(VISITOR, True, "run", True)[0]["title"] == "run"
+    assert tab.pair.prepare(VISITOR, True, "run", "a person", True)[0]["title"] == "run"
     tab.sessions.close(VISITOR)
     *_, last = generate(tab, "run")
     assert last[0]["state"] == "done" and last[0]["title"] == "run"
@@ -42,7 +44,7 @@ def test_an_own_pose_that_a_dropped_connection_took_is_asked_for_again(tab, read
     take(tab, path)
     tab.sessions.close(VISITOR)
     (only,) = generate(tab, "")
-    prepared = tab.pair.prepare(VISITOR, True, "", True)
+    prepared = tab.pair.prepare(VISITOR, True, "", "a person", True)
     for answer in (prepared, only, tab.pair.give_up(True, "", VISITOR)):
         stage, message, go, stop, *files = answer
         assert "lost with the connection" in message and files == [SKIPPED] * 5
@@ -61,7 +63,7 @@ def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab,
     for error in (None, ValueError("steps is 0"), RuntimeError("/srv/secret/weights is gone")):
         ready.error = error
         pick(tab, "run")
-        tab.pair.prepare(VISITOR, True, "run", True)
+        tab.pair.prepare(VISITOR, True, "run", "a person", True)
         work = generate(tab, "run")
         assert next(work)[0]["title"] == "run"
         pick(tab, "walk")
@@ -76,12 +78,13 @@ def test_after_stop_or_an_error_the_stage_shows_the_pose_that_is_chosen_now(tab,
 
 def test_stop_while_others_are_drawn_is_done_at_once_and_holds_for_that_press_alone(tab, ready):
     first = generate(tab, "wave", seed=1)
-    tab.pair.prepare(VISITOR, True, "wave", True)
-    stage, message, go, stop = tab.pair.stop_now(True, "wave", VISITOR)
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    stage, message, go, stop, *files = tab.pair.stop_now(True, "wave", VISITOR)
     assert stage["state"] == "idle" and "before its turn came" in message
     assert go.interactive and not stop.interactive and tab.pair.settle(VISITOR) == SKIPPED
+    assert not labels(files)
     # The place in the queue is still to come, and that of the next press comes after it.
-    assert tab.pair.prepare(VISITOR, True, "wave", True)[0]["state"] == "running"
+    assert tab.pair.prepare(VISITOR, True, "wave", "a person", True)[0]["state"] == "running"
     second = generate(tab, "wave", seed=2)
     assert list(first) == [(SKIPPED,) * 9] and not ready.asked
     *_, last = second
@@ -89,12 +92,97 @@ def test_stop_while_others_are_drawn_is_done_at_once_and_holds_for_that_press_al
     assert "next step" in tab.pair.stop_now(True, "wave", VISITOR)[1]
 
 
-def test_a_press_whose_settings_gradio_refuses_leaves_its_place_to_no_other(tab, ready):
-    tab.pair.prepare(VISITOR, True, "wave", True)
-    assert tab.pair.give_up(True, "wave", VISITOR)[0]["state"] == "idle"
-    tab.pair.prepare(VISITOR, True, "wave", True)
+def finished(tab: AnimateTab, seed: int) -> tuple[list, list]:
+    """Make a pair of the pose ``wave``; return the clips on the stage, and the downloads."""
+    *_, last = generate(tab, "wave", seed=seed)
+    assert last[0]["state"] == "done"
+    return clips(last), [button.value for button in last[4:]]
+
+
+def clips(answer: tuple) -> list[str | None]:
+    return [(answer[0].get(side) or {}).get("path") for side in ("open", "held")]
+
+
+def is_back(answer: tuple, pair: tuple[list, list]) -> bool:
+    """Whether an answer shows a pair, with its downloads, and lets another be made."""
+    stage, _, go, stop, *files = answer
+    given = [file.value for file in files]
+    return (
+        stage["state"] == "done" and stage["ended"] and (clips(answer), given) == pair
+        and all(file.visible for file in files) and go.interactive and not stop.interactive
+    )  # fmt: skip
+
+
+def test_the_pair_before_stays_until_there_is_a_picture_of_the_new_one(tab, ready):
+    pair = finished(tab, 1)
+    waits = tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    ready.preview = np.zeros((64, 64, 3), np.uint8)
+    first, pictured, last = generate(tab, "wave", seed=2)
+    for answer in (waits, first):
+        assert answer[0]["state"] == "running" and clips(answer) == pair[0]
+        assert answer[4:] == (SKIPPED,) * 5
+    assert clips(pictured) == [None, None] and not labels(pictured[4:])
+    assert pictured[0]["preview_open"] and last[0]["state"] == "done" and clips(last) != pair[0]
+
+
+@pytest.mark.parametrize("pictured", [False, True])
+@pytest.mark.parametrize("error", [None, ValueError("steps is 0"), RuntimeError("gone")])
+def test_after_stop_or_an_error_the_pair_before_is_back_with_its_downloads(
+    tab, ready, error, pictured
+):
+    pair = finished(tab, 1)
+    ready.error, ready.preview = error, np.zeros((64, 64, 3), np.uint8) if pictured else None
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    work = generate(tab, "wave", seed=2)
+    next(work)
     tab.pair.stop_now(True, "wave", VISITOR)
-    tab.pair.prepare(VISITOR, True, "wave", True)
+    *_, last = work
+    assert is_back(last, pair)
+    assert ("pair before is shown again" in last[1]) == (error is None)
+    # A second time, too.
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    assert is_back(tab.pair.stop_now(True, "wave", VISITOR), pair)
+    list(generate(tab, "wave"))  # the place of the press that was taken back
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    assert is_back(tab.pair.give_up(True, "wave", VISITOR), pair)
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", "x" * (MAX_PROMPT + 1)])
+def test_a_press_without_a_usable_prompt_changes_nothing_on_the_page(tab, ready, prompt):
+    pair = finished(tab, 1)
+    refused = tab.pair.prepare(VISITOR, True, "wave", prompt, True)
+    stage, message, go, stop, *files = refused
+    assert stage == SKIPPED and files == [SKIPPED] * 5
+    assert go.interactive and not stop.interactive
+    wanted = "Describe the person first, for example" if not prompt.strip() else "at most 300"
+    assert wanted in message and "prompt is" not in message
+    # The second event of the press says nothing more, and the next press is made.
+    assert list(generate(tab, "wave", prompt=prompt)) == [(SKIPPED,) * 9]
+    assert len(ready.asked) == 1
+    *_, last = generate(tab, "wave", prompt=prompt)  # as a script may
+    assert is_back(last, pair) and wanted in last[1]
+
+
+def test_of_a_pair_of_another_pose_or_whose_files_are_gone_nothing_comes_back(tab, ready):
+    finished(tab, 1)
+    pick(tab, "run")
+    tab.pair.prepare(VISITOR, True, "run", "a person", True)
+    stopped = tab.pair.stop_now(True, "run", VISITOR)
+    assert stopped[0]["state"] == "idle" and not labels(stopped[4:])
+    assert list(generate(tab, "run")) == [(SKIPPED,) * 9]
+    (unguarded, _), _ = finished(tab, 1)
+    Path(unguarded).unlink()
+    waits = tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    assert clips(waits) == [None, None] and not labels(waits[4:])
+    assert tab.pair.stop_now(True, "wave", VISITOR)[0]["state"] == "idle"
+
+
+def test_a_press_whose_settings_gradio_refuses_leaves_its_place_to_no_other(tab, ready):
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    assert tab.pair.give_up(True, "wave", VISITOR)[0]["state"] == "idle"
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    tab.pair.stop_now(True, "wave", VISITOR)
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
     # Of the one that was taken back.
     assert tab.pair.give_up(True, "wave", VISITOR) == (SKIPPED,) * 9
     *_, last = generate(tab, "wave")
@@ -102,7 +190,7 @@ def test_a_press_whose_settings_gradio_refuses_leaves_its_place_to_no_other(tab,
 
 
 def test_a_page_that_is_closed_gives_up_what_waits(tab, ready):
-    tab.pair.prepare(VISITOR, True, "wave", True)
+    tab.pair.prepare(VISITOR, True, "wave", "a person", True)
     waiting = tab.sessions.of(VISITOR).animation
     tab.sessions.close(VISITOR)
     assert not waiting.take_up()
@@ -141,12 +229,14 @@ def test_one_form_of_a_guard_is_on_at_first_and_switches_the_other_off(tab):
 
 
 def test_without_a_guard_nothing_promises_one(tab, ready):
-    prepared = tab.pair.prepare(VISITOR, True, "wave", False)
+    prepared = tab.pair.prepare(VISITOR, True, "wave", "a person", False)
     assert prepared[0]["hint_held"] == "No guard was switched on"
     first, last = generate(tab, "wave", guard=False)
     assert first[0]["hint_held"] == last[0]["hint_held"] == "No guard was switched on"
     assert labels(last[4:]) == ["Unguarded MP4", "GIF", "Pose JSON", "Settings JSON"]
-    assert "with the guard on" in tab.pair.prepare(VISITOR, True, "wave", True)[0]["hint_held"]
+    pick(tab, "wave")
+    prepared = tab.pair.prepare(VISITOR, True, "wave", "a person", True)
+    assert "with the guard on" in prepared[0]["hint_held"]
     first, last = generate(tab, "wave")
     assert "with the guard on" in first[0]["hint_held"]
     assert "Pair GIF" in labels(last[4:])

@@ -158,8 +158,10 @@ def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
     picture(page, "animate-result")
 
 
-def test_2_stop_ends_a_pair_and_keeps_nothing(visitor):
+def test_2_stop_ends_a_pair_and_brings_the_one_before_back(visitor):
     page = visitor
+    clip = page.locator("video[data-clip=open]")
+    before = clip.get_attribute("src")
     page.get_by_role("button", name="More settings").click()
     fill_number(page, "#hf-denoise", 50)
     page.locator("#hf-generate").click()
@@ -167,7 +169,19 @@ def test_2_stop_ends_a_pair_and_keeps_nothing(visitor):
     page.keyboard.press("Escape")
     sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Stopped")
     sync_api.expect(page.locator("#hf-generate")).to_be_enabled()
-    assert not page.locator("#hf-get-open").is_visible()
+    sync_api.expect(page.locator("#hf-get-open")).to_be_visible()
+    sync_api.expect(page.locator("[data-preview=open]")).to_be_hidden()
+    sync_api.expect(clip).to_be_visible()
+    assert before and clip.get_attribute("src") == before
+    prompt = page.locator("#hf-prompt textarea")
+    described = prompt.input_value()
+    prompt.fill("")
+    for _ in range(2):  # what cannot be made changes nothing, also when it is tried again
+        page.locator("#hf-generate").click()
+        sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Describe the person")
+    assert clip.is_visible() and clip.get_attribute("src") == before
+    assert page.locator("#hf-get-settings").is_visible()
+    prompt.fill(described)
 
 
 def test_3_a_pose_file_is_taken_and_a_wrong_one_explained(visitor, tmp_path):

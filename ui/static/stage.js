@@ -98,7 +98,7 @@ const update = () => {
     text(`[data-hint=${side}]`, (file && !failed) || preview ? '' : hint);
     image.hidden = !(busy && preview);
     if (!image.hidden) image.src = preview;
-    clip.hidden = !file || busy || failed;
+    clip.hidden = !file || failed;
     if (file && clip.dataset.path !== file.url) { clip.dataset.path = file.url; clip.src = file.url; clip.load(); }
     if (!file) { clip.removeAttribute('src'); delete clip.dataset.path; }
   }
@@ -106,7 +106,7 @@ const update = () => {
   if (element.dataset.state === 'running' && !busy) {
     const made = value.held ? 'The pair is ready.' : 'The clip is ready.';
     // Another pose chosen meanwhile ends nothing: the next step shows the bar again.
-    text('[data-say]', value.state === 'done' ? made : value.ended ? 'Nothing was made.' : '');
+    text('[data-say]', value.ended ? 'Nothing was made.' : value.state === 'done' ? made : '');
   } else if (busy) text('[data-say]', '');
   element.dataset.state = value.state || 'idle';
   run(); show(Math.max(0, Math.min(frame, pose.length - 1)), true);
