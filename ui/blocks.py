@@ -84,15 +84,21 @@ def picker(value: str = "", **kwargs: Any) -> gr.HTML:
 def pose_picker(chosen: str, **kwargs: Any) -> gr.HTML:
     """Make the library of poses as buttons with thumbnails; the value is the chosen clip's name.
 
+    The list is longer than its box. It begins with the chosen clip and those of people who kneel,
+    at whom the guards are aimed: what the page is about is seen without scrolling.
+
     Args:
         chosen: name of a clip; an empty one marks none.
         kwargs: as for `gr.HTML`.
     """
+    names = sorted(
+        poses.library(), key=lambda name: (name != chosen, not name.startswith("kneel"), name)
+    )
     buttons = "".join(
         f'<button type="button" data-pick="{html.escape(name)}" aria-pressed="false">'
         f'<img src="{_thumbnail(name)}" alt="" width="96" height="96" loading="lazy">'
         f"<span>{html.escape(poses.title(name))}</span></button>"
-        for name in poses.library()
+        for name in names
     )
     template = f'<div class="hf-poses" role="group" aria-label="Pose library">{buttons}</div>'
     return picker(chosen, html_template=template, **kwargs)

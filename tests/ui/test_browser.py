@@ -141,6 +141,8 @@ def test_1_a_pose_and_a_prompt_give_a_pair(visitor):
     kneeling = "kneel_both" if "kneel_both" in library() else next(iter(library()))
     page.locator(f'#hf-poses button[data-pick="{kneeling}"]').click()
     page.wait_for_selector(f'#hf-poses button[data-pick="{kneeling}"][aria-pressed=true]')
+    # It need not have been scrolled to.
+    assert page.locator("#hf-poses .hf-poses").evaluate("list => list.scrollTop") == 0
     picture(page, "animate")
     page.locator("#hf-generate").click()
     if SCREENS:  # the tiny model is too quick to be caught at work

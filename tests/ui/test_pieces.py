@@ -20,7 +20,9 @@ from ui.animate import prompt_guide
 from ui.animate_poses import ACCEPTED
 from ui.api import address
 from ui.app import launch_options, next_look
+from ui.blocks import pose_picker
 from ui.engines import NotReady, Part, split_strength, with_strength
+from ui.poses import library
 from ui.theme import static
 from worlds import looks
 
@@ -54,6 +56,13 @@ def test_text_of_visitors_and_models_is_escaped():
     ):
         assert "<img" not in drawn
         assert "&lt;img" in drawn
+
+
+def test_the_library_begins_with_the_chosen_pose_and_those_who_kneel():
+    shown = re.findall('data-pick="([^"]+)"', pose_picker("wave").html_template)
+    kneeling = [name for name in library() if name.startswith("kneel")]
+    assert kneeling and shown[: 1 + len(kneeling)] == ["wave", *kneeling]
+    assert sorted(shown) == list(library())
 
 
 def test_commands_in_messages_are_set_as_code():
