@@ -88,7 +88,7 @@ class ClipDenoiser:
         if tokens > limit:
             notes.append(f"the prompt has {tokens} tokens; only the first {limit} were read")
         if unknown := self._unknown_words(prompt):
-            notes.append(f"words that the model was not taught: {', '.join(unknown)}")
+            notes.append(f"the model does not know these words: {', '.join(unknown)}")
         along, without = self.pipe.encode_prompt(
             prompt, self.device, 1, guidance > 1, self.spec.hint if guidance > 1 else None
         )

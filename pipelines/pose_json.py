@@ -168,7 +168,10 @@ def _frames_of(parsed: Any) -> list[dict[str, Any]]:
             raise PoseError(f"{where} is {_kind(frame)}; wanted an object with people")
         if "people" not in frame:
             found = ", ".join(sorted(map(str, frame))[:6]) or "nothing"
-            raise PoseError(f'{where} has no field "people"; found: {found}')
+            which = where if len(parsed) > 1 else "it"
+            raise PoseError(
+                f'This is not an OpenPose file: {which} has no "people", only: {found}'
+            )
         if not isinstance(frame["people"], list):
             raise PoseError(f'"people" of {where} is {_kind(frame["people"])}; wanted a list')
     return parsed

@@ -25,7 +25,7 @@ from ui.animate_pair import PairMaker
 from ui.animate_poses import PosePanel
 from ui.animate_reading import PoseReading
 from ui.animate_restore import BACK, KEEP, START_ANEW, Restoring
-from ui.blocks import PRIVATE, QUIET, heading, markup
+from ui.blocks import PRIVATE, QUIET, count_letters, heading, markup
 from ui.engines import Engines
 from ui.results import MAX_PROMPT
 from ui.session import Scratch, Sessions
@@ -94,9 +94,9 @@ class AnimateTab:
             label="2 · Person",
             lines=2,
             max_lines=4,
-            max_length=MAX_PROMPT,
             elem_id="hf-prompt",
         )
+        count_letters(self.prompt, MAX_PROMPT)
         self.examples = []
         if self.engines.profile.drawing == "embedded":  # another model knows more words
             with gr.Row(elem_classes="hf-chips"):

@@ -41,6 +41,14 @@ element.addEventListener('click', (event) => {
 watch('value', mark); mark();
 """
 
+_LETTERS = """(text) => {
+  const count = (text || '').length, over = count - __LIMIT__;
+  if (over < -30) return '';
+  const more = over > 0 ? `; take ${over} out` : '';
+  return `<div class="hf-note ${over > 0 ? 'warn' : ''}" role="status">`
+    + `<p>${count} of at most __LIMIT__ characters${more}</p></div>`;
+}"""
+
 
 class Count(gr.Slider):
     """A slider that takes what stands in its number box while somebody types there.
@@ -64,6 +72,19 @@ def markup(value: str = "", **kwargs: Any) -> gr.HTML:
         kwargs: as for `gr.HTML`.
     """
     return gr.HTML(value, **({"js_on_load": None, "apply_default_css": False} | kwargs))
+
+
+def count_letters(box: gr.Textbox, limit: int) -> None:
+    """Count what stands in a box, under it, where it comes near its limit.
+
+    A box with a ``max_length`` cuts what is pasted in the middle of a word, and says nothing.
+
+    Args:
+        box: just made; whoever reads it refuses what is too long.
+        limit: in characters.
+    """
+    count = markup(elem_classes="hf-letters")
+    box.change(None, box, count, js=_LETTERS.replace("__LIMIT__", str(limit)), **PRIVATE)
 
 
 def heading(text: str) -> gr.HTML:

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from adapters import registry
 from evaluation import concept_table
-from ui.blocks import QUIET, Count, data_address, heading, markup
+from ui.blocks import QUIET, Count, count_letters, data_address, heading, markup
 from ui.engines import Engines
 from ui.job import Job, buttons
 from ui.markup import duration, empty, meter, note, scroller
@@ -75,8 +75,9 @@ class PicturesTab:
                 self.who = Count(0, LAST, FIRST, step=1, label="Who", elem_id="hf-who")
                 self.prompt = gr.Textbox(
                     prompt_of(CONCEPT, FIRST), label="Prompt", lines=4, max_lines=6,
-                    max_length=MAX_PROMPT, elem_id="hf-picture-prompt",
+                    elem_id="hf-picture-prompt",
                 )  # fmt: skip
+                count_letters(self.prompt, MAX_PROMPT)
                 self.count = gr.Radio(
                     list(COUNTS), value=4, label="Pictures",
                     info="Of this person and the next ones; of a prompt of your own from as many "

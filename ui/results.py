@@ -38,6 +38,7 @@ MAX_STRENGTH = 1.5
 """Strongest setting of a guard that the form offers."""
 
 
+_WANTED = "Choose a file saved with “Settings JSON”."
 _TITLES = (("Unguarded", (255, 149, 104)), ("Guarded", (98, 205, 185)))  # colours of the stage
 _STRIP = 0.11  # height of the strip that titles stand on, of the clip's width
 _NEAR = 25.0  # dB: where a guard acts clips have some 20, where it does not 29 (docs/poseguard.md)
@@ -205,9 +206,7 @@ def read_settings(path: Path) -> Settings:
     try:
         parsed = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise SettingsError(
-            f"{path.name} is not JSON; wanted the settings.json of a result"
-        ) from error
+        raise SettingsError(f"{path.name} is not JSON. {_WANTED}") from error
     return checked_settings(parsed, path.name)
 
 
@@ -222,13 +221,11 @@ def checked_settings(parsed: Any, name: str) -> Settings:
         SettingsError: a field is missing or out of range.
     """
     if not isinstance(parsed, dict):
-        raise SettingsError(f"{name} holds {_kind(parsed)}; wanted the settings of a result")
+        raise SettingsError(f"{name} holds {_kind(parsed)}. {_WANTED}")
     fields = ("prompt", "seed", "steps", "guidance_scale", "guards", "pose")
     absent = [f'"{field}"' for field in fields if field not in parsed]
     if absent:
-        raise SettingsError(
-            f"{name} has no field {', '.join(absent)}; wanted the settings.json of a result"
-        )
+        raise SettingsError(f"{name} has no field {', '.join(absent)}. {_WANTED}")
     prompt = parsed["prompt"]
     if not isinstance(prompt, str) or not 0 < len(prompt.strip()) <= len(prompt) <= MAX_PROMPT:
         found = f"text of {len(prompt)} characters" if isinstance(prompt, str) else _kind(prompt)

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_words_that_the_model_was_not_taught_are_told():
     engine = AnimationEngine(get_profile("embedded"))
     said = "A person in a Red t-shirt, close-up, with a plain jacket"
-    assert engine._denoiser._unknown_words(said) == ["plain", "jacket"]
+    notes = engine._denoiser.encode_text(said, 1.0)[1]
+    assert notes == ["the model does not know these words: plain, jacket"]
 
 
 def test_guidance_acts_within_its_interval_only(engine):

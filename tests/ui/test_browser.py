@@ -183,7 +183,12 @@ def test_2_stop_ends_a_pair_and_brings_the_one_before_back(visitor):
         sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("Describe the person")
     assert clip.is_visible() and clip.get_attribute("src") == before
     assert page.locator("#hf-get-settings").is_visible()
+    prompt.fill("x" * 312)  # nothing of it is cut
+    sync_api.expect(page.locator(".hf-letters").first).to_contain_text("312 of at most 300")
+    page.locator("#hf-generate").click()
+    sync_api.expect(page.locator("#hf-animate-message")).to_contain_text("312 characters long")
     prompt.fill(described)
+    sync_api.expect(page.locator(".hf-letters").first).to_be_hidden()
 
 
 def test_3_a_pose_file_is_taken_and_a_wrong_one_explained(visitor, tmp_path):
@@ -296,7 +301,7 @@ def test_3d_a_result_s_settings_fill_the_form_again(visitor, tmp_path):
     fill_number(page, "#hf-denoise", 9)
     message = page.locator("#hf-load-note")
     upload(page, kept["pose"], "#hf-load")
-    sync_api.expect(message.get_by_role("alert")).to_contain_text("wanted the settings")
+    sync_api.expect(message.get_by_role("alert")).to_contain_text("saved with “Settings JSON”")
     sync_api.expect(prompt).to_have_value("something else")
     upload(page, kept["settings"], "#hf-load")
     sync_api.expect(message).to_contain_text("Restored from settings-seed-7.json")

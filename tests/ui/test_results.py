@@ -82,11 +82,11 @@ def test_wrong_settings_are_refused_by_field(tmp_path, change, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "settings.json is not JSON"),
-        ("[" * 100_000, "settings.json is not JSON"),
-        ("\xff", "settings.json is not JSON"),
-        ("[]", "settings.json holds a list"),
-        ('{"people": []}', 'no field "prompt", "seed", "steps"'),
+        ("{", "settings.json is not JSON. Choose a file saved with “Settings JSON”."),
+        ("[" * 100_000, "settings.json is not JSON. Choose a file saved with “Settings JSON”."),
+        ("\xff", "settings.json is not JSON. Choose a file saved with “Settings JSON”."),
+        ("[]", "settings.json holds a list. Choose a file"),
+        ('{"people": []}', 'no field "prompt", "seed", "steps", .*. Choose a file'),
         (" " * 8_000_001, "8.0 MB; the limit is 8 MB"),
     ],
 )
