@@ -34,15 +34,29 @@ _HEADER = f"""<header class="hf-head"><div class="hf-brand">{theme.LOGO}<div><h1
 <dt>Your goal</dt><dd>Make the defended side fail, by pose, prompt or fine-tuning.</dd>
 <dt>The rules</dt><dd>Both sides get the same input and the same seed. You may not switch the
 defence off and call it broken.</dd></dl>{tour.START}</header>"""
+_TAB_OF_ADDRESS = """const page = new URL(location), asked = page.searchParams;
+  const named = asked.get('tab') || (asked.get('run') ? 'attack' : 'animate');"""
+"""Reads the address as `linked_tab` does."""
 _LINK_TAB = """() => {
   if (!document.body.dataset.arrived) return;
-  const page = new URL(location);
-  page.searchParams.set('tab', %s);
-  history.replaceState(history.state, '', page);
-}"""
-"""With the name of a tab that was opened: a reload shows it again. Gradio reloads the page by
-itself where the connection drops for a moment. It also tells of the first tab, before the address
-was read, which must be left as it is until then."""
+  __NAMED__
+  if (named === __TAB__) return;
+  asked.set('tab', __TAB__);
+  history.pushState(history.state, '', page);
+}""".replace("__NAMED__", _TAB_OF_ADDRESS)
+"""With the name of a tab that was opened: a reload shows it again, and the browser's Back the one
+before. Gradio reloads the page by itself where the connection drops for a moment. It also tells of
+the first tab, before the address was read, which must be left as it is until then; and of one that
+was opened because the address names it."""
+_WENT_BACK = """
+const back = () => element.isConnected ? trigger('select') : removeEventListener('popstate', back);
+addEventListener('popstate', back);
+"""
+_NAMED_TAB = """() => {
+  __NAMED__
+  return { __type__: 'update', ...(__TABS__.includes(named) && { selected: named }) };
+}""".replace("__NAMED__", _TAB_OF_ADDRESS)
+"""With the names of all tabs: opens the one that the address names."""
 _ARRIVED = "() => { document.body.dataset.arrived = 'yes'; }"
 _RETRY_LOOK_SECONDS = 10.0  # between two looks of the page at a part that could not be loaded
 _LEADS = {
@@ -115,8 +129,12 @@ def build_app(
             with gr.Tab("How it works", id="how"):
                 how_tab(engines.profile)
         for tab in tabs.children:
-            tab.select(None, None, None, js=_LINK_TAB % json.dumps(tab.id), **PRIVATE)
-        names = gr.State([tab.id for tab in tabs.children])
+            link = _LINK_TAB.replace("__TAB__", json.dumps(tab.id))
+            tab.select(None, None, None, js=link, **PRIVATE)
+        every = [tab.id for tab in tabs.children]
+        named = _NAMED_TAB.replace("__TABS__", json.dumps(every))
+        markup(js_on_load=_WENT_BACK).select(None, None, tabs, js=named, **PRIVATE)
+        names = gr.State(every)
         arrived = app.load(linked_tab, names, tabs, queue=False, **QUIET).then(
             None, None, None, js=_ARRIVED, **PRIVATE
         )

@@ -558,6 +558,20 @@ def test_8bb_a_reload_comes_back_to_the_tab_that_was_open(chromium, shown):
         stands_at("Evidence", "tab=evidence")
         page.locator("#hf-evidence button[data-pick]").first.click()
         stands_at("Attack", "tab=attack.*run=|run=.*tab=attack")
+        run = page.locator("#hf-run .hf-runhead")
+        sync_api.expect(run).to_be_visible()
+        # Back and forth through the tabs, and not out of the app.
+        page.go_back()
+        stands_at("Evidence", "tab=evidence")
+        page.go_back()
+        stands_at("Animate", re.escape(shown.url) + "/?[?]__theme=light$")
+        page.go_forward()
+        page.go_forward()
+        stands_at("Attack", "tab=attack")
+        sync_api.expect(run).to_be_visible()
+        tab(page, "Chat")
+        page.go_back()
+        stands_at("Attack", "tab=attack")
         linked = page.locator("#hf-run .hf-runhead a").get_attribute("href")
         page.wait_for_function("document.body.dataset.arrived")
         tab(page, "Chat")
@@ -566,6 +580,22 @@ def test_8bb_a_reload_comes_back_to_the_tab_that_was_open(chromium, shown):
         stands_at("Chat", "tab=chat.*run=|run=.*tab=chat")
         page.goto(f"{shown.url}{linked}")  # a link to a run names no tab
         stands_at("Attack", "run=")
+
+
+def test_8bc_back_opens_a_tab_that_a_phone_has_behind_a_button(chromium, shown):
+    with chromium.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        page.goto(f"{shown.url}?__theme=light&tab=how", wait_until="domcontentloaded")
+        page.wait_for_function("document.body.dataset.arrived")
+        cards = page.get_by_role("tabpanel").filter(has_text="Limits").first
+        sync_api.expect(cards).to_be_visible()
+        tab(page, "Animate")
+        generate = page.locator("#hf-generate")
+        sync_api.expect(generate).to_be_visible()
+        page.go_back()
+        sync_api.expect(generate).to_be_hidden()
+        sync_api.expect(cards).to_be_visible()
 
 
 def test_8c_nothing_is_wider_than_a_phone(chromium, shown):
