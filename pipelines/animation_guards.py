@@ -168,10 +168,19 @@ class Guards:
         for key, value in state.items():
             module = known.get(key.rsplit(".lora_", 1)[0])
             base = getattr(getattr(module, "base_layer", module), "weight", None)
-            # LoRA's A maps from the layer's inputs, its B to the layer's outputs.
+            # LoRA's A maps from the layer's inputs, its B to the layer's outputs; the other axis of
+            # both is the rank.
             axis = 1 if ".lora_A." in key else 0
             if base is None or value.shape[axis] != base.shape[axis]:
                 raise ValueError(
                     f"guard {name!r}: weight {key} of shape {tuple(value.shape)} fits no layer of "
                     f"this UNet; it was trained on another model than {Path(self._base).name}"
+                )
+            half = ("A", "B") if axis else ("B", "A")
+            mate = state.get(key.replace(f".lora_{half[0]}.", f".lora_{half[1]}."))
+            if mate is None or mate.shape[axis] != value.shape[1 - axis]:
+                rank = "none" if mate is None else mate.shape[axis]
+                raise ValueError(
+                    f"guard {name!r}: weight {key} is of rank {value.shape[1 - axis]}, its "
+                    f"lora_{half[1]} of rank {rank}; the file is damaged"
                 )

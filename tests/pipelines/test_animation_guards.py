@@ -64,6 +64,24 @@ def test_adapters_that_do_not_fit_are_refused(engine, guard, tmp_path):
     assert engine.guards == ("kneeling",)
 
 
+@pytest.mark.parametrize("half", ["A", "B"])
+def test_a_guard_whose_halves_do_not_go_together_is_refused(engine, guard, tmp_path, half):
+    state = load_file(guard / "adapter_model.safetensors")
+    key = next(key for key in state if f".lora_{half}." in key)
+    rank = state[key].shape[0 if half == "A" else 1]
+    cut = state[key][:-1] if half == "A" else state[key][:, :-1]
+    (tmp_path / "adapter_config.json").write_text((guard / "adapter_config.json").read_text())
+    for changed, words in (
+        ({key: cut.contiguous()}, rf"of rank {rank}, .* of rank {rank - 1}|{rank - 1}, .* {rank};"),
+        ({key: None}, "rank none; the file is damaged"),
+    ):
+        weights = {name: value for name, value in (state | changed).items() if value is not None}
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+        with pytest.raises(ValueError, match=words):
+            engine.add_guard("other", tmp_path)
+    assert engine.guards == ("kneeling",)
+
+
 def test_a_pair_whose_guard_is_removed_meanwhile_says_so(folder, guard):
     engine = AnimationEngine(tiny_profile(folder), torch.float32)
     engine.add_guard("kneeling", guard)
