@@ -93,17 +93,14 @@ def load_openpose_json(data: str | bytes | Path | Sequence[Path]) -> PoseClip:
     width, height = _canvas_of(frames)
     found_face = ~np.isnan(face[..., 0])
     values = np.concatenate([keypoints[confidence >= VISIBLE], face[found_face]])
-    if np.abs(values).max() <= 1.5:
-        if width is None or height is None:
-            width = height = 512
-            notes.append("the JSON names no canvas size: 512 × 512 px assumed")
+    parts = np.abs(values).max() <= 1.5
+    if width is None or height is None:
+        width, height, note = _assumed(width, height, values, parts)
+        notes.append(note)
+    if parts:
         # Normalised 0..1 spans the canvas from edge to edge; pixel 0's centre is half a pixel in.
         keypoints = keypoints * [width, height] - 0.5
         face = face * [width, height] - 0.5
-    elif width is None or height is None:
-        # OpenPose's own files name no canvas: take the smallest one that holds what was found.
-        width, height = (max(64, int(np.ceil(side)) + 1) for side in values.max(0) * 1.05)
-        notes.append(f"the JSON names no canvas size: {width} × {height} px assumed")
     clip = PoseClip(
         keypoints=keypoints,
         confidence=confidence,
@@ -252,6 +249,28 @@ def _canvas_of(frames: list[dict[str, Any]]) -> tuple[int | None, int | None]:
             first = int(value)
         sides.append(first)
     return sides[0], sides[1]
+
+
+def _assumed(
+    width: int | None, height: int | None, values: Array, parts: bool
+) -> tuple[int, int, str]:
+    """Return a canvas where the JSON names none, or one side alone, and a note on it.
+
+    Args:
+        width: that is named, if it is.
+        height: the same; one of the two is not.
+        values: coordinates of what was found, [N, 2].
+        parts: whether they are parts of the canvas. Then nothing tells its size, and it is taken to
+            be square; otherwise it is the smallest one that holds them. OpenPose's own files name
+            none.
+    """
+    found = [max(64, int(np.ceil(side)) + 1) for side in values.max(0) * 1.05]
+    guess = [width or height or 512] * 2 if parts else found
+    if height is not None:
+        return guess[0], height, f"the JSON names no canvas_width: {guess[0]} px assumed"
+    if width is not None:
+        return width, guess[1], f"the JSON names no canvas_height: {guess[1]} px assumed"
+    return *guess, f"the JSON names no canvas size: {guess[0]} × {guess[1]} px assumed"
 
 
 def _one_person(people: list[list[_Person]], notes: list[str]) -> tuple[Array, Array, Array]:

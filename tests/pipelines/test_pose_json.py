@@ -63,6 +63,23 @@ def test_missing_canvas_is_guessed_and_said():
     assert "no canvas size" in clip.notes[0]
 
 
+@pytest.mark.parametrize(("side", "other"), [("width", "height"), ("height", "width")])
+@pytest.mark.parametrize("parts", [False, True])
+def test_the_one_side_of_a_canvas_that_is_named_is_kept(side, other, parts):
+    frame = frame_json((STANDING + 0.5) / 300 if parts else STANDING)
+    frame[f"canvas_{side}"] = 300
+    del frame[f"canvas_{other}"]
+    clip = load_openpose_json(json.dumps(frame))
+    assumed = getattr(clip, other)
+    assert getattr(clip, side) == 300
+    assert clip.notes == (f"the JSON names no canvas_{other}: {assumed} px assumed",)
+    if parts:
+        assert assumed == 300
+        np.testing.assert_allclose(clip.keypoints[0], STANDING, atol=1e-3)
+    else:
+        assert STANDING[:, int(other == "height")].max() < assumed < 300
+
+
 def test_null_joints_and_empty_hands_are_missing_joints():
     frame = frame_json()
     frame["people"][0]["pose_keypoints_2d"][9:12] = [None, None, None]
