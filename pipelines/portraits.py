@@ -24,6 +24,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from pipelines.checks import check_number
 from pipelines.device import compute_dtype, device
 from pipelines.fetch import picture_folder
 from pipelines.loading import loading
@@ -231,12 +232,9 @@ class PortraitEngine:
             raise ValueError(f"prompts are {len(prompts)}; wanted 1 to {MAX_PICTURES}")
         for prompt in prompts:
             check_text("prompt", prompt, "describe the picture")
-        if not 0 <= seed <= MAX_SEED - len(prompts):
-            raise ValueError(f"seed is {seed}; wanted 0 to {MAX_SEED - len(prompts)}")
-        if not 1 <= steps <= MAX_STEPS:
-            raise ValueError(f"steps is {steps}; wanted 1 to {MAX_STEPS}")
-        if not 0 <= guidance <= MAX_GUIDANCE:
-            raise ValueError(f"guidance_scale is {guidance}; wanted 0 to {MAX_GUIDANCE}")
+        check_number("seed", seed, 0, MAX_SEED - len(prompts), whole=True)
+        check_number("steps", steps, 1, MAX_STEPS, whole=True)
+        check_number("guidance_scale", guidance, 0, MAX_GUIDANCE)
         self._check_arms(arms)
         unets = {arm: self._arms[arm] for arm in arms}
         return self._draw(list(prompts), seed, unets, steps, guidance, should_stop)

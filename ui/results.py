@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.checks import check_number
 from pipelines.film_writing import write_gif, write_mp4
 from pipelines.pose import PoseClip, PoseError
 from pipelines.pose_json import MAX_JSON_BYTES, load_openpose_json
@@ -279,11 +280,12 @@ def _guided_until(interval: Any) -> float:
 
 
 def _number(name: str, value: Any, low: float, high: float, whole: bool = False) -> float:
-    kind = "a whole number" if whole else "a number"
-    right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not right or not low <= value <= high:
-        found = value if isinstance(value, int | float) else _kind(value)
-        raise SettingsError(f'"{name}" is {found}; wanted {kind} from {low} to {high}')
+    if not isinstance(value, int | float):  # whatever it is, and however long
+        raise SettingsError(f'"{name}" is {_kind(value)}; wanted a number')
+    try:
+        check_number(f'"{name}"', value, low, high, whole)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     return value
 
 
