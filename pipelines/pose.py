@@ -71,6 +71,9 @@ _CROWN_ABOVE_NECK = 0.18  # of stature
 _TREMBLE = 0.02  # of stature: joints found frame by frame differ by about this much by chance
 _SOLE_BELOW_ANKLE = 0.039  # of stature
 _TRUNK, _THIGH = 0.288, 0.245  # of stature, from the table above
+_UPPER_ARM, _FOREARM = 0.186, 0.146  # likewise
+_ELBOW_OUT = 0.03  # of stature: how far an elbow hangs beside its shoulder
+_FORESHORTENED = (0.4, 1.3)  # least and greatest length of a forearm, of its own, in a picture
 _HIPS_OF_SHOULDERS = 0.5  # how far apart hips are, in widths of the shoulders
 # Somebody without feet comes to stand as in the upper bodies that Avatar-SD was trained on: 1.28
 # times as tall as the frame, the hips four fifths down. Knees, if seen, are near the lower edge,
@@ -230,14 +233,14 @@ class PoseClip:
 
         Returns:
             A clip with ``width == height == size`` in which all seen joints lie inside the frame;
-            with hips (`with_hips`).
+            with hips (`with_hips`) and arms (`with_arms`).
 
         Raises:
             PoseError: when no joint is seen in any frame, or ``margin`` is out of range.
         """
         if not 0 <= margin <= 0.4:
             raise PoseError(f"margin is {margin}; wanted 0 to 0.4 of the frame")
-        clip = self.with_hips()
+        clip = self.with_hips().with_arms()
         points = [clip.keypoints[clip.seen]]
         if clip.face is not None:
             points.append(clip.face[~np.isnan(clip.face[..., 0])])
@@ -322,6 +325,42 @@ class PoseClip:
             below = np.full(len(neck), _TRUNK * stature)
             keypoints[there, hip] = neck + np.stack([across, below], -1)
             confidence[there, hip] = self.confidence[there, shoulder]
+        return replace(self, keypoints=keypoints, confidence=confidence)
+
+    def with_arms(self) -> PoseClip:
+        """Let arms hang down whose lower parts are out of the picture, below its lower edge.
+
+        Where the edge cuts them off they are not seen to end; anywhere else a model would draw
+        stumps. Only what no frame shows is put there, and only what would be below the edge.
+
+        Returns:
+            The clip itself where there is no such arm.
+        """
+        stature = self._stature()
+        keypoints, confidence = self.keypoints.copy(), self.confidence.copy()
+        for shoulder, elbow, wrist in ((2, 3, 4), (5, 6, 7)):
+            upper, fore = _UPPER_ARM * stature, _FOREARM * stature
+            there = self.seen[:, [1, shoulder]].all(1)
+            if not self.seen[:, elbow].any() and there.any():
+                side = np.sign(self.keypoints[there, shoulder, 0] - self.keypoints[there, 1, 0])
+                hung = self.keypoints[there, shoulder] + np.stack(
+                    [_ELBOW_OUT * stature * side, np.full(len(side), upper)], -1
+                )
+                length = np.linalg.norm(self.keypoints[there, wrist] - hung, axis=-1)
+                held = length[self.seen[there, wrist]]  # of the forearm, where a wrist is seen
+                low, high = (part * fore for part in _FORESHORTENED)
+                if hung[:, 1].max() < self.height or not ((low < held) & (held < high)).all():
+                    continue
+                keypoints[there, elbow] = hung
+                confidence[there, elbow] = self.confidence[there, shoulder]
+            there = confidence[:, elbow] >= VISIBLE
+            below = keypoints[there, elbow] + [0.0, fore]
+            if self.seen[:, wrist].any() or not there.any() or below[:, 1].max() < self.height:
+                continue
+            keypoints[there, wrist] = below
+            confidence[there, wrist] = confidence[there, elbow]
+        if np.array_equal(confidence, self.confidence):
+            return self
         return replace(self, keypoints=keypoints, confidence=confidence)
 
     def filled(self) -> PoseClip:

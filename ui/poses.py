@@ -221,8 +221,10 @@ def _remarked(clip: PoseClip) -> PoseClip:
     if close or not missing:
         return clip
     free = "the model is left free there"
-    if clip.with_hips() is not clip:
-        free = "fitted to the frame, hips are put below the shoulders; else the model is left free"
+    put = ["hips are put below the shoulders"] * (clip.with_hips() is not clip)
+    put += ["arms that leave the picture hang down"] * (clip.with_arms() is not clip)
+    if put:
+        free = f"fitted to the frame, {' and '.join(put)}; else the model is left free"
     return clip.with_notes(f"not in view: {', '.join(missing)}; {free}")
 
 

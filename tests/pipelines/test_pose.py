@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -266,6 +268,41 @@ def test_a_bust_gets_hips_below_its_shoulders():
     assert clip_of(STANDING[None]).with_hips().keypoints.tolist() == [STANDING.tolist()]
     nobody = without(2, *range(8, 14))
     assert nobody.with_hips() is nobody, "one shoulder tells nothing"
+
+
+def test_arms_that_the_lower_edge_cuts_off_hang_down():
+    real = STANDING[None]
+    bust = replace(without(3, 4, 6, 7, *range(8, 14)), height=95)  # of a photo down to the chest
+    whole = bust.with_arms()
+    assert whole.seen[:, :8].all() and not whole.seen[:, 8:14].any()
+    arms = [3, 4, 6, 7]
+    assert np.abs(whole.keypoints[:, arms] - real[:, arms]).max() < 16, "about where they were"
+    fitted = bust.fit(256)
+    assert fitted.seen[:, arms].all() and fitted.keypoints[:, arms, 1].max() <= 0.97 * 256 + 0.5
+    forearms = replace(without(4, 7, *range(8, 14)), height=120).with_arms()
+    assert np.abs(forearms.keypoints[:, [4, 7]] - real[:, [4, 7]]).max() < 6
+    assert (forearms.keypoints[:, [3, 6]] == real[:, [3, 6]]).all()
+
+
+def test_arms_are_left_as_they_are_where_the_lower_edge_does_not_hide_them():
+    for clip in (
+        without(3, 4, 6, 7),  # the picture goes on below them
+        clip_of(STANDING[None]),
+        replace(without(2, 3, 4, 5, 6, 7), height=95),  # no shoulder tells where they would be
+        without(*range(1, 18)),
+    ):
+        assert clip.with_arms() is clip
+    # A hand that is raised is no end of an arm that hangs.
+    raised = STANDING[None].copy()
+    raised[0, [4, 7]] = [[98, 30], [158, 30]]
+    confidence = without(3, 6, *range(8, 14)).confidence
+    waving = clip_of(raised, confidence, height=95)
+    assert waving.with_arms() is waving
+    # One in front of the chest may be.
+    raised[0, 4] = [120, 85]
+    folded = clip_of(raised, confidence, height=95).with_arms()
+    assert folded.seen[0, 3] and not folded.seen[0, 6]
+    assert (folded.keypoints[0, 4] == [120, 85]).all()
 
 
 def test_fit_leaves_room_for_the_head_around_a_face():

@@ -75,6 +75,12 @@ def test_who_shows_head_and_shoulders_is_told_where_the_hips_come_from(tmp_path)
     assert note.startswith("not in view: hips, legs; fitted to the frame, hips are put below")
     assert not found.seen[:, [8, 11]].any() and poses.placed(found, 256, True).seen[:, 8].all()
     assert not poses.placed(found, 256, False).seen[:, 8].any()
+    # And where the arms do, of which the photo's edge shows nothing.
+    confidence[:, [3, 4, 6, 7]] = 0
+    chest = int(clip.keypoints[:, [2, 5], 1].max()) + 4
+    file.write_text(dump_openpose_json(replace(clip, confidence=confidence, height=chest)))
+    (note,) = poses.read_pose(file).notes
+    assert "below the shoulders and arms that leave the picture hang down; else" in note
 
 
 def test_a_film_that_plays_much_faster_says_so(tmp_path):
