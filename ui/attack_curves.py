@@ -34,7 +34,7 @@ class Curves:
         skills: how many problems skill is a share of; 0 where it is not known.
         diverged: arm → first step whose loss was no finite number.
         layers: arm → how many layers lie before the place where abliteration found its direction.
-        step: furthest step of any arm.
+        reached: arm → its furthest step.
         share: how much of an attack without training is done, 0..1.
         doing: what it does just now, in words.
     """
@@ -52,9 +52,14 @@ class Curves:
     skills: int = 0
     diverged: dict[str, int] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
-    step: int = 0
+    reached: dict[str, int] = field(default_factory=dict)
     share: float = 0.0
     doing: str = ""
+
+    @property
+    def step(self) -> int:
+        """The step that all arms have come to: the slower one's."""
+        return min(self.reached.values(), default=0)
 
 
 def curves(events: Sequence[dict[str, Any]]) -> Curves:
@@ -68,7 +73,7 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
             continue
         if event.get("event") == "mounted" and "layer" in event["mounted"]:
             found.layers[arm] = event["mounted"]["layer"]
-        found.step = max(found.step, step)
+        found.reached[arm] = max(found.reached.get(arm, 0), step)
         for name in ("loss", "harm", "substance", "ability", "skill", "entropy", "reward"):
             if name == "loss" and "reward" in event:
                 continue
@@ -92,14 +97,31 @@ def arms_of(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def played(events: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
-    """Return the steps and probes of the first part of a run.
+    """Return the steps and probes of the first part of a run, both arms side by side.
+
+    In many recorded runs one arm was attacked after the other, or copied from a run that had
+    attacked it already: in the order of the file one line would stand still while the other moves.
 
     Args:
         events: of the run.
         fraction: how much of it, by their number; 0 gives none, 1 or more all.
     """
-    drawn = [event for event in events if event.get("event") in ("step", "probe")]
+    drawn = _in_step([event for event in events if event.get("event") in ("step", "probe")])
     return drawn[: math.ceil(len(drawn) * min(max(fraction, 0.0), 1.0))]
+
+
+def _in_step(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events by step, and those of a step by arm; what has no step follows its arm's last.
+
+    A second stage counts its steps on, so a step's number tells its place in the whole attack.
+    """
+    arms = {arm: at for at, arm in enumerate(dict.fromkeys(e.get("arm") for e in events))}
+    last, placed = dict.fromkeys(arms, 0), []
+    for event in events:
+        arm, step = event.get("arm"), event.get("step")
+        last[arm] = step if isinstance(step, int) else last[arm]
+        placed.append((last[arm], arms[arm], event))
+    return [event for *_, event in sorted(placed, key=lambda place: place[:2])]
 
 
 def seconds_left(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> float | None:

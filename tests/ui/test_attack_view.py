@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from adapters.attacks.base import METHODS, attack_settings
-from evaluation.runs import RunInfo
+from evaluation.runs import RunInfo, RunStore
 from ui import attack_curves, attack_presets, attack_view
 from ui.theme import static
 
@@ -160,6 +161,38 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
     whole = attack_view.run_html(info, events, recorded=True)
     assert ">Recorded<" in whole and "Finished" in whole and "Replay" not in whole
     assert "ecorded" not in attack_view.run_html(info, events)
+
+
+def test_a_replay_moves_both_arms_though_one_was_attacked_after_the_other():
+    def of(arm):
+        probe = {"event": "probe", "arm": arm, "harm": 0.0, "ability": 1.0}
+        later = [{"event": "step", "arm": arm, "step": step, "stage": "grpo" if step > 4 else "sft"}
+                 for step in range(1, 11)]  # fmt: skip
+        return [probe | {"step": 0}, *later[:5], probe | {"step": 5}, *later[5:]]
+
+    events = of("sdd") + of("aligned")
+    half = attack_curves.played(events, 0.5)
+    assert attack_curves.curves(half).reached == {"sdd": 5, "aligned": 4}
+    for part in range(1, 24):
+        reached = attack_curves.curves(attack_curves.played(events, part / 24)).reached.values()
+        assert max(reached) - min(reached) <= 1
+    # A probe stays behind its step.
+    assert [(event["event"], event["arm"]) for event in half[-3:]] == [
+        ("step", "aligned"), ("step", "sdd"), ("probe", "sdd"),
+    ]  # fmt: skip
+    # What has no step stays with the one before it, and the bar goes by the slower arm.
+    named = [{"event": "step", "arm": "sdd"}, *events]
+    assert attack_curves.played(named, 0.01) == named[:1]
+    uneven = [event for event in events if event["arm"] == "sdd" or event["step"] < 3]
+    drawn = attack_view.run_html(running() | {"status": "done"}, uneven, playing=True)
+    assert "Step 2 of 20<" in drawn and 'aria-valuenow="10"' in drawn
+
+
+def test_a_recorded_run_is_replayed_side_by_side():
+    store = RunStore(Path("none"))
+    run = store.get("20261124-235256-attack-d632f2")  # SDD alone; the other arm was copied behind
+    half = attack_curves.curves(attack_curves.played(run.events(), 0.5))
+    assert half.reached == {"sdd": 8, "aligned": 7} and half.step == 7
 
 
 def test_a_run_that_has_only_begun_says_what_it_waits_for():
