@@ -23,7 +23,7 @@ from ui.attack_curves import arms_of, played
 from ui.attack_form import AttackForm
 from ui.attack_presets import plainly, refuse_long
 from ui.attack_view import run_html, runs_html
-from ui.blocks import PRIVATE, QUIET, heading, markup, picker
+from ui.blocks import PRIVATE, QUIET, heading, markup, picker, scroll
 from ui.chat import ChatTab, arm_choices
 from ui.engines import Engines, NotReady, told
 from ui.markup import empty, note
@@ -35,15 +35,16 @@ REPLAY_SECONDS = 20.0
 _REPLAY = f"Replay in {REPLAY_SECONDS:.0f} s"
 _SKIP = "Skip to the end"
 
-_SHOW_RUN = """(gone) => {
+_SHOW_RUN = f"""(refused) => {{
   const head = document.querySelector('#hf-run .hf-runhead');
-  if (gone || !head) return;
-  head.scrollIntoView({ block: 'center' });
+  if (refused || !head) return;
+  {scroll("head")};
   const focused = document.activeElement;
   if (focused && focused !== document.body && focused.checkVisibility()) return;
-  head.querySelector('h3').focus({ preventScroll: true });
-}"""
-"""Given what was said of a run that is gone; nothing is shown then. The focus goes along where what
+  head.querySelector('h3').focus({{ preventScroll: true }});
+}}"""
+"""Given what was said of an attack that was not begun, or of a run that is gone; nothing is shown
+then. The focus goes along where what
 was pressed is hidden now, and stays where somebody (or the tour) has gone on meanwhile."""
 
 _TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
@@ -145,8 +146,8 @@ class AttackTab:
             [self.browser, self.shown, self.message],
             **QUIET,
         ).then(self.refresh, again, view, **QUIET).then(
-            None, self.message, None, js=_LINK_RUN, **PRIVATE
-        )
+            None, self.message, None, js=_SHOW_RUN, **PRIVATE
+        ).then(None, self.message, None, js=_LINK_RUN, **PRIVATE)
         self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
             self.refresh, again, view, **QUIET
         )

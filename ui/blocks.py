@@ -23,6 +23,11 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 """The same, without Gradio's own progress animation."""
 
+_SCROLL = """%s.scrollIntoView({
+    block: 'start',
+    behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth',
+  })"""
+
 _PICK = """
 const mark = () => {
   for (const button of element.querySelectorAll('button[aria-pressed]')) {
@@ -64,6 +69,15 @@ def markup(value: str = "", **kwargs: Any) -> gr.HTML:
         kwargs: as for `gr.HTML`.
     """
     return gr.HTML(value, **({"js_on_load": None, "apply_default_css": False} | kwargs))
+
+
+def scroll(element: str) -> str:
+    """Return a JavaScript expression that brings an element to the top of the window.
+
+    Args:
+        element: JavaScript that gives it.
+    """
+    return _SCROLL % element
 
 
 def heading(text: str) -> gr.HTML:

@@ -140,6 +140,7 @@ class Relearning:
         self.job.wire(
             self.teach, [self.target, self.steps, self.rate, self.layers],
             [self.shown, arms, self.runs.list, self.runs.last, self.cost], "removal",
+            go_there=True,
         )  # fmt: skip
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
         self.runs.wire(self.said, self.shown)

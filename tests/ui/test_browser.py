@@ -388,6 +388,8 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine")
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
+    # The button is far below what it begins.
+    sync_api.expect(page.locator("#hf-run .hf-runhead")).to_be_in_viewport(timeout=5000)
     page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
     picture(page, "attack-running", whole=False)
     wait_for_status(page, "Finished")
