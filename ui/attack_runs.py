@@ -270,11 +270,12 @@ def runs_html(kind: RunKind, infos: Sequence[RunInfo], current: str) -> str:
         marked = ' aria-current="true"' if info.id == current else ""
         how = how_mounted(info.config)
         rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{marked} '
+            f'<tr><td class="run"><button type="button" data-pick="{html.escape(info.id)}"{marked} '
             f'aria-label="Open {number}: {html.escape(f"{title}, {how}")}">{number}</button></td>'
-            f"<td>{html.escape(title)}</td><td>{html.escape(how)}</td>"
-            f"<td>{html.escape(info.created[:16].replace('T', ' '))}</td>"
-            f"<td>{'recorded' if info.recorded else _ENDED.get(info.status, '')}</td></tr>"
+            f'<td class="what">{html.escape(title)}</td><td class="how">{html.escape(how)}</td>'
+            f'<td class="when">{html.escape(info.created[:16].replace("T", " "))}</td>'
+            f'<td class="whose">{"recorded" if info.recorded else _ENDED.get(info.status, "")}'
+            "</td></tr>"
         )
     return scroller(
         '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th><th scope="col">What'

@@ -257,7 +257,7 @@ def replies_html(
         trains: as for `conclusion`.
         masks: as for `run_html`.
     """
-    rows = []
+    rows, last_head = [], "At the last probe" if trains else "After"
     for arm, style in arms:
         probes = found.samples.get(arm, {})
         if not probes:
@@ -271,16 +271,16 @@ def replies_html(
             now = when + _sample(after.get(prompt), masks) if len(probes) > 1 else ""
             rows.append(
                 f'<tr><td><span class="hf-badge {style}">{html.escape(arm_title(arm))}</span>'
-                f"<div>{html.escape(prompt)}</div></td><td>{_sample(before, masks)}</td>"
-                f"<td>{now}</td></tr>"
+                f'<div>{html.escape(prompt)}</div></td>'
+                f'<td data-head="Before">{_sample(before, masks)}</td>'
+                f'<td data-head="{last_head}">{now}</td></tr>'
             )
     if not rows:
         return ""
-    last = "At the last probe" if trains else "After"
     return scroller(
-        '<table class="hf-table"><caption>The same prompts, before and now'
+        '<table class="hf-table hf-replies"><caption>The same prompts, before and now'
         '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
-        f'style="width:37%">Before</th><th scope="col">{last}</th></tr></thead>'
+        f'style="width:37%">Before</th><th scope="col">{last_head}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
         "Replies before and after",
     )
@@ -320,13 +320,14 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         status = _STATUS.get(info.status, ("", info.status))[1]
         opens = f"{run_title(config)}, {attack_title(config)}, {status}"
         rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here} '
+            f'<tr><td class="run"><button type="button" data-pick="{html.escape(info.id)}"{here} '
             f'aria-label="Open {short}: {html.escape(opens)}">'
-            f"{short}</button></td><td>{html.escape(run_title(config))}</td>"
-            f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
+            f'{short}</button></td><td class="what">{html.escape(run_title(config))}</td>'
+            f'<td class="end">{status_badge(info.status)}</td>'
+            f'<td class="how">{html.escape(attack_title(config))}, '
             f"{html.escape(_how(config) + _of_model(info.profile))}</td>"
-            f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
-            f"</td><td>{mine}</td></tr>"
+            f'<td class="when">{html.escape(info.created[:16].replace("T", " "))}'
+            f'</td><td class="whose">{mine}</td></tr>'
         )
     if not rows:
         return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")

@@ -560,6 +560,21 @@ def test_8c_nothing_is_wider_than_a_phone(chromium, shown):
         assert phone.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_8cc_on_a_phone_a_run_and_the_list_of_runs_can_be_read(chromium, shown):
+    run = next(info.id for info in shown.store.list() if info.recorded and info.kind == "attack")
+    with chromium.new_context(viewport={"width": 390, "height": 800}) as context:
+        phone = context.new_page()
+        phone.set_default_timeout(WAIT)
+        phone.goto(f"{shown.url}?run={run}", wait_until="domcontentloaded")
+        phone.wait_for_selector("#hf-run .hf-runhead")
+        rows = phone.locator("#hf-runs tbody tr, #hf-run .hf-replies tbody tr")
+        phone.wait_for_selector("#hf-runs tbody tr")
+        for box in [row.bounding_box() for row in rows.all()]:
+            assert box["height"] < 420 and box["x"] + box["width"] <= 390
+        for cell in phone.locator("#hf-runs td.what").all():
+            assert cell.bounding_box()["width"] > 120
+
+
 def test_8d_a_strength_is_set_for_an_arm(visitor):
     page = visitor
     tab(page, "Chat")
