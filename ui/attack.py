@@ -161,8 +161,7 @@ class AttackTab:
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, again, view, **QUIET)
-        arrived = [self.browser, self.shown, self.message]
-        app.load(self.arrive, self.browser, arrived, **QUIET).then(
+        app.load(self.arrive, self.browser, [self.browser, self.shown], **QUIET).then(
             self.refresh, again, view, **QUIET
         ).then(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
         self.try_it.click(
@@ -190,21 +189,18 @@ class AttackTab:
             None, message, None, js=_LINK_RUN, **PRIVATE
         )
 
-    def arrive(
-        self, browser: dict[str, str], request: gr.Request
-    ) -> tuple[dict[str, str], str, str]:
-        """Give a new browser its token, and find the run to show: the link's, else the last one."""
+    def arrive(self, browser: dict[str, str], request: gr.Request) -> tuple[dict[str, str], str]:
+        """Give a new browser its token, and find the run to show: the link's, else the last one.
+
+        A link's stays the one to show also where it is gone, so that `refresh` says so; another
+        run in its place would be taken for it.
+        """
         browser = dict(browser or {})
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
-        linked = request.query_params.get("run", "")
-        run = linked if self._run(linked) is not None else browser.get("run", "")
         browser["run"] = browser.get("run", "")
-        found = self._run(run) is not None
-        return (
-            browser,
-            run if found else "",
-            note("That run is gone.", "warn") if linked and run != linked else "",
-        )
+        linked = request.query_params.get("run", "")
+        last = browser["run"] if self._run(browser["run"]) is not None else ""
+        return browser, linked or last
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""
@@ -290,8 +286,9 @@ class AttackTab:
                 "Both arms are fine-tuned together, step by step, and probed every few steps; "
                 "attacks that train nothing are probed before and after.",
             )
+            gone = "That run is gone, or its link is not whole." if run_id else ""
             return (
-                welcome,
+                note(gone, "warn") + welcome,
                 listed,
                 gr.Button(interactive=False),
                 gr.Button(visible=False),

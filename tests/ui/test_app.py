@@ -482,6 +482,24 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
         assert "Only the browser" in tab.stop_now(run_id, kept)
 
 
+def test_a_link_to_a_run_that_is_gone_shows_no_other_and_says_so(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    last = next(info.id for info in served.store.list() if info.kind == "attack")
+
+    def arrives(asked, kept=last):
+        request = SimpleNamespace(query_params=asked)
+        return tab.arrive({"token": "t", "run": kept}, request)[1]
+
+    assert arrives({}) == arrives({"run": last}, "") == last
+    assert arrives({}, "20200101-000000-attack-000000") == ""
+    gone = arrives({"run": "nonsense"})
+    view, *_ = tab.refresh(gone, {"token": "t", "run": last})
+    assert view.startswith('<div class="hf-note warn"') and "That run is gone" in view
+    assert "No attack is shown" in view
+    assert "gone" not in tab.refresh("", {"token": "t"})[0]
+
+
 @pytest.fixture
 def attacked(served):
     """Make runs with the weights of one arm, as attacks leave them."""
