@@ -304,7 +304,10 @@ class AttackTab:
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
         replayed = _is_on(run_id, playing)
         same = not live and tuple(seen)[:2] == (run_id, info["status"])
-        drawn = self._drawn(info, events, waiting, minutes=minutes, recorded=run.recorded)
+        left = self._left(run_id) if live else None
+        drawn = self._drawn(
+            info, events, waiting, minutes=minutes, left=left, recorded=run.recorded
+        )
         play = _not_playing(not live and len(played(events, 1.0)) > 1)
         return (
             gr.skip() if replayed else drawn,
@@ -379,6 +382,13 @@ class AttackTab:
         except NotReady:
             return 0, 0
         return runner.position(run_id) or 0, math.ceil(runner.seconds_ahead(run_id) / 60)
+
+    def _left(self, run_id: str) -> float | None:
+        """Return the seconds that a run still takes; None where it is not running here."""
+        try:
+            return self.engines.runner.seconds_left(run_id)
+        except NotReady:
+            return None
 
     def _mark(self, run: Run | None) -> tuple:
         """Return what changes whenever there is something new to show of a run."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from ui.chat import arm_title
@@ -122,30 +121,3 @@ def _in_step(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         last[arm] = step if isinstance(step, int) else last[arm]
         placed.append((last[arm], arms[arm], event))
     return [event for *_, event in sorted(placed, key=lambda place: place[:2])]
-
-
-def seconds_left(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> float | None:
-    """Return about how many seconds a training attack still takes, by what it has taken so far.
-
-    Both arms count: of what they compute side by side each logs half.
-
-    Args:
-        config: settings of the run.
-        events: of the run so far.
-
-    Returns:
-        Seconds; None before the first step, and while a stage is to come that costs otherwise.
-    """
-    timed = [event for event in events if isinstance(event.get("seconds"), int | float)]
-    steps = [event for event in timed if event.get("event") == "step"]
-    probes = [event["seconds"] for event in timed if event.get("event") == "probe"]
-    if not steps or not probes or not config.get("probe_every"):
-        return None
-    stage = steps[-1].get("stage")
-    if config.get("attack") == "sft_grpo" and stage == "sft":
-        return None
-    arms = len(arms_of(config))
-    planned = len(range(0, config["steps"], config["probe_every"])) + 1
-    stepping = median(event["seconds"] for event in steps if event.get("stage") == stage)
-    stepping *= max(0, arms * config["steps"] - len(steps))
-    return stepping + max(0, arms * planned - len(probes)) * median(probes)

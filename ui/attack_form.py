@@ -25,7 +25,7 @@ from ui.attack_presets import (
 )
 from ui.blocks import QUIET, Count, heading, markup
 from ui.engines import Engines, NotReady
-from ui.markup import duration, note
+from ui.markup import counted, duration, note
 
 
 class AttackForm:
@@ -157,7 +157,8 @@ class AttackForm:
         text = f"{what}: {duration(runner.estimate(config))} {how}."
         others, seconds = runner.ahead()
         if others:
-            text += f" Before it come {others} attack(s) of this server, {duration(seconds)}."
+            come = "comes" if others == 1 else "come"
+            text += f" Before it {come} {counted(others, 'attack')} here, {duration(seconds)}."
         return note(text)
 
     def config(

@@ -8,12 +8,13 @@ from typing import Any
 
 from adapters import registry
 from adapters.attacks.base import REINFORCED, UNTRAINED
+from adapters.attacks.progress import seconds_left
 from evaluation.runs import RunInfo
-from ui.attack_curves import Curves, arms_of, curves, played, seconds_left
+from ui.attack_curves import Curves, arms_of, curves, played
 from ui.attack_presets import ATTACKS
 from ui.charts import Series, chart, legend
 from ui.chat import arm_title
-from ui.markup import duration, empty, masked, meter, note, scroller, verdict_badge
+from ui.markup import counted, duration, empty, masked, meter, note, scroller, verdict_badge
 
 SHOWN_RUNS = 30
 """Runs of others that are listed, besides the visitor's own and those under way."""
@@ -33,6 +34,7 @@ def run_html(
     waiting: int = 0,
     *,
     minutes: int = 0,
+    left: float | None = None,
     recorded: bool = False,
     playing: bool = False,
     masks: bool = False,
@@ -44,6 +46,7 @@ def run_html(
         events: of the run.
         waiting: how many attacks are ahead of it in the queue.
         minutes: how long those take; 0: not known.
+        left: seconds that it still takes; None: what its events tell of it.
         recorded: it ships with the code.
         playing: the events are the first part of a replay.
         masks: whether replies that comply are hidden until they are asked for.
@@ -69,18 +72,21 @@ def run_html(
     ]
     if live and waiting > 0:
         wait = f", about {minutes} min" if minutes else ""
-        parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one{wait}."))
+        parts.append(note(f"Waiting: {counted(waiting, 'attack')} ahead of this one{wait}."))
     elif live and not trains:
         parts.append(note(f"{found.doing or 'Loading the judge'} …"))
     elif live and not played(events, 1.0):
         parts.append(note("Loading the two models; the first probe comes before the first step."))
-    if live and not trains:
-        parts.append(meter(found.share, found.doing))
-    elif live or playing:
-        at, left = f"Step {found.step} of {steps}", seconds_left(config, events) if live else None
+    if live or playing:
+        at, share = f"Step {found.step} of {steps}", found.step / steps if steps else 0.0
+        if not trains and live:
+            at, share = f"{found.share:.0%} done", found.share
+        elif not trains:
+            at = "After the attack" if found.step else "Before the attack"
+        if live and not waiting:
+            left = seconds_left(config, events, len(arms)) if left is None else left
         words = at if left is None else f"{at} · {duration(left)} left"
-        bar = meter(found.step / steps if steps else 0.0, at)
-        parts.append(f'<div><p class="hf-small">{words}</p>{bar}</div>')
+        parts.append(f'<div><p class="hf-small">{words}</p>{meter(share, found.doing or at)}</div>')
     if info.get("error"):
         parts.append(note(info["error"], "error"))
     verdict = conclusion(found, arms, trains)

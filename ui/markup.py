@@ -95,6 +95,11 @@ def empty(title: str, text: str) -> str:
     return f'<div class="hf-empty"><h3>{escape(title)}</h3><p>{escape(text)}</p></div>'
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, as in ``1 attack`` or ``2 attacks``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def duration(seconds: float) -> str:
     """Return seconds in words, as in ``about 40 s`` or ``about 3 min``."""
     if seconds < 90:
