@@ -163,7 +163,9 @@ class AttackTab:
         tab.select(self.refresh, again, view, **QUIET)
         app.load(self.arrive, self.browser, [self.browser, self.shown], **QUIET).then(
             self.refresh, again, view, **QUIET
-        ).then(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
+        ).then(self.fill, self.shown, self.form.inputs, **QUIET).then(
+            self.form.estimate, self.form.inputs, self.form.cost, **QUIET
+        )
         self.try_it.click(
             self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
         ).then(None, None, None, js=_TO_CHAT, **PRIVATE)
@@ -201,6 +203,14 @@ class AttackTab:
         linked = request.query_params.get("run", "")
         last = browser["run"] if self._run(browser["run"]) is not None else ""
         return browser, linked or last
+
+    def fill(self, run_id: str) -> tuple[Any, ...]:
+        """Fill the form in like the run that a page shows when it is opened.
+
+        Only then: later the visitor may have chosen something else, and keeps it.
+        """
+        run = self._run(run_id)
+        return self.form.like(run.info["config"] if run else {})
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""

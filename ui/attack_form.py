@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import gradio as gr
 
 from adapters import registry
 from adapters.attacks.base import REINFORCED, UNTRAINED, Settings, attack_settings, usual_rate
+from adapters.attacks.data import OWN
 from evaluation.cells import Cell
 from ui.attack_presets import (
     ATTACKS,
@@ -49,6 +50,7 @@ class AttackForm:
             for name in registry.offered("llm", engines.profile)
             if name != "aligned"
         ]
+        self._targets = [name for _, name in targets]
         offered = [
             settled(preset, evidence)
             for preset in PRESETS
@@ -160,6 +162,31 @@ class AttackForm:
             come = "comes" if others == 1 else "come"
             text += f" Before it {come} {counted(others, 'attack')} here, {duration(seconds)}."
         return note(text)
+
+    def like(self, config: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what fills the form's inputs in as a run had them, as far as the form offers it.
+
+        An upload is not kept, and what trains nothing leaves the settings of a training alone.
+
+        Args:
+            config: settings of the run; empty leaves everything as it is.
+        """
+        attack = config.get("attack")
+        if attack not in ATTACKS or config.get("target") not in self._targets:
+            return (gr.skip(),) * len(self.inputs)
+        trains = attack not in UNTRAINED
+        rate, data = config.get("learning_rate"), config.get("data")
+        steps = config.get("steps", 0)
+        return (
+            config["target"],
+            attack,
+            data if trains and data in OWN else gr.skip(),
+            gr.skip(),
+            rate if trains and rate in LEARNING_RATES else gr.skip(),
+            steps if trains and 0 < steps <= MAX_STEPS else gr.skip(),
+            config.get("seed", 0),
+            config.get("method", "lora") if trains else gr.skip(),
+        )
 
     def config(
         self, target: str, attack: str, data: str, file: str | None, rate: float, steps: float,

@@ -500,6 +500,24 @@ def test_a_link_to_a_run_that_is_gone_shows_no_other_and_says_so(served):
     assert "gone" not in tab.refresh("", {"token": "t"})[0]
 
 
+def test_a_page_that_opens_with_a_run_has_its_settings_in_the_form(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    assert tab.fill("") == tab.fill("nonsense") == (gr.skip(),) * 8
+    recorded = next(info for info in served.store.list() if info.config.get("attack") == "grpo")
+    target, attack, data, _, rate, steps, seed, method = tab.fill(recorded.id)
+    assert (target, attack, data, method) == ("sdd", "grpo", "builtin", "lora")
+    assert (rate, steps, seed) == tuple(
+        recorded.config[name] for name in ("learning_rate", "steps", "seed")
+    )
+    forced = attack_settings("sdd", "prefill", 3).record()
+    assert tab.form.like(forced) == ("sdd", "prefill", *[gr.skip()] * 4, 3, gr.skip())
+    # What the form does not offer it keeps as it is.
+    own = attack_settings("sdd", "sft", 0, learning_rate=2e-4, steps=300).record()
+    assert tab.form.like(own | {"data": "uploaded"})[2:6] == (gr.skip(),) * 4
+    assert tab.form.like(forced | {"target": "gone"}) == (gr.skip(),) * 8
+
+
 @pytest.fixture
 def attacked(served):
     """Make runs with the weights of one arm, as attacks leave them."""

@@ -449,6 +449,9 @@ def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
     open_page(page, shown.url)
     tab(page, "Attack")
     wait_for_status(page, "Running")
+    # The form beside it says the same: the preset's, not what a new page begins with.
+    sync_api.expect(page.locator("#hf-attack input")).to_have_value("Reinforcement (GRPO)")
+    sync_api.expect(page.locator("#hf-attack-about")).to_contain_text("samples replies")
     sync_api.expect(page.locator("#hf-attack-stop")).to_be_enabled()
     page.locator("#hf-attack-stop").focus()
     page.keyboard.press("Escape")
