@@ -162,7 +162,8 @@ class GuardAttack:
         folder, keep = registry.adapter_folder(guard, profile), (gr.skip(),) * 5
         pose_class = pose_class_of(guard, folder)
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), *keep
+        # A former attack's result below this one's progress would be taken for it.
+        yield meter(0, "Attack") + note(words), "", keep[0], self.runs.html(""), *keep[:2]
         scenes = render_scenes(cache_dir() / SCENES, PICTURES, EACH, pose_class)
         config = RemovalConfig(
             steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY

@@ -201,7 +201,8 @@ class Relearning:
         profile, arms = self.engines.profile, (UNDEFENDED, target)
         keep = (gr.skip(),) * 5
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), *keep
+        # A former attack's result below this one's progress would be taken for it.
+        yield meter(0, "Attack") + note(words), _NOTHING, keep[0], self.runs.html(""), *keep[:2]
         owned = attacker_pictures(cache_dir() / FOLDER, PICTURES, CONCEPT)
         base = PictureBase.load(profile)
         prompts = asked(UNSAFE, SAFE, CONCEPT)
