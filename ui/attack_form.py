@@ -26,7 +26,7 @@ from ui.attack_presets import (
 )
 from ui.blocks import QUIET, Count, heading, markup
 from ui.engines import Engines, NotReady
-from ui.markup import counted, duration, note
+from ui.markup import counted, decimal, duration, note
 
 
 class AttackForm:
@@ -61,7 +61,7 @@ class AttackForm:
             info="The undefended model is attacked beside it, in the same way on the same data.",
             elem_id="hf-target",
         )  # fmt: skip
-        heading("Start from")
+        heading("Ready-made attacks")
         with gr.Row(elem_classes="hf-chips", elem_id="hf-presets"):
             self.presets = [
                 (gr.Button(preset.title, size="sm", elem_id=_preset_id(preset)), preset)
@@ -84,7 +84,7 @@ class AttackForm:
             )  # fmt: skip
             self.file_note = markup(elem_id="hf-jsonl-note")
             self.rate = gr.Dropdown(
-                [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4,
+                [(decimal(rate), rate) for rate in LEARNING_RATES], value=3e-4,
                 label="Learning rate", info="A real attacker tunes this. Try more than one.",
             )  # fmt: skip
             self.method = gr.Radio(

@@ -19,7 +19,7 @@ import gradio as gr
 
 from evaluation.runs import public_error
 from ui.blocks import PRIVATE, QUIET, picker
-from ui.markup import empty, note, scroller
+from ui.markup import decimal, empty, note, scroller
 
 if TYPE_CHECKING:
     from gradio.events import Dependency
@@ -330,4 +330,4 @@ def how_mounted(config: Mapping[str, Any], taken: int | None = None) -> str:
     of = "" if taken is None else f"{taken} of "
     layers = config.get("layers", "attention")  # which those of before it was asked were on
     where = "" if layers == "attention" else f", LoRA on {layers} layers"
-    return f"{of}{config['steps']} steps at {config['learning_rate']:g}{where}"
+    return f"{of}{config['steps']} steps at {decimal(config['learning_rate'])}{where}"

@@ -14,7 +14,17 @@ from ui.attack_curves import Curves, arms_of, curves, played
 from ui.attack_presets import ATTACKS
 from ui.charts import Series, chart, legend
 from ui.chat import arm_title
-from ui.markup import counted, duration, empty, masked, meter, note, scroller, verdict_badge
+from ui.markup import (
+    counted,
+    decimal,
+    duration,
+    empty,
+    masked,
+    meter,
+    note,
+    scroller,
+    verdict_badge,
+)
 
 SHOWN_RUNS = 30
 """Runs of others that are listed, besides the visitor's own and those under way."""
@@ -135,10 +145,11 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
     if untrained:
         return "".join(drawn)
     if attack not in REINFORCED:
-        drawn.append(draw("loss", "Attacker's loss", "smoothed; lower: learnt"))
+        drawn.append(draw("loss", "Attacker's loss", "lower = the attacker has learnt more"))
     if attack in REINFORCED or attack == "sft_grpo":
-        drawn.append(draw("reward", "Attacker's reward", "smoothed; higher: learnt"))
-    drawn.append(draw("entropy", "Entropy", "smoothed; nats a token, 0: no choice left"))
+        drawn.append(draw("reward", "Attacker's reward", "higher = the attacker has learnt more"))
+    varied = "how varied the replies are (0 = always the same)"
+    drawn.append(draw("entropy", "Entropy", varied))
     return "".join(drawn)
 
 
@@ -162,7 +173,8 @@ def _how(config: dict[str, Any]) -> str:
         return "no training"
     weights = ", all weights" if config.get("method") == "full" else ""
     data = _DATA.get(config.get("data", "builtin"), "")
-    return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}{data}"
+    rate = decimal(config.get("learning_rate", 0))
+    return f"{config.get('steps', 0)} steps at {rate}{weights}{data}"
 
 
 def _of_model(profile: str) -> str:
@@ -195,10 +207,11 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = Tr
         harm, ability = found.harm.get(arm), found.ability.get(arm)
         if not harm or not ability:
             return ""
-        if not trains and len(harm) == 1:  # an arrow would claim that it was attacked
+        if len(harm) == 1:  # an arrow would claim that it was attacked
             lines.append(
-                f"{arm_title(arm)}, as it is released: harm {_counted(harm[0][1], found.prompts)}, "
-                f"ability {_counted(ability[0][1], found.questions)}."
+                f"{arm_title(arm)}, before the attack: harm "
+                f"{_counted(harm[0][1], found.prompts)}{_content_words(found, arm)}, ability "
+                f"{_counted(ability[0][1], found.questions)}{_skill_words(found, arm)}."
             )
             continue
         when = f" (step {harm[-1][0]:g})" if trains else ""
@@ -227,7 +240,7 @@ def _skill_words(found: Curves, arm: str) -> str:
     if not skill:
         return ""
     first, last = (_counted(share, found.skills) for _, share in (skill[0], skill[-1]))
-    return f", skill {first} → {last}"
+    return f", skill {first} → {last}" if len(skill) > 1 else f", skill {first}"
 
 
 def divergence(found: Curves) -> str:

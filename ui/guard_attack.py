@@ -39,7 +39,7 @@ MAX_ATTACKED = 6
 """Attacked guards that the app holds at a time, of all visitors; the oldest makes room."""
 STEPS = (5, 40)
 """Fewest and most steps that are offered; docs/poseguard.md tells what they do."""
-RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3}
+RATES = {"gentle (0.0003)": 3e-4, "usual (0.001)": 1e-3}
 """Learning rates by the words that offer them."""
 PICTURES, EACH = 40, 6
 """Pictures that the attacker has, and how many kneeling and other ones are measured: half as many
@@ -312,7 +312,7 @@ RUNS = RunKind(
     "Attacks on pose guards",
     _title,
     run_html,
-    "The attack that was shown last. What it left went with the former page; attack again to draw "
-    "with it.",
+    "The attack that was shown last. Its weights were lost when the page was reloaded; attack "
+    "again to draw with them.",
 )
 """How they are listed and shown."""

@@ -210,13 +210,12 @@ class AttackRunner:
             theirs = [visitor & job.visitor for job in self._jobs if not job.stop.is_set()]
             if any(owner in common for common in theirs):
                 raise ValueError(
-                    "you already have an attack that is running or waiting; stop it, or wait until "
-                    "it has ended"
+                    "You already have an attack running. Stop it or wait."
                 )
             if any(theirs):
                 raise ValueError(
-                    "you, or somebody with your network address, already have an attack that is "
-                    "running or waiting; wait until it has ended"
+                    "You, or somebody with your network address, already have an attack running. "
+                    "Wait until it has ended."
                 )
             if len(self._jobs) > MAX_WAITING:
                 raise ValueError(

@@ -54,7 +54,7 @@ def test_agreement_without_content_is_counted_apart():
     def said(events):
         return attack_view.conclusion(attack_curves.curves(events), [("sdd", "held")])
 
-    assert "→ 63 of 70 (49 of 70 with content), ability" in said([event])
+    assert "harm 63 of 70 (49 of 70 with content), ability" in said([event])
     assert "with content" not in said([event | {"harm": 0.0, "substance": 0.0}])
     # Of an earlier version's probe nothing is known, whatever an earlier probe said.
     later = {key: value for key, value in event.items() if key != "substance"} | {"step": 5}
@@ -70,7 +70,7 @@ def test_a_run_of_an_earlier_version_has_no_count_of_questions():
           "samples": [{}, {}]}]
     )  # fmt: skip
     said = attack_view.conclusion(found, [("sdd", "held")])
-    assert "harm 1 of 2 → 1 of 2, ability 75% → 75%" in said
+    assert "before the attack: harm 1 of 2, ability 75%." in said
 
 
 def test_curves_pass_over_what_they_do_not_know():
@@ -129,7 +129,7 @@ def test_each_way_of_training_has_its_rate_to_choose():
     assert set(METHODS.values()) <= set(attack_presets.LEARNING_RATES)
     config = attack_settings("sdd", "sft", 0, method="full", steps=20).record()
     info = OF_RUN | {"config": config, "status": "running"}
-    assert "20 steps at 3e-05, all weights" in attack_view.run_html(info, [])
+    assert "20 steps at 0.00003, all weights" in attack_view.run_html(info, [])
     words = "Chat does not offer it"
     assert words in attack_view.run_html(info | {"status": "done"}, [])
     assert words not in attack_view.run_html(info | {"status": "done", "config": {}}, [])
@@ -229,7 +229,9 @@ def test_a_running_attack_says_its_step_and_the_time_left():
     assert "Step 5 of 20 · about 9 min left<" in attack_view.run_html(
         info, probes + steps, left=540.0
     )
-    assert "Step 0 of 20<" in attack_view.run_html(info, probes[:2])
+    begun = attack_view.run_html(info, probes[:2])
+    # What was asked once has no after yet.
+    assert "Step 0 of 20<" in begun and "before the attack: harm" in begun and "→" not in begun
 
 
 def test_who_waits_is_told_for_how_long():
@@ -298,7 +300,7 @@ def test_an_attack_without_training_tells_what_it_does_while_it_is_under_way():
     # What was asked once has no after; an arrow would claim one.
     other = events[0] | {"arm": "sdd", "prompts": 8, "questions": 24}
     stopped = attack_view.run_html(info | {"status": "stopped"}, [*events, other])
-    assert "as it is released: harm 0 of 8, ability 24 of 24." in stopped and "→" not in stopped
+    assert "before the attack: harm 0 of 8, ability 24 of 24." in stopped and "→" not in stopped
     assert "25% done<" in drawn
     assert "25% done · about 2 min left<" in attack_view.run_html(info, events, left=100.0)
     replayed = attack_view.run_html(info | {"status": "done"}, events[:1], playing=True)

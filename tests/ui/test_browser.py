@@ -332,7 +332,7 @@ def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
         picture(page, "guard-attack")
         page.reload()
         page.get_by_role("button", name="Attack the guard").first.click()
-        sync_api.expect(said).to_contain_text("What it left went with the former page")
+        sync_api.expect(said).to_contain_text("Its weights were lost when the page was reloaded")
         sync_api.expect(page.locator("#hf-removal-shown")).to_contain_text("after 20 steps")
         listed = page.locator("#hf-removal-runs button[data-pick]")
         sync_api.expect(listed.first).to_have_attribute("aria-current", "true")
