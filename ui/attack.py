@@ -18,11 +18,11 @@ from typing import Any
 import gradio as gr
 
 from evaluation.cells import Cell
-from evaluation.runs import Run
+from evaluation.runs import Run, RunInfo, owner_hash
 from ui.attack_curves import arms_of, played
 from ui.attack_form import AttackForm
 from ui.attack_presets import plainly, refuse_long
-from ui.attack_view import run_html, runs_html
+from ui.attack_view import WHICH, outcome_html, run_html, runs_html
 from ui.blocks import PRIVATE, QUIET, heading, markup, picker, scroll
 from ui.chat import ChatTab, arm_choices
 from ui.engines import Engines, NotReady, told
@@ -73,6 +73,11 @@ def _not_playing(visible: bool) -> tuple[gr.Button, gr.Timer, None]:
     return gr.Button(_REPLAY, visible=visible), gr.Timer(active=False), None
 
 
+def _hash(browser: dict[str, str] | None) -> str:
+    """Return what marks a browser's own runs."""
+    return owner_hash(browser.get("token", "")) if browser else ""
+
+
 def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
     return playing is not None and playing[0] == run_id
 
@@ -90,6 +95,7 @@ class AttackTab:
         """
         self.engines = engines
         self.sessions = sessions
+        self._outcomes: dict[str, str] = {}
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
                 self.form = AttackForm(engines, evidence)
@@ -109,6 +115,10 @@ class AttackTab:
                     self.replay = gr.Button(_REPLAY, visible=False, size="sm", elem_id="hf-replay")
                 self.view = markup(elem_id="hf-run")
                 heading("All runs")
+                self.which = gr.Radio(
+                    list(WHICH.items()), value="all", show_label=False, container=False,
+                    label="Which runs are listed", elem_id="hf-runs-which",
+                )  # fmt: skip
                 self.gone = markup(elem_id="hf-runs-message")
                 self.list = picker(elem_id="hf-runs")
 
@@ -136,7 +146,7 @@ class AttackTab:
         play = [self.replay, self.player, self.playing]
         view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen, *play]
         state = [self.shown, self.browser]
-        again = [*state, self.playing, self.seen]
+        again = [*state, self.playing, self.seen, self.which]
         self._again, self._view = again, view
 
         self.form.wire(tab)
@@ -157,7 +167,8 @@ class AttackTab:
         ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE).then(
             None, self.gone, None, js=_LINK_RUN, **PRIVATE
         )
-        self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
+        self.which.input(self.listed, [*state, self.which], self.list, **QUIET)
+        self.timer.tick(self.tick, [*state, self.seen, self.which], [*view, self.message], **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, again, view, **QUIET)
@@ -249,7 +260,9 @@ class AttackTab:
             return gr.skip(), gr.skip(), note(f"Run {str(event.pick)[-6:]} is gone.", "warn")
         return event.pick, "", ""
 
-    def tick(self, run_id: str, browser: dict[str, str], seen: tuple) -> tuple | Any:
+    def tick(
+        self, run_id: str, browser: dict[str, str], seen: tuple, which: str = "all"
+    ) -> tuple | Any:
         """Refresh if anything has happened since the last look; stop looking when nothing will.
 
         A run that is over is drawn once more before the timer stops: two drawings that reach the
@@ -263,17 +276,18 @@ class AttackTab:
         mark = self._mark(run)
         if mark != seen:
             over = seen[:2] == (run_id, "running") and mark[1:2] != ("running",)
-            return *self.refresh(run_id, browser), "" if over else gr.skip()
+            drawn = self.refresh(run_id, browser, which=which)
+            return *drawn, "" if over else gr.skip()
         if run is not None and run.info["status"] == "running":
             return gr.skip()
-        view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser)
+        view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser, which=which)
         # A replay that was started meanwhile goes on.
         still = [gr.skip() for _ in play]
         return view, listed, stop, try_it, gr.Timer(active=False), mark, *still, gr.skip()
 
     def refresh(
         self, run_id: str, browser: dict[str, str], playing: tuple[str, float] | None = None,
-        seen: tuple = (),
+        seen: tuple = (), which: str = "all",
     ) -> tuple:  # fmt: skip
         """Read the shown run and the list of runs anew.
 
@@ -283,12 +297,10 @@ class AttackTab:
             playing: the replay that is on; of the shown run it goes on.
             seen: what was shown of which run before. Of one that is over, and was so then, the
                 replay is left alone: it may have begun while this was on its way.
+            which: runs are listed.
         """
-        from evaluation.runs import owner_hash
-
-        run = self._run(run_id)
-        mine = owner_hash(browser.get("token", "")) if browser else ""
-        listed = runs_html(self.engines.store.list(), run_id, mine)
+        run, mine = self._run(run_id), _hash(browser)
+        listed = self.listed(run_id, browser, which)
         if run is None:
             welcome = empty(
                 "No attack is shown",
@@ -328,6 +340,11 @@ class AttackTab:
             mark,
             *([gr.skip()] * len(play) if replayed or same else play),
         )
+
+    def listed(self, run_id: str, browser: dict[str, str], which: str) -> str:
+        """Return the list of runs as HTML; as for `refresh`."""
+        infos = self.engines.store.list()
+        return runs_html(infos, run_id, _hash(browser), self._outcome, which)
 
     def start_or_skip(
         self, run_id: str, playing: tuple[str, float] | None
@@ -384,6 +401,15 @@ class AttackTab:
         except KeyError:
             return None
         return run if run.info["kind"] == "attack" else None
+
+    def _outcome(self, info: RunInfo) -> str:
+        """Return how a run of the list came out; of one that is over it is read once."""
+        if info.status == "running":
+            return ""
+        if info.id not in self._outcomes:
+            run = self._run(info.id)  # it may have made room meanwhile
+            self._outcomes[info.id] = outcome_html(info.config, run.events()) if run else ""
+        return self._outcomes[info.id]
 
     def _waiting(self, run_id: str) -> tuple[int, int]:
         """Return how many attacks are ahead of a run, and how many minutes they take."""

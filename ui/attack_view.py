@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapters import registry
@@ -28,6 +28,9 @@ from ui.markup import (
 
 SHOWN_RUNS = 30
 """Runs of others that are listed, besides the visitor's own and those under way."""
+
+WHICH = {"All": "all", "Without recorded ones": "here", "Mine": "mine"}
+"""Which runs are listed, by the words that offer it."""
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -184,8 +187,12 @@ def _of_model(profile: str) -> str:
 
 def run_title(config: dict[str, Any]) -> str:
     """Return what a run attacks, in a visitor's words."""
+    return f"Attack on {_defence(config)}"
+
+
+def _defence(config: dict[str, Any]) -> str:
     known = registry.defences().get(str(config.get("target")))
-    return f"Attack on {known.card.title if known else config.get('target', '?')}"
+    return known.card.title if known else str(config.get("target", "?"))
 
 
 def status_badge(status: str) -> str:
@@ -315,13 +322,33 @@ def _sample(sample: dict[str, Any] | None, masks: bool) -> str:
     return f"{badge}<div>{masked(reply) if hidden else html.escape(reply)}</div>"
 
 
-def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
+def outcome_html(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> str:
+    """Return the defended arm's harm before an attack and at its last probe; empty before one."""
+    found, target = curves(events), config.get("target")
+    harm = found.harm.get(target, [])
+    if len(harm) < 2:
+        return ""
+    first, (step, last) = _counted(harm[0][1], found.prompts), harm[-1]
+    early = not _untrained(config) and step < config.get("steps", 0)
+    when = f" <small>step {step:g}</small>" if early else ""
+    return f"{first} → <b>{_counted(last, found.prompts)}</b>{when}"
+
+
+def runs_html(
+    infos: Sequence[RunInfo],
+    current: str,
+    token_hash: str,
+    outcome: Callable[[RunInfo], str],
+    which: str = "all",
+) -> str:
     """Return the list of runs; each is opened by a button.
 
     Args:
         infos: newest first.
         current: id of the run that is shown.
         token_hash: hash of the visitor's token, which marks their own runs.
+        outcome: of a run that is listed, as HTML.
+        which: one of `WHICH`.
     """
     rows, others, left_out = [], 0, 0
     for info in infos:
@@ -329,6 +356,8 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
             continue
         mine = "yours" if info.owner_hash and info.owner_hash == token_hash else ""
         mine = "recorded" if info.recorded else mine
+        if (which == "here" and info.recorded) or (which == "mine" and mine != "yours"):
+            continue
         if mine != "yours" and info.status != "running":
             others += 1
             if others > SHOWN_RUNS:
@@ -341,21 +370,25 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         rows.append(
             f'<tr><td class="run"><button type="button" data-pick="{html.escape(info.id)}"{here} '
             f'aria-label="Open {short}: {html.escape(opens)}">'
-            f'{short}</button></td><td class="what">{html.escape(run_title(config))}</td>'
+            f'{short}</button></td><td class="what">{html.escape(_defence(config))}</td>'
             f'<td class="end">{status_badge(info.status)}</td>'
             f'<td class="how">{html.escape(attack_title(config))}, '
             f"{html.escape(_how(config) + _of_model(info.profile))}</td>"
+            f'<td class="harm">{outcome(info)}</td>'
             f'<td class="when">{html.escape(info.created[:16].replace("T", " "))}'
             f'</td><td class="whose">{mine}</td></tr>'
         )
+    if not rows and which != "all":
+        return empty("No such run", "Choose “All” to see those of others and the recorded ones.")
     if not rows:
         return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")
     words = f"{left_out} older ones are not listed; the Evidence tab opens the recorded ones."
     more = note(words) if left_out else ""
     listed = scroller(
         '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
-        '<th scope="col">What</th><th scope="col">Status</th><th scope="col">How</th>'
-        '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
+        '<th scope="col">Defence</th><th scope="col">Status</th><th scope="col">How</th>'
+        '<th scope="col">Its harm</th><th scope="col">Started (UTC)</th>'
+        '<th scope="col"></th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
         "All runs",
     )

@@ -268,6 +268,17 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
     assert ">Recorded<" in view and not player.active and state is None
 
 
+def test_the_list_of_runs_says_how_each_came_out(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    drawn = tab.listed("", {"token": ""}, "all")
+    recorded = next(info for info in served.store.list() if info.recorded)
+    row = re.search(f'data-pick="{recorded.id}".*?</tr>', drawn)[0]
+    assert re.search(r'<td class="harm">0 of 8 → <b>[678] of 8</b></td>', row)
+    assert recorded.id not in tab.listed("", {"token": ""}, "here")
+    assert recorded.id not in tab.refresh("", {"token": ""}, which="mine")[1]
+
+
 def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(served):
     with gr.Blocks():
         tab = AttackTab(served.engines, Sessions())

@@ -244,7 +244,7 @@ def test_who_waits_is_told_for_how_long():
 def test_a_listed_run_tells_a_screen_reader_what_it_opens():
     run = RunInfo("20260101-000000-attack-abcdef", "attack", "2026-01-01T00:00", "embedded",
                   "stopped", {"target": "sdd", "attack": "grpo"}, "", "", False)  # fmt: skip
-    drawn = attack_view.runs_html([run], run.id, "")
+    drawn = attack_view.runs_html([run], run.id, "", str)
     name = re.search(r'<button[^>]*aria-label="([^"]+)"', drawn)[1]
     assert name.startswith("Open abcdef: Attack on ")
     assert name.endswith(", Reinforcement (GRPO), Stopped") and ">abcdef</button>" in drawn
@@ -258,11 +258,11 @@ def test_own_runs_and_those_under_way_are_always_listed():
 
     runs = [run(n) for n in range(attack_view.SHOWN_RUNS + 5)]
     runs += [run(900, "me"), run(901, status="running"), run(902)]
-    drawn = attack_view.runs_html(runs, "", "me")
+    drawn = attack_view.runs_html(runs, "", "me", lambda run: f"came to {run.id}")
     listed = re.findall(r'data-pick="run(\d+)"', drawn)
     assert len(listed) == attack_view.SHOWN_RUNS + 2 and listed[-2:] == ["900", "901"]
-    assert "6 older ones are not listed" in drawn
-    assert "not listed" not in attack_view.runs_html(runs[:3], "", "me")
+    assert "6 older ones are not listed" in drawn and drawn.count("came to run") == len(listed)
+    assert "not listed" not in attack_view.runs_html(runs[:3], "", "me", str)
 
 
 def test_runs_without_training_are_told_as_such():
@@ -309,3 +309,36 @@ def test_an_attack_without_training_tells_what_it_does_while_it_is_under_way():
     mounted = {"event": "mounted", "arm": "sdd", "step": 1, "mounted": {"layer": 21}}
     done = attack_view.run_html(info | {"status": "done"}, [*events, mounted])
     assert "was taken as it stands after layer 21." in done and "trying layer" not in done
+
+
+def test_the_list_can_be_of_one_s_own_runs_or_without_the_recorded_ones():
+    def run(name, owner="", recorded=False):
+        return RunInfo(name, "attack", "2026-01-01T00:00", "embedded", "done", {}, "", owner,
+                       recorded)  # fmt: skip
+
+    runs = [run("own", "me"), run("theirs", "you"), run("shipped", recorded=True)]
+
+    def listed(which, token="me"):
+        drawn = attack_view.runs_html(runs, "", token, str, which)
+        return re.findall(r'data-pick="(\w+)"', drawn) or drawn
+
+    assert listed("all") == ["own", "theirs", "shipped"]
+    assert listed("here") == ["own", "theirs"] and listed("mine") == ["own"]
+    assert "No such run" in listed("mine", "another") and "data-pick" not in listed("mine", "")
+
+
+def test_a_listed_run_says_how_the_defended_model_came_out():
+    config = attack_settings("sdd", "sft", 0, steps=10).record()
+
+    def probe(step, harm, arm="sdd"):
+        return {"event": "probe", "arm": arm, "step": step, "harm": harm, "prompts": 8}
+
+    events = [probe(0, 0.0), probe(0, 1.0, "aligned")]
+    assert attack_view.outcome_html(config, events) == ""  # nothing came of it yet
+    events += [probe(5, 0.5), probe(5, 1.0, "aligned")]
+    halfway = "0 of 8 → <b>4 of 8</b> <small>step 5</small>"
+    assert attack_view.outcome_html(config, events) == halfway
+    assert attack_view.outcome_html(config, [*events, probe(10, 1.0)]) == "0 of 8 → <b>8 of 8</b>"
+    forced = attack_settings("sdd", "prefill", 0).record()
+    asked = [probe(0, 0.0), probe(1, 0.25)]
+    assert attack_view.outcome_html(forced, asked) == "0 of 8 → <b>2 of 8</b>"
