@@ -169,6 +169,8 @@ class AttackTab:
         )
         self.which.input(self.listed, [*state, self.which], self.list, **QUIET)
         self.timer.tick(self.tick, [*state, self.seen, self.which], [*view, self.message], **QUIET)
+        # While an attack runs, what is ahead of another one changes.
+        self.timer.tick(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, again, view, **QUIET)

@@ -272,25 +272,36 @@ class AttackRunner:
         return 0.0 if len(before) == len(jobs) else sum(map(self._left, before))
 
     def seconds_left(self, run_id: str) -> float | None:
-        """Return about how many seconds an attack that is running still takes; None for others."""
+        """Return about how many seconds an attack still takes by its own pace.
+
+        None of one that does not run, or has done too little to tell.
+        """
         with self._changed:
             jobs = [job for job in self._jobs[:1] if job.run.id == run_id and job.begun]
-        return self._left(jobs[0]) if jobs else None
+        return self._by_pace(jobs[0]) if jobs else None
+
+    def _by_pace(self, job: _Job) -> float | None:
+        config, events = job.config, job.run.events()
+        if isinstance(config, UntrainedConfig):
+            share = share_done(events)
+            passed = time.monotonic() - job.begun
+            return (1 - share) * passed / share if share >= MEASURED_FROM else None
+        arms = len(job.adapters)
+        later = arms * sum(self._stage(config, *stage) for stage in config.stages[1:])
+        return seconds_left(config.record(), events, arms, later)
 
     def _left(self, job: _Job) -> float:
         """Return how long an attack still takes: by its own pace, once it has one, else a guess."""
-        config, guess = job.config, self.estimate(job.config)
+        guess = self.estimate(job.config)
         if not job.begun:
             return guess
-        passed, events = time.monotonic() - job.begun, job.run.events()
-        if isinstance(config, UntrainedConfig):
-            share = share_done(events)
-            return (1 - share) * (passed / share if share >= MEASURED_FROM else guess)
-        arms = len(job.adapters)
-        later = arms * sum(self._stage(config, *stage) for stage in config.stages[1:])
-        left = seconds_left(config.record(), events, arms, later)
-        # Before the first step nothing but the loading can be over, however long that takes.
-        return guess - min(passed, self._cost.load) if left is None else left
+        left = self._by_pace(job)
+        if left is not None:
+            return left
+        # Nothing but the loading can be over. Where that takes longer than all was guessed to take,
+        # the rest will too.
+        passed = time.monotonic() - job.begun
+        return max(guess - min(passed, self._cost.load), passed)
 
     def _stage(self, config: AttackConfig, stage: str, steps: int) -> float:
         """Return the seconds of a stage's steps on one arm."""
