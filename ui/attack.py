@@ -47,6 +47,12 @@ _SHOW_RUN = f"""(refused) => {{
 then. The focus goes along where what
 was pressed is hidden now, and stays where somebody (or the tour) has gone on meanwhile."""
 
+_SHOW_GONE = f"""() => {{
+  const gone = document.getElementById('hf-run-gone');
+  if (gone?.getBoundingClientRect().top > innerHeight) {scroll("gone")};
+}}"""
+"""On a phone the form comes first, and who follows a link would not see that it leads nowhere."""
+
 _TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
 
 _LINK_RUN = """(refused) => {
@@ -176,9 +182,9 @@ class AttackTab:
         tab.select(self.refresh, again, view, **QUIET)
         app.load(self.arrive, self.browser, [self.browser, self.shown], **QUIET).then(
             self.refresh, again, view, **QUIET
-        ).then(self.fill, self.shown, self.form.inputs, **QUIET).then(
-            self.form.estimate, self.form.inputs, self.form.cost, **QUIET
-        )
+        ).then(None, None, None, js=_SHOW_GONE, **PRIVATE).then(
+            self.fill, self.shown, self.form.inputs, **QUIET
+        ).then(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
         self.try_it.click(
             self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
         ).then(None, None, None, js=_TO_CHAT, **PRIVATE)
@@ -310,9 +316,9 @@ class AttackTab:
                 "Both arms are fine-tuned together, step by step, and probed every few steps; "
                 "attacks that train nothing are probed before and after.",
             )
-            gone = "That run is gone, or its link is not whole." if run_id else ""
+            gone = note("That run is gone, or its link is not whole.", "warn")
             return (
-                note(gone, "warn") + welcome,
+                f'<div id="hf-run-gone">{gone}</div>{welcome}' if run_id else welcome,
                 listed,
                 gr.Button(interactive=False),
                 gr.Button(visible=False),

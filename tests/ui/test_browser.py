@@ -575,7 +575,9 @@ def test_8cc_on_a_phone_a_run_and_the_list_of_runs_can_be_read(chromium, shown):
         for box in [row.bounding_box() for row in rows.all()]:
             assert box["height"] < 420 and box["x"] + box["width"] <= 390
         for cell in phone.locator("#hf-runs td.what").all():
-            assert cell.bounding_box()["width"] > 120
+            assert cell.bounding_box()["width"] > 90
+        phone.goto(f"{shown.url}?run=nonsense", wait_until="domcontentloaded")
+        sync_api.expect(phone.locator("#hf-run-gone")).to_be_in_viewport()
 
 
 def test_8d_a_strength_is_set_for_an_arm(visitor):
