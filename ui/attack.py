@@ -18,12 +18,12 @@ from typing import Any
 import gradio as gr
 
 from evaluation.cells import Cell
-from evaluation.runs import Run
+from evaluation.runs import Run, RunInfo, owner_hash
 from ui.attack_curves import arms_of, played
 from ui.attack_form import AttackForm
 from ui.attack_presets import plainly, refuse_long
-from ui.attack_view import run_html, runs_html
-from ui.blocks import PRIVATE, QUIET, heading, markup, picker
+from ui.attack_view import WHICH, outcome_html, run_html, runs_html
+from ui.blocks import PRIVATE, QUIET, heading, markup, picker, scroll
 from ui.chat import ChatTab, arm_choices
 from ui.engines import Engines, NotReady, told
 from ui.markup import empty, note
@@ -34,16 +34,23 @@ REPLAY_SECONDS = 20.0
 _REPLAY = f"Replay in {REPLAY_SECONDS:.0f} s"
 _SKIP = "Skip to the end"
 
-_SHOW_RUN = """(gone) => {
+_SHOW_RUN = f"""(refused) => {{
   const head = document.querySelector('#hf-run .hf-runhead');
-  if (gone || !head) return;
-  head.scrollIntoView({ block: 'center' });
+  if (refused || !head) return;
+  {scroll("head")};
   const focused = document.activeElement;
   if (focused && focused !== document.body && focused.checkVisibility()) return;
-  head.querySelector('h3').focus({ preventScroll: true });
-}"""
-"""Given what was said of a run that is gone; nothing is shown then. The focus goes along where what
+  head.querySelector('h3').focus({{ preventScroll: true }});
+}}"""
+"""Given what was said of an attack that was not begun, or of a run that is gone; nothing is shown
+then. The focus goes along where what
 was pressed is hidden now, and stays where somebody (or the tour) has gone on meanwhile."""
+
+_SHOW_GONE = f"""() => {{
+  const gone = document.getElementById('hf-run-gone');
+  if (gone?.getBoundingClientRect().top > innerHeight) {scroll("gone")};
+}}"""
+"""On a phone the form comes first, and who follows a link would not see that it leads nowhere."""
 
 _TO_CHAT = "() => document.querySelector('#hf-message textarea')?.focus()"
 
@@ -71,6 +78,11 @@ def _not_playing(visible: bool) -> tuple[gr.Button, gr.Timer, None]:
     return gr.Button(_REPLAY, visible=visible), gr.Timer(active=False), None
 
 
+def _hash(browser: dict[str, str] | None) -> str:
+    """Return what marks a browser's own runs."""
+    return owner_hash(browser.get("token", "")) if browser else ""
+
+
 def _is_on(run_id: str, playing: tuple[str, float] | None) -> bool:
     return playing is not None and playing[0] == run_id
 
@@ -86,6 +98,7 @@ class AttackTab:
             evidence: what is known of how attacks end; the presets' titles go by it.
         """
         self.engines = engines
+        self._outcomes: dict[str, str] = {}
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320, elem_classes="hf-panel"):
                 self.form = AttackForm(engines, evidence)
@@ -105,6 +118,10 @@ class AttackTab:
                     self.replay = gr.Button(_REPLAY, visible=False, size="sm", elem_id="hf-replay")
                 self.view = markup(elem_id="hf-run")
                 heading("All runs")
+                self.which = gr.Radio(
+                    list(WHICH.items()), value="all", show_label=False, container=False,
+                    label="Which runs are listed", elem_id="hf-runs-which",
+                )  # fmt: skip
                 self.gone = markup(elem_id="hf-runs-message")
                 self.list = picker(elem_id="hf-runs")
 
@@ -132,7 +149,7 @@ class AttackTab:
         play = [self.replay, self.player, self.playing]
         view = [self.view, self.list, self.stop, self.try_it, self.timer, self.seen, *play]
         state = [self.shown, self.browser]
-        again = [*state, self.playing, self.seen]
+        again = [*state, self.playing, self.seen, self.which]
         self._again, self._view = again, view
 
         self.form.wire(tab)
@@ -142,8 +159,8 @@ class AttackTab:
             [self.browser, self.shown, self.message],
             **QUIET,
         ).then(self.refresh, again, view, **QUIET).then(
-            None, self.message, None, js=_LINK_RUN, **PRIVATE
-        )
+            None, self.message, None, js=_SHOW_RUN, **PRIVATE
+        ).then(None, self.message, None, js=_LINK_RUN, **PRIVATE)
         self.stop.click(self.stop_now, state, self.message, queue=False, **QUIET).then(
             self.refresh, again, view, **QUIET
         )
@@ -153,13 +170,17 @@ class AttackTab:
         ).then(None, self.gone, None, js=_SHOW_RUN, **PRIVATE).then(
             None, self.gone, None, js=_LINK_RUN, **PRIVATE
         )
-        self.timer.tick(self.tick, [*state, self.seen], [*view, self.message], **QUIET)
+        self.which.input(self.listed, [*state, self.which], self.list, **QUIET)
+        self.timer.tick(self.tick, [*state, self.seen, self.which], [*view, self.message], **QUIET)
+        # While an attack runs, what is ahead of another one changes.
+        self.timer.tick(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
         self.replay.click(self.start_or_skip, [self.shown, self.playing], play, **QUIET)
         self.player.tick(self.play, [self.shown, self.playing], [self.view, *play], **QUIET)
         tab.select(self.refresh, again, view, **QUIET)
-        arrived = [self.browser, self.shown, self.message]
-        app.load(self.arrive, self.browser, arrived, **QUIET).then(
+        app.load(self.arrive, self.browser, [self.browser, self.shown], **QUIET).then(
             self.refresh, again, view, **QUIET
+        ).then(None, None, None, js=_SHOW_GONE, **PRIVATE).then(
+            self.fill, self.shown, self.form.inputs, **QUIET
         ).then(self.form.estimate, self.form.inputs, self.form.cost, **QUIET)
         self.try_it.click(
             self.hand_over, self.shown, [chat.arms, chat.prefill, chat.tools, tabs], **QUIET
@@ -186,21 +207,26 @@ class AttackTab:
             None, message, None, js=_LINK_RUN, **PRIVATE
         )
 
-    def arrive(
-        self, browser: dict[str, str], request: gr.Request
-    ) -> tuple[dict[str, str], str, str]:
-        """Give a new browser its token, and find the run to show: the link's, else the last one."""
+    def arrive(self, browser: dict[str, str], request: gr.Request) -> tuple[dict[str, str], str]:
+        """Give a new browser its token, and find the run to show: the link's, else the last one.
+
+        A link's stays the one to show also where it is gone, so that `refresh` says so; another
+        run in its place would be taken for it.
+        """
         browser = dict(browser or {})
         browser["token"] = browser.get("token") or secrets.token_urlsafe(24)
-        linked = request.query_params.get("run", "")
-        run = linked if self._run(linked) is not None else browser.get("run", "")
         browser["run"] = browser.get("run", "")
-        found = self._run(run) is not None
-        return (
-            browser,
-            run if found else "",
-            note("That run is gone.", "warn") if linked and run != linked else "",
-        )
+        linked = request.query_params.get("run", "")
+        last = browser["run"] if self._run(browser["run"]) is not None else ""
+        return browser, linked or last
+
+    def fill(self, run_id: str) -> tuple[Any, ...]:
+        """Fill the form in like the run that a page shows when it is opened.
+
+        Only then: later the visitor may have chosen something else, and keeps it.
+        """
+        run = self._run(run_id)
+        return self.form.like(run.info["config"] if run else {})
 
     def begin(self, *inputs: Any) -> tuple[Any, Any, str]:
         """Start an attack; the last input is the browser's state."""
@@ -239,7 +265,9 @@ class AttackTab:
             return gr.skip(), gr.skip(), note(f"Run {str(event.pick)[-6:]} is gone.", "warn")
         return event.pick, "", ""
 
-    def tick(self, run_id: str, browser: dict[str, str], seen: tuple) -> tuple | Any:
+    def tick(
+        self, run_id: str, browser: dict[str, str], seen: tuple, which: str = "all"
+    ) -> tuple | Any:
         """Refresh if anything has happened since the last look; stop looking when nothing will.
 
         A run that is over is drawn once more before the timer stops: two drawings that reach the
@@ -253,17 +281,18 @@ class AttackTab:
         mark = self._mark(run)
         if mark != seen:
             over = seen[:2] == (run_id, "running") and mark[1:2] != ("running",)
-            return *self.refresh(run_id, browser), "" if over else gr.skip()
+            drawn = self.refresh(run_id, browser, which=which)
+            return *drawn, "" if over else gr.skip()
         if run is not None and run.info["status"] == "running":
             return gr.skip()
-        view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser)
+        view, listed, stop, try_it, _, mark, *play = self.refresh(run_id, browser, which=which)
         # A replay that was started meanwhile goes on.
         still = [gr.skip() for _ in play]
         return view, listed, stop, try_it, gr.Timer(active=False), mark, *still, gr.skip()
 
     def refresh(
         self, run_id: str, browser: dict[str, str], playing: tuple[str, float] | None = None,
-        seen: tuple = (),
+        seen: tuple = (), which: str = "all",
     ) -> tuple:  # fmt: skip
         """Read the shown run and the list of runs anew.
 
@@ -273,12 +302,10 @@ class AttackTab:
             playing: the replay that is on; of the shown run it goes on.
             seen: what was shown of which run before. Of one that is over, and was so then, the
                 replay is left alone: it may have begun while this was on its way.
+            which: runs are listed.
         """
-        from evaluation.runs import owner_hash
-
-        run = self._run(run_id)
-        mine = owner_hash(browser.get("token", "")) if browser else ""
-        listed = runs_html(self.engines.store.list(), run_id, mine)
+        run, mine = self._run(run_id), _hash(browser)
+        listed = self.listed(run_id, browser, which)
         if run is None:
             welcome = empty(
                 "No attack is shown",
@@ -286,8 +313,9 @@ class AttackTab:
                 "Both arms are fine-tuned together, step by step, and probed every few steps; "
                 "attacks that train nothing are probed before and after.",
             )
+            gone = note("That run is gone, or its link is not whole.", "warn")
             return (
-                welcome,
+                f'<div id="hf-run-gone">{gone}</div>{welcome}' if run_id else welcome,
                 listed,
                 gr.Button(interactive=False),
                 gr.Button(visible=False),
@@ -303,7 +331,10 @@ class AttackTab:
         waiting, minutes = self._waiting(run_id) if live else (0, 0)
         replayed = _is_on(run_id, playing)
         same = not live and tuple(seen)[:2] == (run_id, info["status"])
-        drawn = self._drawn(info, events, waiting, minutes=minutes, recorded=run.recorded)
+        left = self._left(run_id) if live else None
+        drawn = self._drawn(
+            info, events, waiting, minutes=minutes, left=left, recorded=run.recorded
+        )
         play = _not_playing(not live and len(played(events, 1.0)) > 1)
         return (
             gr.skip() if replayed else drawn,
@@ -314,6 +345,11 @@ class AttackTab:
             mark,
             *([gr.skip()] * len(play) if replayed or same else play),
         )
+
+    def listed(self, run_id: str, browser: dict[str, str], which: str) -> str:
+        """Return the list of runs as HTML; as for `refresh`."""
+        infos = self.engines.store.list()
+        return runs_html(infos, run_id, _hash(browser), self._outcome, which)
 
     def start_or_skip(
         self, run_id: str, playing: tuple[str, float] | None
@@ -371,6 +407,15 @@ class AttackTab:
             return None
         return run if run.info["kind"] == "attack" else None
 
+    def _outcome(self, info: RunInfo) -> str:
+        """Return how a run of the list came out; of one that is over it is read once."""
+        if info.status == "running":
+            return ""
+        if info.id not in self._outcomes:
+            run = self._run(info.id)  # it may have made room meanwhile
+            self._outcomes[info.id] = outcome_html(info.config, run.events()) if run else ""
+        return self._outcomes[info.id]
+
     def _waiting(self, run_id: str) -> tuple[int, int]:
         """Return how many attacks are ahead of a run, and how many minutes they take."""
         try:
@@ -378,6 +423,13 @@ class AttackTab:
         except NotReady:
             return 0, 0
         return runner.position(run_id) or 0, math.ceil(runner.seconds_ahead(run_id) / 60)
+
+    def _left(self, run_id: str) -> float | None:
+        """Return the seconds that a run still takes; None where it is not running here."""
+        try:
+            return self.engines.runner.seconds_left(run_id)
+        except NotReady:
+            return None
 
     def _mark(self, run: Run | None) -> tuple:
         """Return what changes whenever there is something new to show of a run."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from ui.chat import arm_title
@@ -34,7 +33,7 @@ class Curves:
         skills: how many problems skill is a share of; 0 where it is not known.
         diverged: arm → first step whose loss was no finite number.
         layers: arm → how many layers lie before the place where abliteration found its direction.
-        step: furthest step of any arm.
+        reached: arm → its furthest step.
         share: how much of an attack without training is done, 0..1.
         doing: what it does just now, in words.
     """
@@ -52,9 +51,14 @@ class Curves:
     skills: int = 0
     diverged: dict[str, int] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
-    step: int = 0
+    reached: dict[str, int] = field(default_factory=dict)
     share: float = 0.0
     doing: str = ""
+
+    @property
+    def step(self) -> int:
+        """The step that all arms have come to: the slower one's."""
+        return min(self.reached.values(), default=0)
 
 
 def curves(events: Sequence[dict[str, Any]]) -> Curves:
@@ -68,7 +72,7 @@ def curves(events: Sequence[dict[str, Any]]) -> Curves:
             continue
         if event.get("event") == "mounted" and "layer" in event["mounted"]:
             found.layers[arm] = event["mounted"]["layer"]
-        found.step = max(found.step, step)
+        found.reached[arm] = max(found.reached.get(arm, 0), step)
         for name in ("loss", "harm", "substance", "ability", "skill", "entropy", "reward"):
             if name == "loss" and "reward" in event:
                 continue
@@ -92,38 +96,28 @@ def arms_of(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def played(events: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
-    """Return the steps and probes of the first part of a run.
+    """Return the steps and probes of the first part of a run, both arms side by side.
+
+    In many recorded runs one arm was attacked after the other, or copied from a run that had
+    attacked it already: in the order of the file one line would stand still while the other moves.
 
     Args:
         events: of the run.
         fraction: how much of it, by their number; 0 gives none, 1 or more all.
     """
-    drawn = [event for event in events if event.get("event") in ("step", "probe")]
+    drawn = _in_step([event for event in events if event.get("event") in ("step", "probe")])
     return drawn[: math.ceil(len(drawn) * min(max(fraction, 0.0), 1.0))]
 
 
-def seconds_left(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> float | None:
-    """Return about how many seconds a training attack still takes, by what it has taken so far.
+def _in_step(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events by step, and those of a step by arm; what has no step follows its arm's last.
 
-    Both arms count: of what they compute side by side each logs half.
-
-    Args:
-        config: settings of the run.
-        events: of the run so far.
-
-    Returns:
-        Seconds; None before the first step, and while a stage is to come that costs otherwise.
+    A second stage counts its steps on, so a step's number tells its place in the whole attack.
     """
-    timed = [event for event in events if isinstance(event.get("seconds"), int | float)]
-    steps = [event for event in timed if event.get("event") == "step"]
-    probes = [event["seconds"] for event in timed if event.get("event") == "probe"]
-    if not steps or not probes or not config.get("probe_every"):
-        return None
-    stage = steps[-1].get("stage")
-    if config.get("attack") == "sft_grpo" and stage == "sft":
-        return None
-    arms = len(arms_of(config))
-    planned = len(range(0, config["steps"], config["probe_every"])) + 1
-    stepping = median(event["seconds"] for event in steps if event.get("stage") == stage)
-    stepping *= max(0, arms * config["steps"] - len(steps))
-    return stepping + max(0, arms * planned - len(probes)) * median(probes)
+    arms = {arm: at for at, arm in enumerate(dict.fromkeys(e.get("arm") for e in events))}
+    last, placed = dict.fromkeys(arms, 0), []
+    for event in events:
+        arm, step = event.get("arm"), event.get("step")
+        last[arm] = step if isinstance(step, int) else last[arm]
+        placed.append((last[arm], arms[arm], event))
+    return [event for *_, event in sorted(placed, key=lambda place: place[:2])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import gradio as gr
 
 from adapters import registry
 from adapters.attacks.base import REINFORCED, UNTRAINED, Settings, attack_settings, usual_rate
+from adapters.attacks.data import OWN
 from evaluation.cells import Cell
 from ui.attack_presets import (
     ATTACKS,
@@ -25,7 +26,7 @@ from ui.attack_presets import (
 )
 from ui.blocks import QUIET, Count, heading, markup
 from ui.engines import Engines, NotReady
-from ui.markup import duration, note
+from ui.markup import counted, decimal, duration, note
 
 
 class AttackForm:
@@ -49,6 +50,7 @@ class AttackForm:
             for name in registry.offered("llm", engines.profile)
             if name != "aligned"
         ]
+        self._targets = [name for _, name in targets]
         offered = [
             settled(preset, evidence)
             for preset in PRESETS
@@ -59,7 +61,7 @@ class AttackForm:
             info="The undefended model is attacked beside it, in the same way on the same data.",
             elem_id="hf-target",
         )  # fmt: skip
-        heading("Start from")
+        heading("Ready-made attacks")
         with gr.Row(elem_classes="hf-chips", elem_id="hf-presets"):
             self.presets = [
                 (gr.Button(preset.title, size="sm", elem_id=_preset_id(preset)), preset)
@@ -82,7 +84,7 @@ class AttackForm:
             )  # fmt: skip
             self.file_note = markup(elem_id="hf-jsonl-note")
             self.rate = gr.Dropdown(
-                [(f"{rate:g}", rate) for rate in LEARNING_RATES], value=3e-4,
+                [(decimal(rate), rate) for rate in LEARNING_RATES], value=3e-4,
                 label="Learning rate", info="A real attacker tunes this. Try more than one.",
             )  # fmt: skip
             self.method = gr.Radio(
@@ -157,8 +159,34 @@ class AttackForm:
         text = f"{what}: {duration(runner.estimate(config))} {how}."
         others, seconds = runner.ahead()
         if others:
-            text += f" Before it come {others} attack(s) of this server, {duration(seconds)}."
+            come = "comes" if others == 1 else "come"
+            text += f" Before it {come} {counted(others, 'attack')} here, {duration(seconds)}."
         return note(text)
+
+    def like(self, config: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return what fills the form's inputs in as a run had them, as far as the form offers it.
+
+        An upload is not kept, and what trains nothing leaves the settings of a training alone.
+
+        Args:
+            config: settings of the run; empty leaves everything as it is.
+        """
+        attack = config.get("attack")
+        if attack not in ATTACKS or config.get("target") not in self._targets:
+            return (gr.skip(),) * len(self.inputs)
+        trains = attack not in UNTRAINED
+        rate, data = config.get("learning_rate"), config.get("data")
+        steps = config.get("steps", 0)
+        return (
+            config["target"],
+            attack,
+            data if trains and data in OWN else gr.skip(),
+            gr.skip(),
+            rate if trains and rate in LEARNING_RATES else gr.skip(),
+            steps if trains and 0 < steps <= MAX_STEPS else gr.skip(),
+            config.get("seed", 0),
+            config.get("method", "lora") if trains else gr.skip(),
+        )
 
     def config(
         self, target: str, attack: str, data: str, file: str | None, rate: float, steps: float,

@@ -19,7 +19,7 @@ import gradio as gr
 
 from evaluation.runs import public_error
 from ui.blocks import PRIVATE, QUIET, picker
-from ui.markup import empty, note, scroller
+from ui.markup import decimal, empty, note, scroller
 
 if TYPE_CHECKING:
     from gradio.events import Dependency
@@ -141,7 +141,11 @@ class RunList:
         Args:
             current: id of the run that is shown.
         """
-        return runs_html(self._kind, self._store.list(), current)
+        return runs_html(self._kind, self._store.list(), current, self._taken)
+
+    def _taken(self, run_id: str) -> int:
+        run = self.find(run_id)
+        return steps_taken(run) if run is not None else 0
 
 
 class Holder(NamedTuple):
@@ -251,13 +255,22 @@ def recording(
     run.finish("done" if done() else "stopped")
 
 
-def runs_html(kind: RunKind, infos: Sequence[RunInfo], current: str) -> str:
+def steps_taken(run: Run) -> int:
+    """Return how many steps an attack took, which may be fewer than it was to."""
+    steps = (event["step"] for event in run.events() if event.get("event") == "step")
+    return max(steps, default=0)
+
+
+def runs_html(
+    kind: RunKind, infos: Sequence[RunInfo], current: str, taken: Callable[[str], int]
+) -> str:
     """Return the list of the runs of a kind; each is opened by a button.
 
     Args:
         kind: which.
         infos: all runs, newest first.
         current: id of the one that is shown.
+        taken: id → how many steps it took; asked only of those that ended before their time.
     """
     here = [info for info in infos if info.kind == kind.kind and info.status != "running"]
     listed = [info for info in here if not info.recorded][:SHOWN_RUNS]
@@ -268,13 +281,14 @@ def runs_html(kind: RunKind, infos: Sequence[RunInfo], current: str) -> str:
     for info in listed:
         title, number = kind.title(info.config), html.escape(info.id[-6:])
         marked = ' aria-current="true"' if info.id == current else ""
-        how = how_mounted(info.config)
+        how = how_mounted(info.config, taken(info.id) if info.status in _ENDED else None)
         rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{marked} '
+            f'<tr><td class="run"><button type="button" data-pick="{html.escape(info.id)}"{marked} '
             f'aria-label="Open {number}: {html.escape(f"{title}, {how}")}">{number}</button></td>'
-            f"<td>{html.escape(title)}</td><td>{html.escape(how)}</td>"
-            f"<td>{html.escape(info.created[:16].replace('T', ' '))}</td>"
-            f"<td>{'recorded' if info.recorded else _ENDED.get(info.status, '')}</td></tr>"
+            f'<td class="what">{html.escape(title)}</td><td class="how">{html.escape(how)}</td>'
+            f'<td class="when">{html.escape(info.created[:16].replace("T", " "))}</td>'
+            f'<td class="whose">{"recorded" if info.recorded else _ENDED.get(info.status, "")}'
+            "</td></tr>"
         )
     return scroller(
         '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th><th scope="col">What'
@@ -294,7 +308,8 @@ def run_head(run: Run, title: str) -> str:
     info = run.info
     how = _ENDED.get(info["status"], "")
     facts = (
-        f"{how_mounted(info['config'])}{f' ({how})' if how else ''} · seed "
+        f"{how_mounted(info['config'], steps_taken(run) if how else None)}"
+        f"{f' ({how})' if how else ''} · seed "
         f"{info['config']['seed']} · {info['created'][:16].replace('T', ' ')} UTC"
     )
     recorded = '<span class="hf-badge plain">Recorded</span>' if run.recorded else ""
@@ -305,8 +320,14 @@ def run_head(run: Run, title: str) -> str:
     )
 
 
-def how_mounted(config: Mapping[str, Any]) -> str:
-    """Return an attack's settings in words."""
+def how_mounted(config: Mapping[str, Any], taken: int | None = None) -> str:
+    """Return an attack's settings in words.
+
+    Args:
+        config: the settings.
+        taken: how many steps it took, where it was ended before it had taken all.
+    """
+    of = "" if taken is None else f"{taken} of "
     layers = config.get("layers", "attention")  # which those of before it was asked were on
     where = "" if layers == "attention" else f", LoRA on {layers} layers"
-    return f"{config['steps']} steps at {config['learning_rate']:g}{where}"
+    return f"{of}{config['steps']} steps at {decimal(config['learning_rate'])}{where}"

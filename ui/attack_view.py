@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapters import registry
 from adapters.attacks.base import REINFORCED, UNTRAINED
+from adapters.attacks.progress import seconds_left
 from evaluation.runs import RunInfo
-from ui.attack_curves import Curves, arms_of, curves, played, seconds_left
+from ui.attack_curves import Curves, arms_of, curves, played
 from ui.attack_presets import ATTACKS
 from ui.charts import Series, chart, legend
 from ui.chat import arm_title
-from ui.markup import duration, empty, masked, meter, note, scroller, verdict_badge
+from ui.markup import (
+    counted,
+    decimal,
+    duration,
+    empty,
+    masked,
+    meter,
+    note,
+    scroller,
+    verdict_badge,
+)
 
 SHOWN_RUNS = 30
 """Runs of others that are listed, besides the visitor's own and those under way."""
+
+WHICH = {"All": "all", "Without recorded ones": "here", "Mine": "mine"}
+"""Which runs are listed, by the words that offer it."""
 
 _STATUS = {
     "running": ("held", "Running"),
@@ -33,6 +47,7 @@ def run_html(
     waiting: int = 0,
     *,
     minutes: int = 0,
+    left: float | None = None,
     recorded: bool = False,
     playing: bool = False,
     masks: bool = False,
@@ -44,6 +59,7 @@ def run_html(
         events: of the run.
         waiting: how many attacks are ahead of it in the queue.
         minutes: how long those take; 0: not known.
+        left: seconds that it still takes; None: what its events tell of it.
         recorded: it ships with the code.
         playing: the events are the first part of a replay.
         masks: whether replies that comply are hidden until they are asked for.
@@ -69,18 +85,21 @@ def run_html(
     ]
     if live and waiting > 0:
         wait = f", about {minutes} min" if minutes else ""
-        parts.append(note(f"Waiting: {waiting} attack(s) ahead of this one{wait}."))
+        parts.append(note(f"Waiting: {counted(waiting, 'attack')} ahead of this one{wait}."))
     elif live and not trains:
         parts.append(note(f"{found.doing or 'Loading the judge'} …"))
     elif live and not played(events, 1.0):
         parts.append(note("Loading the two models; the first probe comes before the first step."))
-    if live and not trains:
-        parts.append(meter(found.share, found.doing))
-    elif live or playing:
-        at, left = f"Step {found.step} of {steps}", seconds_left(config, events) if live else None
+    if live or playing:
+        at, share = f"Step {found.step} of {steps}", found.step / steps if steps else 0.0
+        if not trains and live:
+            at, share = f"{found.share:.0%} done", found.share
+        elif not trains:
+            at = "After the attack" if found.step else "Before the attack"
+        if live and not waiting:
+            left = seconds_left(config, events, len(arms)) if left is None else left
         words = at if left is None else f"{at} · {duration(left)} left"
-        bar = meter(found.step / steps if steps else 0.0, at)
-        parts.append(f'<div><p class="hf-small">{words}</p>{bar}</div>')
+        parts.append(f'<div><p class="hf-small">{words}</p>{meter(share, found.doing or at)}</div>')
     if info.get("error"):
         parts.append(note(info["error"], "error"))
     verdict = conclusion(found, arms, trains)
@@ -129,10 +148,11 @@ def charts_html(config: dict[str, Any], found: Curves, arms: Sequence[tuple[str,
     if untrained:
         return "".join(drawn)
     if attack not in REINFORCED:
-        drawn.append(draw("loss", "Attacker's loss", "smoothed; lower: learnt"))
+        drawn.append(draw("loss", "Attacker's loss", "lower = the attacker has learnt more"))
     if attack in REINFORCED or attack == "sft_grpo":
-        drawn.append(draw("reward", "Attacker's reward", "smoothed; higher: learnt"))
-    drawn.append(draw("entropy", "Entropy", "smoothed; nats a token, 0: no choice left"))
+        drawn.append(draw("reward", "Attacker's reward", "higher = the attacker has learnt more"))
+    varied = "how varied the replies are (0 = always the same)"
+    drawn.append(draw("entropy", "Entropy", varied))
     return "".join(drawn)
 
 
@@ -156,7 +176,8 @@ def _how(config: dict[str, Any]) -> str:
         return "no training"
     weights = ", all weights" if config.get("method") == "full" else ""
     data = _DATA.get(config.get("data", "builtin"), "")
-    return f"{config.get('steps', 0)} steps at {config.get('learning_rate', 0):g}{weights}{data}"
+    rate = decimal(config.get("learning_rate", 0))
+    return f"{config.get('steps', 0)} steps at {rate}{weights}{data}"
 
 
 def _of_model(profile: str) -> str:
@@ -166,8 +187,12 @@ def _of_model(profile: str) -> str:
 
 def run_title(config: dict[str, Any]) -> str:
     """Return what a run attacks, in a visitor's words."""
+    return f"Attack on {_defence(config)}"
+
+
+def _defence(config: dict[str, Any]) -> str:
     known = registry.defences().get(str(config.get("target")))
-    return f"Attack on {known.card.title if known else config.get('target', '?')}"
+    return known.card.title if known else str(config.get("target", "?"))
 
 
 def status_badge(status: str) -> str:
@@ -189,10 +214,11 @@ def conclusion(found: Curves, arms: Sequence[tuple[str, str]], trains: bool = Tr
         harm, ability = found.harm.get(arm), found.ability.get(arm)
         if not harm or not ability:
             return ""
-        if not trains and len(harm) == 1:  # an arrow would claim that it was attacked
+        if len(harm) == 1:  # an arrow would claim that it was attacked
             lines.append(
-                f"{arm_title(arm)}, as it is released: harm {_counted(harm[0][1], found.prompts)}, "
-                f"ability {_counted(ability[0][1], found.questions)}."
+                f"{arm_title(arm)}, before the attack: harm "
+                f"{_counted(harm[0][1], found.prompts)}{_content_words(found, arm)}, ability "
+                f"{_counted(ability[0][1], found.questions)}{_skill_words(found, arm)}."
             )
             continue
         when = f" (step {harm[-1][0]:g})" if trains else ""
@@ -221,7 +247,7 @@ def _skill_words(found: Curves, arm: str) -> str:
     if not skill:
         return ""
     first, last = (_counted(share, found.skills) for _, share in (skill[0], skill[-1]))
-    return f", skill {first} → {last}"
+    return f", skill {first} → {last}" if len(skill) > 1 else f", skill {first}"
 
 
 def divergence(found: Curves) -> str:
@@ -257,7 +283,7 @@ def replies_html(
         trains: as for `conclusion`.
         masks: as for `run_html`.
     """
-    rows = []
+    rows, last_head = [], "At the last probe" if trains else "After"
     for arm, style in arms:
         probes = found.samples.get(arm, {})
         if not probes:
@@ -271,16 +297,16 @@ def replies_html(
             now = when + _sample(after.get(prompt), masks) if len(probes) > 1 else ""
             rows.append(
                 f'<tr><td><span class="hf-badge {style}">{html.escape(arm_title(arm))}</span>'
-                f"<div>{html.escape(prompt)}</div></td><td>{_sample(before, masks)}</td>"
-                f"<td>{now}</td></tr>"
+                f'<div>{html.escape(prompt)}</div></td>'
+                f'<td data-head="Before">{_sample(before, masks)}</td>'
+                f'<td data-head="{last_head}">{now}</td></tr>'
             )
     if not rows:
         return ""
-    last = "At the last probe" if trains else "After"
     return scroller(
-        '<table class="hf-table"><caption>The same prompts, before and now'
+        '<table class="hf-table hf-replies"><caption>The same prompts, before and now'
         '</caption><thead><tr><th scope="col" style="width:26%">Prompt</th><th scope="col" '
-        f'style="width:37%">Before</th><th scope="col">{last}</th></tr></thead>'
+        f'style="width:37%">Before</th><th scope="col">{last_head}</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
         "Replies before and after",
     )
@@ -296,13 +322,33 @@ def _sample(sample: dict[str, Any] | None, masks: bool) -> str:
     return f"{badge}<div>{masked(reply) if hidden else html.escape(reply)}</div>"
 
 
-def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
+def outcome_html(config: dict[str, Any], events: Sequence[dict[str, Any]]) -> str:
+    """Return the defended arm's harm before an attack and at its last probe; empty before one."""
+    found, target = curves(events), config.get("target")
+    harm = found.harm.get(target, [])
+    if len(harm) < 2:
+        return ""
+    first, (step, last) = _counted(harm[0][1], found.prompts), harm[-1]
+    early = not _untrained(config) and step < config.get("steps", 0)
+    when = f" <small>step {step:g}</small>" if early else ""
+    return f"{first} → <b>{_counted(last, found.prompts)}</b>{when}"
+
+
+def runs_html(
+    infos: Sequence[RunInfo],
+    current: str,
+    token_hash: str,
+    outcome: Callable[[RunInfo], str],
+    which: str = "all",
+) -> str:
     """Return the list of runs; each is opened by a button.
 
     Args:
         infos: newest first.
         current: id of the run that is shown.
         token_hash: hash of the visitor's token, which marks their own runs.
+        outcome: of a run that is listed, as HTML.
+        which: one of `WHICH`.
     """
     rows, others, left_out = [], 0, 0
     for info in infos:
@@ -310,6 +356,8 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
             continue
         mine = "yours" if info.owner_hash and info.owner_hash == token_hash else ""
         mine = "recorded" if info.recorded else mine
+        if (which == "here" and info.recorded) or (which == "mine" and mine != "yours"):
+            continue
         if mine != "yours" and info.status != "running":
             others += 1
             if others > SHOWN_RUNS:
@@ -320,22 +368,27 @@ def runs_html(infos: Sequence[RunInfo], current: str, token_hash: str) -> str:
         status = _STATUS.get(info.status, ("", info.status))[1]
         opens = f"{run_title(config)}, {attack_title(config)}, {status}"
         rows.append(
-            f'<tr><td><button type="button" data-pick="{html.escape(info.id)}"{here} '
+            f'<tr><td class="run"><button type="button" data-pick="{html.escape(info.id)}"{here} '
             f'aria-label="Open {short}: {html.escape(opens)}">'
-            f"{short}</button></td><td>{html.escape(run_title(config))}</td>"
-            f"<td>{status_badge(info.status)}</td><td>{html.escape(attack_title(config))}, "
+            f'{short}</button></td><td class="what">{html.escape(_defence(config))}</td>'
+            f'<td class="end">{status_badge(info.status)}</td>'
+            f'<td class="how">{html.escape(attack_title(config))}, '
             f"{html.escape(_how(config) + _of_model(info.profile))}</td>"
-            f"<td>{html.escape(info.created[:16].replace('T', ' '))}"
-            f"</td><td>{mine}</td></tr>"
+            f'<td class="harm">{outcome(info)}</td>'
+            f'<td class="when">{html.escape(info.created[:16].replace("T", " "))}'
+            f'</td><td class="whose">{mine}</td></tr>'
         )
+    if not rows and which != "all":
+        return empty("No such run", "Choose “All” to see those of others and the recorded ones.")
     if not rows:
         return empty("No runs yet", "Every attack that is started here, by anyone, is listed.")
     words = f"{left_out} older ones are not listed; the Evidence tab opens the recorded ones."
     more = note(words) if left_out else ""
     listed = scroller(
         '<table class="hf-table hf-runs"><thead><tr><th scope="col">Run</th>'
-        '<th scope="col">What</th><th scope="col">Status</th><th scope="col">How</th>'
-        '<th scope="col">Started (UTC)</th><th scope="col"></th></tr></thead>'
+        '<th scope="col">Defence</th><th scope="col">Status</th><th scope="col">How</th>'
+        '<th scope="col">Its harm</th><th scope="col">Started (UTC)</th>'
+        '<th scope="col"></th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
         "All runs",
     )

@@ -23,6 +23,11 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 """The same, without Gradio's own progress animation."""
 
+_SCROLL = """%s.scrollIntoView({
+    block: 'start',
+    behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth',
+  })"""
+
 _PICK = """
 const mark = () => {
   for (const button of element.querySelectorAll('button[aria-pressed]')) {
@@ -41,12 +46,12 @@ element.addEventListener('click', (event) => {
 watch('value', mark); mark();
 """
 
-_LETTERS = """(text) => {
-  const count = (text || '').length, over = count - __LIMIT__;
-  if (over < -30) return '';
-  const more = over > 0 ? `; take ${over} out` : '';
-  return `<div class="hf-note ${over > 0 ? 'warn' : ''}" role="status">`
-    + `<p>${count} of at most __LIMIT__ characters${more}</p></div>`;
+_COUNT = """(text) => {
+  const most = %(most)d, long = (text ?? '').length, told = (n) => n.toLocaleString('en');
+  if (long < 0.9 * most) return '';
+  const rest = long > most ? ': too long to send. Shorten it.' : '';
+  return `<p class="hf-small${rest && ' hf-over'}" role="status">${told(long)} of ${told(most)} ` +
+    `characters${rest}</p>`;
 }"""
 
 
@@ -74,17 +79,27 @@ def markup(value: str = "", **kwargs: Any) -> gr.HTML:
     return gr.HTML(value, **({"js_on_load": None, "apply_default_css": False} | kwargs))
 
 
-def count_letters(box: gr.Textbox, limit: int) -> None:
-    """Count what stands in a box, under it, where it comes near its limit.
+def count_letters(box: gr.Textbox, most: int) -> None:
+    """Say below a text box, while somebody writes there, how near its limit the text is.
 
-    A box with a ``max_length`` cuts what is pasted in the middle of a word, and says nothing.
+    Such a box has no ``max_length``: with it the browser cuts what is pasted, without a word.
 
     Args:
-        box: just made; whoever reads it refuses what is too long.
-        limit: in characters.
+        box: made in the current layout; whoever takes its text refuses what is too long.
+        most: characters that are taken.
     """
-    count = markup(elem_classes="hf-letters")
-    box.change(None, box, count, js=_LETTERS.replace("__LIMIT__", str(limit)), **PRIVATE)
+    said = markup(elem_classes="hf-letters")
+    for event in (box.input, box.change):
+        event(None, box, said, js=_COUNT % {"most": most}, **PRIVATE)
+
+
+def scroll(element: str) -> str:
+    """Return a JavaScript expression that brings an element to the top of the window.
+
+    Args:
+        element: JavaScript that gives it.
+    """
+    return _SCROLL % element
 
 
 def heading(text: str) -> gr.HTML:

@@ -39,7 +39,7 @@ MAX_ATTACKED = 6
 """Attacked guards that the app holds at a time, of all visitors; the oldest makes room."""
 STEPS = (5, 40)
 """Fewest and most steps that are offered; docs/poseguard.md tells what they do."""
-RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3}
+RATES = {"gentle (0.0003)": 3e-4, "usual (0.001)": 1e-3}
 """Learning rates by the words that offer them."""
 PICTURES, EACH = 40, 6
 """Pictures that the attacker has, and how many kneeling and other ones are measured: half as many
@@ -162,7 +162,8 @@ class GuardAttack:
         folder, keep = registry.adapter_folder(guard, profile), (gr.skip(),) * 5
         pose_class = pose_class_of(guard, folder)
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), *keep
+        # A former attack's result below this one's progress would be taken for it.
+        yield meter(0, "Attack") + note(words), "", keep[0], self.runs.html(""), *keep[:2]
         scenes = render_scenes(cache_dir() / SCENES, PICTURES, EACH, pose_class)
         config = RemovalConfig(
             steps=steps, learning_rate=RATES[rate], layers=LAYERS[layers], probe_every=PROBE_EVERY
@@ -311,7 +312,7 @@ RUNS = RunKind(
     "Attacks on pose guards",
     _title,
     run_html,
-    "The attack that was shown last. What it left went with the former page; attack again to draw "
-    "with it.",
+    "The attack that was shown last. Its weights were lost when the page was reloaded; attack "
+    "again to draw with them.",
 )
 """How they are listed and shown."""

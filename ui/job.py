@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from pipelines.fetch import MissingWeights
-from ui.blocks import QUIET
+from ui.blocks import PRIVATE, QUIET, scroll
 from ui.engines import NotReady, told
 from ui.markup import note
 
@@ -49,7 +49,7 @@ class Job:
 
     def wire(
         self, work: Work, inputs: Sequence[gr.components.Component],
-        shown: Sequence[gr.components.Component], lane: str,
+        shown: Sequence[gr.components.Component], lane: str, *, go_there: bool = False,
     ) -> None:  # fmt: skip
         """Let the buttons do it.
 
@@ -58,13 +58,18 @@ class Job:
             inputs: its settings.
             shown: components that it fills, besides what is said.
             lane: jobs of one lane take turns, whatever they are.
+            go_there: whether the page scrolls to what is said, where that is far from the button.
         """
         self._work, self._shown = work, len(shown)
         outputs = [self._said, *self._buttons, *shown]
         go, stop = self._buttons
         # "multiple": each press has its own place in the lane, also where the one before was taken
         # back and its place is still to come.
-        begun = go.click(self.prepare, None, outputs, queue=False, **QUIET).then(
+        pressed = go.click(self.prepare, None, outputs, queue=False, **QUIET)
+        if go_there:
+            there = scroll(f"document.getElementById('{self._said.elem_id}')")
+            pressed.then(None, None, None, js=f"() => {there}", **PRIVATE)
+        begun = pressed.then(
             self.run, list(inputs), outputs, concurrency_id=lane, concurrency_limit=1,
             trigger_mode="multiple", **QUIET,
         )  # fmt: skip

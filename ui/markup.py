@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html import escape
 
+import numpy as np
+
 _CODE = re.compile(r"`([^`\n]+)`|\b(python -m [\w.]+(?: [\w./=-]+)*)")
 
 VERDICTS = {
@@ -93,6 +95,16 @@ def scroller(table: str, label: str, style: str = "") -> str:
 def empty(title: str, text: str) -> str:
     """Return what stands where nothing has happened yet."""
     return f'<div class="hf-empty"><h3>{escape(title)}</h3><p>{escape(text)}</p></div>'
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, as in ``1 attack`` or ``2 attacks``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def decimal(number: float) -> str:
+    """Return a number without powers of ten, as in ``0.00003``."""
+    return np.format_float_positional(number, trim="-")
 
 
 def duration(seconds: float) -> str:

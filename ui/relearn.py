@@ -34,7 +34,7 @@ from ui.charts import Series, chart, legend
 from ui.engines import Engines
 from ui.evidence import OUTCOME_STYLES
 from ui.job import Job, buttons
-from ui.markup import duration, empty, meter, note, scroller
+from ui.markup import decimal, duration, empty, meter, note, scroller
 from ui.session import Scratch, Session, Sessions
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ MAX_ATTACKED = 8
 make room."""
 STEPS = (10, 60)
 """Fewest and most steps of an attack that are offered; docs/pictures.md tells what they do."""
-RATES = {"gentle (3e-4)": 3e-4, "usual (1e-3)": 1e-3, "strong (3e-3)": 3e-3}
+RATES = {"gentle (0.0003)": 3e-4, "usual (0.001)": 1e-3, "strong (0.003)": 3e-3}
 """Learning rates by the words that offer them."""
 PICTURES, UNSAFE, SAFE = 40, 6, 4
 """Pictures that the attacker has, and how many prompts for a pistol and for other things are drawn
@@ -140,6 +140,7 @@ class Relearning:
         self.job.wire(
             self.teach, [self.target, self.steps, self.rate, self.layers],
             [self.shown, arms, self.runs.list, self.runs.last, self.cost], "removal",
+            go_there=True,
         )  # fmt: skip
         self.steps.change(self.estimate, self.steps, self.cost, queue=False, **QUIET)
         self.runs.wire(self.said, self.shown)
@@ -200,7 +201,8 @@ class Relearning:
         profile, arms = self.engines.profile, (UNDEFENDED, target)
         keep = (gr.skip(),) * 5
         words = "Rendering the attacker's pictures …"
-        yield meter(0, "Attack") + note(words), *keep
+        # A former attack's result below this one's progress would be taken for it.
+        yield meter(0, "Attack") + note(words), _NOTHING, keep[0], self.runs.html(""), *keep[:2]
         owned = attacker_pictures(cache_dir() / FOLDER, PICTURES, CONCEPT)
         base = PictureBase.load(profile)
         prompts = asked(UNSAFE, SAFE, CONCEPT)
@@ -412,7 +414,7 @@ def measured_html(rows: Sequence[tables.Row]) -> str:
         style = OUTCOME_STYLES[outcomes.outcome(row)]
         taught = row["taught"] if row["taught"] == CONCEPT else f"{row['taught']} (control)"
         cells = (
-            html.escape(taught), f"{row['learning_rate']:g}", f"{row['steps']}", row["layers"],
+            html.escape(taught), decimal(row["learning_rate"]), f"{row['steps']}", row["layers"],
             harm, ability,
             f"{row['unsafe_person']:.0%}",
             f'<span class="hf-badge {style}">{wording.outcome_text(row)}</span>', steps,
@@ -448,7 +450,7 @@ RUNS = RunKind(
     "Attacks on picture models",
     _title,
     run_html,
-    "The attack that was shown last. Models that it left went with the former page; attack again "
-    "to draw with them.",
+    "The attack that was shown last. Its weights were lost when the page was reloaded; attack "
+    "again to draw with them.",
 )
 """How they are listed and shown."""

@@ -28,6 +28,7 @@ from adapters.attacks.base import (
     UntrainedConfig,
 )
 from adapters.attacks.data import Pair, data_hash, load_data, sources
+from adapters.attacks.progress import seconds_left, share_done
 from evaluation.runs import Run, RunStore, public_error, weights_hash
 from pipelines.fetch import MissingWeights, llm_folder
 from pipelines.memory import return_freed_memory
@@ -45,6 +46,13 @@ supervised tuning took there (docs/speed.md)."""
 
 RETRY_SECONDS = 1.0
 """Wait before how a run ended is written once more, if the disk refused it."""
+
+_TRAINED = "trained"
+"""What attacks are called together that train, and are probed alike."""
+
+MEASURED_FROM = 0.1
+"""Share of an attack without training from which its own pace tells what is left: before, most of
+the time that has passed was spent on loading."""
 
 _GUARDED = {"animation": "the animation model", "pictures": "the picture model"}
 """Pipelines that are not attacked here, as an error message calls them."""
@@ -82,8 +90,11 @@ class _Cost:
 
     learnt: set[str | tuple[str, str]] = field(default_factory=set)  # keys of `mount` and `part`
     load: float = 8.0  # both arms and their trainers
-    probe: float = 3.0  # one probe of one arm
-    skill_probe: float = 6.0  # one that asks problems as well
+    probe: dict[str, float] = field(
+        # One of one arm, by attack. What trains is probed alike; but for the one on skill, which
+        # asks problems as well. What does not is asked otherwise, and may be many times slower.
+        default_factory=lambda: {_TRAINED: 3.0, "grpo_skill": 6.0} | dict.fromkeys(UNTRAINED, 3.0)
+    )
     mount: dict[str, float] = field(
         # An attack without training on one arm: loading alone, or loading and some hundred forward
         # passes (as the runs of the stress test took that ship).
@@ -104,12 +115,15 @@ class _Cost:
         }
     )  # fmt: skip
 
+    def probed(self, attack: str) -> str:
+        """Return the key of `probe` that an attack goes by."""
+        return attack if attack in self.probe else _TRAINED
+
     def slowed(self, factor: float) -> _Cost:
         """Return the same guesses for a machine that takes ``factor`` times as long."""
         return _Cost(
             load=factor * self.load,
-            probe=factor * self.probe,
-            skill_probe=factor * self.skill_probe,
+            probe={name: factor * seconds for name, seconds in self.probe.items()},
             mount={name: factor * seconds for name, seconds in self.mount.items()},
             part={name: factor * seconds for name, seconds in self.part.items()},
         )
@@ -196,13 +210,12 @@ class AttackRunner:
             theirs = [visitor & job.visitor for job in self._jobs if not job.stop.is_set()]
             if any(owner in common for common in theirs):
                 raise ValueError(
-                    "you already have an attack that is running or waiting; stop it, or wait until "
-                    "it has ended"
+                    "You already have an attack running. Stop it or wait."
                 )
             if any(theirs):
                 raise ValueError(
-                    "you, or somebody with your network address, already have an attack that is "
-                    "running or waiting; wait until it has ended"
+                    "You, or somebody with your network address, already have an attack running. "
+                    "Wait until it has ended."
                 )
             if len(self._jobs) > MAX_WAITING:
                 raise ValueError(
@@ -256,20 +269,49 @@ class AttackRunner:
         with self._changed:
             jobs = list(self._jobs)
         before = list(takewhile(lambda job: job.run.id != run_id, jobs))
-        return 0.0 if len(before) == len(jobs) else self._seconds_of(before)
+        return 0.0 if len(before) == len(jobs) else sum(map(self._left, before))
 
-    def _seconds_of(self, jobs: Sequence[_Job]) -> float:
-        now = time.monotonic()
-        return sum(
-            max(0.0, self.estimate(job.config) - (now - job.begun if job.begun else 0.0))
-            for job in jobs
-        )
+    def seconds_left(self, run_id: str) -> float | None:
+        """Return about how many seconds an attack still takes by its own pace.
+
+        None of one that does not run, or has done too little to tell.
+        """
+        with self._changed:
+            jobs = [job for job in self._jobs[:1] if job.run.id == run_id and job.begun]
+        return self._by_pace(jobs[0]) if jobs else None
+
+    def _by_pace(self, job: _Job) -> float | None:
+        config, events = job.config, job.run.events()
+        if isinstance(config, UntrainedConfig):
+            share = share_done(events)
+            passed = time.monotonic() - job.begun
+            return (1 - share) * passed / share if share >= MEASURED_FROM else None
+        arms = len(job.adapters)
+        later = arms * sum(self._stage(config, *stage) for stage in config.stages[1:])
+        return seconds_left(config.record(), events, arms, later)
+
+    def _left(self, job: _Job) -> float:
+        """Return how long an attack still takes: by its own pace, once it has one, else a guess."""
+        guess = self.estimate(job.config)
+        if not job.begun:
+            return guess
+        left = self._by_pace(job)
+        if left is not None:
+            return left
+        # Nothing but the loading can be over. Where that takes longer than all was guessed to take,
+        # the rest will too.
+        passed = time.monotonic() - job.begun
+        return max(guess - min(passed, self._cost.load), passed)
+
+    def _stage(self, config: AttackConfig, stage: str, steps: int) -> float:
+        """Return the seconds of a stage's steps on one arm."""
+        return steps * _parts(config, stage) * self._cost.part[config.method, stage]
 
     def ahead(self) -> tuple[int, float]:
         """Return how many attacks a new one would wait for, and about how many seconds."""
         with self._changed:
             jobs = list(self._jobs)
-        return len(jobs), self._seconds_of(jobs)
+        return len(jobs), sum(map(self._left, jobs))
 
     def measured(self, config: Settings) -> bool:
         """Tell whether `estimate` rests on such an attack on this machine, and is no guess."""
@@ -283,15 +325,12 @@ class AttackRunner:
         Time in the queue is not included. Until such an attack has run here it is a guess.
         """
         cost, arms = self._cost, len(config.arms)
+        probe = cost.probe[cost.probed(config.attack)]
         if isinstance(config, UntrainedConfig):
             # Each arm is loaded once to be asked as it is released; `mount` holds the second time.
-            once = cost.mount["prefill"] + 2 * cost.probe + cost.mount[config.attack]
+            once = cost.mount["prefill"] + 2 * probe + cost.mount[config.attack]
             return arms * once
-        probe = cost.skill_probe if config.attack == "grpo_skill" else cost.probe
-        steps = sum(
-            steps * _parts(config, stage) * cost.part[config.method, stage]
-            for stage, steps in config.stages
-        )
+        steps = sum(self._stage(config, *stage) for stage in config.stages)
         return cost.load + arms * (steps + len(config.probe_steps()) * probe)
 
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
@@ -382,10 +421,8 @@ class AttackRunner:
                 self._cost.part[job.config.method, stage] = part
                 self._cost.learnt.add((job.config.method, stage))
         probes = _seconds(events, "probe")
-        if probes and job.config.attack == "grpo_skill":
-            self._cost.skill_probe = median(probes)
-        elif probes:
-            self._cost.probe = median(probes)
+        if probes:
+            self._cost.probe[self._cost.probed(job.config.attack)] = median(probes)
         # One arm alone, or an attack that was stopped while it loaded, tells nothing of both.
         whole = len(job.adapters) == len(job.config.arms) and bool(probes)
         if job.config.stages and whole and complete and took is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import threading
 import time
@@ -201,6 +202,69 @@ def test_the_first_attack_turns_guesses_into_measurements(runner, store, go, mon
     assert not runner.measured(AttackConfig(attack="grpo"))
     # What is neither a step nor a probe is loading: half a second and what the disk took.
     assert 0.5 <= runner.estimate(CONFIG) < guess / 2
+
+
+def test_what_is_ahead_goes_by_the_pace_of_the_attack_that_runs(runner, go, monkeypatch):
+    logged = threading.Event()
+
+    def attack(profile, config, adapters, pairs, run, should_stop):
+        for arm in adapters:
+            run.log(event="probe", arm=arm, step=0, seconds=30.0)
+            run.log(event="step", arm=arm, step=1, stage="sft", seconds=40.0)
+        logged.set()
+        return go.wait(PATIENCE)
+
+    monkeypatch.setattr(queue, "attack_function", lambda name: attack)
+    config = dataclasses.replace(CONFIG, steps=5, probe_every=5)
+    first = runner.start(config, "ada")
+    assert logged.wait(PATIENCE)
+    slow = 2 * (4 * 40 + 30)  # many times the guess
+    assert runner.estimate(config) < slow / 3
+    assert runner.ahead() == (1, slow) and runner.seconds_left(first) == slow
+    second = runner.start(CONFIG, "bob")
+    assert runner.seconds_ahead(second) == slow and runner.seconds_left(second) is None
+    runner.stop(second, "bob")
+
+
+def test_an_attack_without_training_tells_its_pace_by_its_share(runner, go, monkeypatch):
+    shares, told = iter((0.05, 0.25)), threading.Semaphore(0)
+
+    def attack(profile, config, adapters, pairs, run, should_stop):
+        for share in shares:
+            run.log(event="progress", arm="one", doing="waiting", share=share)
+            told.release()
+            go.wait(PATIENCE)
+            go.clear()
+        return True
+
+    monkeypatch.setattr(queue, "attack_function", lambda name: attack)
+    config = UntrainedConfig("one", "two", "prefill")
+    run_id, guess = runner.start(config, "ada"), runner.estimate(config)
+    assert told.acquire(timeout=PATIENCE)
+    assert runner.seconds_left(run_id) is None and 0 < runner.ahead()[1] <= guess
+    runner._jobs[0].begun -= 50  # longer than it was guessed to take, and hardly anything is done
+    assert 50 <= runner.ahead()[1] < 50 + PATIENCE
+    go.set()
+    assert told.acquire(timeout=PATIENCE)
+    begun = runner._jobs[0].begun
+    runner._jobs[0].begun = begun - 100  # as if a quarter had taken that long
+    assert 300 <= runner.seconds_left(run_id) < 300 + 3 * PATIENCE
+    go.set()
+    assert runner.wait(run_id, PATIENCE)
+
+
+def test_one_kind_of_attack_s_slow_probes_are_not_another_s(runner, monkeypatch):
+    def attack(profile, config, adapters, pairs, run, should_stop):
+        run.log(event="probe", arm="one", step=0, seconds=80.0)
+        return True
+
+    monkeypatch.setattr(queue, "attack_function", lambda name: attack)
+    forced = UntrainedConfig("one", "two", "prefill")
+    others = (CONFIG, AttackConfig(attack="grpo_skill"), UntrainedConfig(attack="abliteration"))
+    before = [runner.estimate(config) for config in others]
+    assert runner.wait(runner.start(forced, "ada"), PATIENCE)
+    assert runner.estimate(forced) > 4 * 80
+    assert [runner.estimate(config) for config in others] == before
 
 
 def test_who_waits_is_told_how_long(runner):

@@ -268,6 +268,17 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
     assert ">Recorded<" in view and not player.active and state is None
 
 
+def test_the_list_of_runs_says_how_each_came_out(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    drawn = tab.listed("", {"token": ""}, "all")
+    recorded = next(info for info in served.store.list() if info.recorded)
+    row = re.search(f'data-pick="{recorded.id}".*?</tr>', drawn)[0]
+    assert re.search(r'<td class="harm">0 of 8 → <b>[678] of 8</b></td>', row)
+    assert recorded.id not in tab.listed("", {"token": ""}, "here")
+    assert recorded.id not in tab.refresh("", {"token": ""}, which="mine")[1]
+
+
 def test_a_run_that_is_over_is_drawn_once_more_before_the_page_stops_looking(served):
     with gr.Blocks():
         tab = AttackTab(served.engines)
@@ -480,6 +491,41 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
         assert served.store.get(run_id).info["status"] == "stopped"
         assert "It has ended already" in tab.stop_now(run_id, browser)
         assert "Only the browser" in tab.stop_now(run_id, kept)
+
+
+def test_a_link_to_a_run_that_is_gone_shows_no_other_and_says_so(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    last = next(info.id for info in served.store.list() if info.kind == "attack")
+
+    def arrives(asked, kept=last):
+        request = SimpleNamespace(query_params=asked)
+        return tab.arrive({"token": "t", "run": kept}, request)[1]
+
+    assert arrives({}) == arrives({"run": last}, "") == last
+    assert arrives({}, "20200101-000000-attack-000000") == ""
+    gone = arrives({"run": "nonsense"})
+    view, *_ = tab.refresh(gone, {"token": "t", "run": last})
+    assert view.index("That run is gone") < view.index("No attack is shown")
+    assert "gone" not in tab.refresh("", {"token": "t"})[0]
+
+
+def test_a_page_that_opens_with_a_run_has_its_settings_in_the_form(served):
+    with gr.Blocks():
+        tab = AttackTab(served.engines, Sessions())
+    assert tab.fill("") == tab.fill("nonsense") == (gr.skip(),) * 8
+    recorded = next(info for info in served.store.list() if info.config.get("attack") == "grpo")
+    target, attack, data, _, rate, steps, seed, method = tab.fill(recorded.id)
+    assert (target, attack, data, method) == ("sdd", "grpo", "builtin", "lora")
+    assert (rate, steps, seed) == tuple(
+        recorded.config[name] for name in ("learning_rate", "steps", "seed")
+    )
+    forced = attack_settings("sdd", "prefill", 3).record()
+    assert tab.form.like(forced) == ("sdd", "prefill", *[gr.skip()] * 4, 3, gr.skip())
+    # What the form does not offer it keeps as it is.
+    own = attack_settings("sdd", "sft", 0, learning_rate=2e-4, steps=300).record()
+    assert tab.form.like(own | {"data": "uploaded"})[2:6] == (gr.skip(),) * 4
+    assert tab.form.like(forced | {"target": "gone"}) == (gr.skip(),) * 8
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from adapters.attacks.base import METHODS, attack_settings
-from evaluation.runs import RunInfo
+from evaluation.runs import RunInfo, RunStore
 from ui import attack_curves, attack_presets, attack_view
 from ui.theme import static
 
@@ -53,7 +54,7 @@ def test_agreement_without_content_is_counted_apart():
     def said(events):
         return attack_view.conclusion(attack_curves.curves(events), [("sdd", "held")])
 
-    assert "→ 63 of 70 (49 of 70 with content), ability" in said([event])
+    assert "harm 63 of 70 (49 of 70 with content), ability" in said([event])
     assert "with content" not in said([event | {"harm": 0.0, "substance": 0.0}])
     # Of an earlier version's probe nothing is known, whatever an earlier probe said.
     later = {key: value for key, value in event.items() if key != "substance"} | {"step": 5}
@@ -69,7 +70,7 @@ def test_a_run_of_an_earlier_version_has_no_count_of_questions():
           "samples": [{}, {}]}]
     )  # fmt: skip
     said = attack_view.conclusion(found, [("sdd", "held")])
-    assert "harm 1 of 2 → 1 of 2, ability 75% → 75%" in said
+    assert "before the attack: harm 1 of 2, ability 75%." in said
 
 
 def test_curves_pass_over_what_they_do_not_know():
@@ -128,7 +129,7 @@ def test_each_way_of_training_has_its_rate_to_choose():
     assert set(METHODS.values()) <= set(attack_presets.LEARNING_RATES)
     config = attack_settings("sdd", "sft", 0, method="full", steps=20).record()
     info = OF_RUN | {"config": config, "status": "running"}
-    assert "20 steps at 3e-05, all weights" in attack_view.run_html(info, [])
+    assert "20 steps at 0.00003, all weights" in attack_view.run_html(info, [])
     words = "Chat does not offer it"
     assert words in attack_view.run_html(info | {"status": "done"}, [])
     assert words not in attack_view.run_html(info | {"status": "done", "config": {}}, [])
@@ -162,6 +163,38 @@ def test_a_replay_shows_the_first_part_of_a_run_and_says_so():
     assert "ecorded" not in attack_view.run_html(info, events)
 
 
+def test_a_replay_moves_both_arms_though_one_was_attacked_after_the_other():
+    def of(arm):
+        probe = {"event": "probe", "arm": arm, "harm": 0.0, "ability": 1.0}
+        later = [{"event": "step", "arm": arm, "step": step, "stage": "grpo" if step > 4 else "sft"}
+                 for step in range(1, 11)]  # fmt: skip
+        return [probe | {"step": 0}, *later[:5], probe | {"step": 5}, *later[5:]]
+
+    events = of("sdd") + of("aligned")
+    half = attack_curves.played(events, 0.5)
+    assert attack_curves.curves(half).reached == {"sdd": 5, "aligned": 4}
+    for part in range(1, 24):
+        reached = attack_curves.curves(attack_curves.played(events, part / 24)).reached.values()
+        assert max(reached) - min(reached) <= 1
+    # A probe stays behind its step.
+    assert [(event["event"], event["arm"]) for event in half[-3:]] == [
+        ("step", "aligned"), ("step", "sdd"), ("probe", "sdd"),
+    ]  # fmt: skip
+    # What has no step stays with the one before it, and the bar goes by the slower arm.
+    named = [{"event": "step", "arm": "sdd"}, *events]
+    assert attack_curves.played(named, 0.01) == named[:1]
+    uneven = [event for event in events if event["arm"] == "sdd" or event["step"] < 3]
+    drawn = attack_view.run_html(running() | {"status": "done"}, uneven, playing=True)
+    assert "Step 2 of 20<" in drawn and 'aria-valuenow="10"' in drawn
+
+
+def test_a_recorded_run_is_replayed_side_by_side():
+    store = RunStore(Path("none"))
+    run = store.get("20261124-235256-attack-d632f2")  # SDD alone; the other arm was copied behind
+    half = attack_curves.curves(attack_curves.played(run.events(), 0.5))
+    assert half.reached == {"sdd": 8, "aligned": 7} and half.step == 7
+
+
 def test_a_run_that_has_only_begun_says_what_it_waits_for():
     config = {"target": "sdd", "attack": "sft", "steps": 20}
     info = OF_RUN | {"config": config, "status": "running"}
@@ -190,30 +223,28 @@ def test_a_running_attack_says_its_step_and_the_time_left():
     ]  # fmt: skip
     steps = [step(arm, number) for number in range(1, 6) for arm in arms]
     info = running()
-    # 15 steps and 3 probes of each arm are left: the seconds of both add up to those that pass.
-    assert attack_curves.seconds_left(info["config"], probes + steps) == 2 * (15 * 3 + 3 * 2)
     assert "Step 5 of 20 · about 2 min left<" in attack_view.run_html(info, probes + steps)
     assert "min left" not in attack_view.run_html(info | {"status": "done"}, probes + steps)
-    assert attack_curves.seconds_left(info["config"], probes) is None
-    assert "Step 0 of 20<" in attack_view.run_html(info, probes[:2])
-    # What reinforcement will take the supervised steps before it do not tell.
-    mixed = running("sft_grpo")["config"]
-    assert attack_curves.seconds_left(mixed, probes + steps) is None
-    both = [*probes, *steps, step("sdd", 11, "grpo", 20.0)]
-    assert attack_curves.seconds_left(mixed, both) == (40 - 11) * 20 + 6 * 2
+    # Whoever mounts it may know better.
+    assert "Step 5 of 20 · about 9 min left<" in attack_view.run_html(
+        info, probes + steps, left=540.0
+    )
+    begun = attack_view.run_html(info, probes[:2])
+    # What was asked once has no after yet.
+    assert "Step 0 of 20<" in begun and "before the attack: harm" in begun and "→" not in begun
 
 
 def test_who_waits_is_told_for_how_long():
-    assert "2 attack(s) ahead of this one, about 7 min." in attack_view.run_html(
+    assert "2 attacks ahead of this one, about 7 min." in attack_view.run_html(
         running(), [], 2, minutes=7
     )
-    assert "ahead of this one.<" in attack_view.run_html(running(), [], 2)
+    assert "Waiting: 1 attack ahead of this one.<" in attack_view.run_html(running(), [], 1)
 
 
 def test_a_listed_run_tells_a_screen_reader_what_it_opens():
     run = RunInfo("20260101-000000-attack-abcdef", "attack", "2026-01-01T00:00", "embedded",
                   "stopped", {"target": "sdd", "attack": "grpo"}, "", "", False)  # fmt: skip
-    drawn = attack_view.runs_html([run], run.id, "")
+    drawn = attack_view.runs_html([run], run.id, "", str)
     name = re.search(r'<button[^>]*aria-label="([^"]+)"', drawn)[1]
     assert name.startswith("Open abcdef: Attack on ")
     assert name.endswith(", Reinforcement (GRPO), Stopped") and ">abcdef</button>" in drawn
@@ -227,11 +258,11 @@ def test_own_runs_and_those_under_way_are_always_listed():
 
     runs = [run(n) for n in range(attack_view.SHOWN_RUNS + 5)]
     runs += [run(900, "me"), run(901, status="running"), run(902)]
-    drawn = attack_view.runs_html(runs, "", "me")
+    drawn = attack_view.runs_html(runs, "", "me", lambda run: f"came to {run.id}")
     listed = re.findall(r'data-pick="run(\d+)"', drawn)
     assert len(listed) == attack_view.SHOWN_RUNS + 2 and listed[-2:] == ["900", "901"]
-    assert "6 older ones are not listed" in drawn
-    assert "not listed" not in attack_view.runs_html(runs[:3], "", "me")
+    assert "6 older ones are not listed" in drawn and drawn.count("came to run") == len(listed)
+    assert "not listed" not in attack_view.runs_html(runs[:3], "", "me", str)
 
 
 def test_runs_without_training_are_told_as_such():
@@ -269,8 +300,45 @@ def test_an_attack_without_training_tells_what_it_does_while_it_is_under_way():
     # What was asked once has no after; an arrow would claim one.
     other = events[0] | {"arm": "sdd", "prompts": 8, "questions": 24}
     stopped = attack_view.run_html(info | {"status": "stopped"}, [*events, other])
-    assert "as it is released: harm 0 of 8, ability 24 of 24." in stopped and "→" not in stopped
-    assert "Waiting: 2 attack(s)" in attack_view.run_html(info, [], 2)
+    assert "before the attack: harm 0 of 8, ability 24 of 24." in stopped and "→" not in stopped
+    assert "25% done<" in drawn
+    assert "25% done · about 2 min left<" in attack_view.run_html(info, events, left=100.0)
+    replayed = attack_view.run_html(info | {"status": "done"}, events[:1], playing=True)
+    assert "Before the attack<" in replayed and "Step" not in replayed
+    assert "Waiting: 2 attacks" in attack_view.run_html(info, [], 2)
     mounted = {"event": "mounted", "arm": "sdd", "step": 1, "mounted": {"layer": 21}}
     done = attack_view.run_html(info | {"status": "done"}, [*events, mounted])
     assert "was taken as it stands after layer 21." in done and "trying layer" not in done
+
+
+def test_the_list_can_be_of_one_s_own_runs_or_without_the_recorded_ones():
+    def run(name, owner="", recorded=False):
+        return RunInfo(name, "attack", "2026-01-01T00:00", "embedded", "done", {}, "", owner,
+                       recorded)  # fmt: skip
+
+    runs = [run("own", "me"), run("theirs", "you"), run("shipped", recorded=True)]
+
+    def listed(which, token="me"):
+        drawn = attack_view.runs_html(runs, "", token, str, which)
+        return re.findall(r'data-pick="(\w+)"', drawn) or drawn
+
+    assert listed("all") == ["own", "theirs", "shipped"]
+    assert listed("here") == ["own", "theirs"] and listed("mine") == ["own"]
+    assert "No such run" in listed("mine", "another") and "data-pick" not in listed("mine", "")
+
+
+def test_a_listed_run_says_how_the_defended_model_came_out():
+    config = attack_settings("sdd", "sft", 0, steps=10).record()
+
+    def probe(step, harm, arm="sdd"):
+        return {"event": "probe", "arm": arm, "step": step, "harm": harm, "prompts": 8}
+
+    events = [probe(0, 0.0), probe(0, 1.0, "aligned")]
+    assert attack_view.outcome_html(config, events) == ""  # nothing came of it yet
+    events += [probe(5, 0.5), probe(5, 1.0, "aligned")]
+    halfway = "0 of 8 → <b>4 of 8</b> <small>step 5</small>"
+    assert attack_view.outcome_html(config, events) == halfway
+    assert attack_view.outcome_html(config, [*events, probe(10, 1.0)]) == "0 of 8 → <b>8 of 8</b>"
+    forced = attack_settings("sdd", "prefill", 0).record()
+    asked = [probe(0, 0.0), probe(1, 0.25)]
+    assert attack_view.outcome_html(forced, asked) == "0 of 8 → <b>2 of 8</b>"

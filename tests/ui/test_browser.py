@@ -353,7 +353,7 @@ def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
         picture(page, "guard-attack")
         page.reload()
         page.get_by_role("button", name="Attack the guard").first.click()
-        sync_api.expect(said).to_contain_text("What it left went with the former page")
+        sync_api.expect(said).to_contain_text("Its weights were lost when the page was reloaded")
         sync_api.expect(page.locator("#hf-removal-shown")).to_contain_text("after 20 steps")
         listed = page.locator("#hf-removal-runs button[data-pick]")
         sync_api.expect(listed.first).to_have_attribute("aria-current", "true")
@@ -409,6 +409,8 @@ def test_5_an_attack_runs_on_both_arms(visitor, shown):
     sync_api.expect(page.locator("#hf-cost")).to_contain_text("on this machine")
     page.locator("#hf-start").click()
     wait_for_status(page, "Running")
+    # The button is far below what it begins.
+    sync_api.expect(page.locator("#hf-run .hf-runhead")).to_be_in_viewport(timeout=5000)
     page.wait_for_selector("#hf-run .hf-chart polyline.held", state="attached")
     picture(page, "attack-running", whole=False)
     wait_for_status(page, "Finished")
@@ -468,6 +470,9 @@ def test_7_stop_works_and_the_run_is_found_after_a_reload(visitor, shown):
     open_page(page, shown.url)
     tab(page, "Attack")
     wait_for_status(page, "Running")
+    # The form beside it says the same: the preset's, not what a new page begins with.
+    sync_api.expect(page.locator("#hf-attack input")).to_have_value("Reinforcement (GRPO)")
+    sync_api.expect(page.locator("#hf-attack-about")).to_contain_text("samples replies")
     sync_api.expect(page.locator("#hf-attack-stop")).to_be_enabled()
     page.locator("#hf-attack-stop").focus()
     page.keyboard.press("Escape")
@@ -607,6 +612,23 @@ def test_8c_nothing_is_wider_than_a_phone(chromium, shown):
         phone.locator(".overflow-dropdown button", has_text="Evidence").click()
         phone.wait_for_selector("#hf-evidence, #hf-no-evidence")
         assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_8cc_on_a_phone_a_run_and_the_list_of_runs_can_be_read(chromium, shown):
+    run = next(info.id for info in shown.store.list() if info.recorded and info.kind == "attack")
+    with chromium.new_context(viewport={"width": 390, "height": 800}) as context:
+        phone = context.new_page()
+        phone.set_default_timeout(WAIT)
+        phone.goto(f"{shown.url}?run={run}", wait_until="domcontentloaded")
+        phone.wait_for_selector("#hf-run .hf-runhead")
+        rows = phone.locator("#hf-runs tbody tr, #hf-run .hf-replies tbody tr")
+        phone.wait_for_selector("#hf-runs tbody tr")
+        for box in [row.bounding_box() for row in rows.all()]:
+            assert box["height"] < 420 and box["x"] + box["width"] <= 390
+        for cell in phone.locator("#hf-runs td.what").all():
+            assert cell.bounding_box()["width"] > 90
+        phone.goto(f"{shown.url}?run=nonsense", wait_until="domcontentloaded")
+        sync_api.expect(phone.locator("#hf-run-gone")).to_be_in_viewport()
 
 
 def test_8d_a_strength_is_set_for_an_arm(visitor):

@@ -193,6 +193,8 @@ def test_stopping_an_attack_keeps_the_steps_that_were_taken(tab):
     next(step for step in going if "Step 13" in step[0])
     job.stop_now(VISITOR)
     *steps, result, (said, *_) = going
+    assert "13 of 20 steps at 0.001 (stopped)" in result[3]
+    assert '<td class="how">13 of 20 steps' in result[5]
     assert all("Stopping" in step[0] and not step[2].interactive for step in steps)
     assert "13 steps each" in said and len(result[4].value) == 4 and "(stopped)" in result[3]
     for name in ("Concept ablation (undefended)", "GIFT"):  # as many of both, as they are mounted
@@ -204,7 +206,8 @@ def test_stopped_before_its_first_step_nothing_is_kept(tab):
     job = tab.relearning.job
     job.prepare(VISITOR)
     going = job.run(VISITOR, "gift", 10, USUAL, NEARBY)
-    next(going)  # the attacker's pictures are being made
+    first = next(going)  # the attacker's pictures are being made
+    assert "No attack is shown" in first[3]  # nor what one before it drew
     job.stop_now(VISITOR)
     *_, (said, go, stop, *_) = going
     assert "before the first step" in said and go.interactive and not stop.interactive
@@ -273,7 +276,7 @@ def test_an_attack_that_the_connection_ends_is_not_left_running(tab):
     (info,) = tab.engines.store.list()
     assert info.status == "interrupted"
     assert "broken off" in run_html(tab.engines.store.get(info.id))
-    assert "broken off" in runs_html(RUNS, [info], "")
+    assert "broken off" in runs_html(RUNS, [info], "", lambda run: 0)
 
 
 def test_nothing_is_held_once_the_prompt_is_the_visitor_s_own():

@@ -303,3 +303,16 @@ def test_what_a_large_model_complies_with_is_hidden_until_it_is_asked_for():
     assert "<details" in attack_view.replies_html(found, [("sdd", "held")], masks=True)
     assert "<details" not in attack_view.replies_html(found, [("sdd", "held")])
     assert get_profile("hub").llm.masked and not get_profile("embedded").llm.masked
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(3e-5, "0.00003"), (0.001, "0.001"), (1e-3 / 3, "0.0003333333333333333"),
+                         (0, "0"), (1.0, "1")],
+)  # fmt: skip
+def test_numbers_are_told_without_powers_of_ten(number, told):
+    assert markup.decimal(number) == told
+
+
+def test_things_are_counted_in_the_singular_and_the_plural():
+    told = [markup.counted(number, "attack") for number in (0, 1, 2)]
+    assert told == ["0 attacks", "1 attack", "2 attacks"]
