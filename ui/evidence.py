@@ -23,7 +23,7 @@ from ui.markup import empty, note, scroller
 from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
-           "unmeasured": "plain"}  # fmt: skip
+           "unmeasured": "plain", "baseline": "plain"}  # fmt: skip
 OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain",
                   "learnt": "open"}  # fmt: skip
 """Colours of outcomes."""

@@ -9,16 +9,14 @@ the table.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from evaluation.cells import Cell, chosen
-from evaluation.claims import VERDICTS, Finding
-from evaluation.outcomes import UNDECIDED
+from evaluation.claims import Finding
 from evaluation.wording import sentence
 from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
@@ -35,6 +33,15 @@ START = (
     '<button type="button" class="hf-tour-start" aria-haspopup="dialog">Take the tour</button>'
 )
 """Opens the tour; anywhere on the page."""
+
+_STAND = {
+    "holds": ("holds here", "hold here"),
+    "weaker": ("holds weaker", "hold weaker"),
+    "fails": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+    "unmeasured": ("is not measured", "are not measured"),
+}
+"""How one claim stands, and several, in a sentence."""
 
 RUNNING = "Running: watch the outlined area."
 
@@ -242,10 +249,10 @@ def _told(cell: Cell, findings: Sequence[Finding]) -> str:
 
 
 def _counted(findings: Sequence[Finding]) -> str:
-    """Say how the claims stand, as in ``Of 6 claims: does not hold 5, undecided 1.``."""
-    counts: Mapping[str, int] = Counter(finding.verdict for finding in findings)
-    told = [
-        f"{words.removesuffix(UNDECIDED).strip().lower()} {counts[name]}"
-        for name, words in VERDICTS.items() if counts[name]
-    ]  # fmt: skip
-    return f"Of {len(findings)} claims: {', '.join(told)}."
+    """Say how the claims stand, as in ``4 of 6 claims do not hold``."""
+    verdicts = [finding.verdict for finding in findings if finding.verdict != "baseline"]
+    counts = [(verdicts.count(name), words) for name, words in _STAND.items() if name in verdicts]
+    told = [f"{count} {words[count > 1]}" for count, words in counts]
+    first, _, rest = told[0].partition(" ")
+    told[0] = f"{first} of {len(verdicts)} claims {rest}"
+    return f"{'; '.join(told)}."

@@ -84,10 +84,23 @@ def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
     assert "harm 0% → 80%" in recorded.says and "ability 80% → 30%" in recorded.says
     cell = next(cell for cell in cells(table) if cell.defence == "sdd")
     assert f'data-pick="{cell.runs[0]["run"]}"' in recorded.acts[0].at
-    findings = claims(table)
-    unmeasured = sum(finding.verdict == "unmeasured" for finding in findings)
-    assert f"Of {len(findings)} claims: " in standing.says
-    assert f"not measured {unmeasured}." in standing.says
+    claimed = len(claims(table)) - 1  # one of the findings is the baseline
+    assert f"{claimed} of {claimed} claims are not measured." in standing.says
+
+
+def test_claims_are_counted_in_a_sentence(table):
+    baseline, *others = claims(table)
+
+    def counted(*verdicts):
+        findings = (replace(others[0], verdict=verdict) for verdict in verdicts)
+        return tour._counted([baseline, *findings])
+
+    assert counted(*["fails"] * 4, *["undecided"] * 2) == (
+        "4 of 6 claims do not hold; 2 are undecided."
+    )
+    assert counted("weaker", "holds", "fails") == (
+        "1 of 3 claims holds here; 1 holds weaker; 1 does not hold."
+    )
 
 
 def test_all_that_is_pointed_at_is_on_the_page(served, table):
