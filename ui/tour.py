@@ -17,11 +17,11 @@ import gradio as gr
 
 from evaluation.cells import Cell, chosen
 from evaluation.claims import Finding
-from evaluation.wording import sentence
+from evaluation.wording import plain
 from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
-from ui.evidence import attack_names
+from ui.evidence import short_title
 from ui.pictures import FIRST, prompt_of
 from ui.relearn import CONCEPT
 from ui.theme import static
@@ -168,7 +168,7 @@ def stops(
                     "Evidence", "A recorded attack",
                     "Every cell of the table opens the runs behind it. This one is replayed in "
                     f"{REPLAY_SECONDS:.0f} seconds: a defended and the undefended model, their "
-                    f"harm, ability and what they say. Over all seeds: {_told(cell, findings)}",
+                    f"harm, ability and what they say. {_told(cell, findings)}",
                     "#hf-evidence", (picked, Press("#hf-replay")), "#hf-run",
                 )
             )  # fmt: skip
@@ -245,7 +245,7 @@ def _told(cell: Cell, findings: Sequence[Finding]) -> str:
     held = next(
         held for finding in findings for held in finding.held if held.row == cell.verdict
     )  # fmt: skip
-    return sentence(held, attack_names())
+    return plain(held, short_title(cell.defence))
 
 
 def _counted(findings: Sequence[Finding]) -> str:

@@ -101,7 +101,12 @@ def test_the_evidence_chart_marks_every_cell_and_has_a_key(tmp_path):
 def test_claims_are_drawn_with_their_verdicts(tmp_path):
     table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, BROKEN)})
     drawn = shown.claims_html(claims(table))
-    ElementTree.fromstring(drawn)
+    baseline, sdd, *_ = ElementTree.fromstring(drawn)
+    assert baseline.find("header/span").text == "Baseline"
+    first, second = sdd.findall("p")  # before any figure
+    assert first.text.startswith("After 20 steps of fine-tuning, SDD agreed to 80% of harmful")
+    assert second.find("b").text == "Claimed:" and baseline.findall("p")[1].find("b") is None
+    assert sdd.find("details").get("open") is None and sdd.find("details/ul/li") is not None
     assert '<article class="hf-claim open"><header><h3>SDD</h3>' in drawn
     assert "Does not hold" in drawn and "Not measured" in drawn
     how = format_text(table[0])  # this machine's

@@ -81,7 +81,11 @@ def test_the_attack_that_is_opened_is_a_recorded_one_on_the_first_guard():
 
 def test_a_stop_tells_the_table_s_figures_and_opens_its_run(table):
     recorded, standing = (stop for stop in route(table) if stop.tab == "Evidence")
-    assert "harm 0% → 80%" in recorded.says and "ability 80% → 30%" in recorded.says
+    assert recorded.says.endswith(
+        "say. After 20 steps of fine-tuning, SDD agreed to 80% of harmful requests (0% before), as "
+        "did the undefended model, and its right answers to easy questions fell from "
+        "80% to 30%."
+    )
     cell = next(cell for cell in cells(table) if cell.defence == "sdd")
     assert f'data-pick="{cell.runs[0]["run"]}"' in recorded.acts[0].at
     claimed = len(claims(table)) - 1  # one of the findings is the baseline
