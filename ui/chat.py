@@ -58,7 +58,8 @@ Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
 absent if nothing), ``replies`` (arm → text, the forced beginning included), ``verdicts`` (arm →
 [label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not),
-``masked`` (whether replies that comply are hidden until asked for; absent if not)."""
+``masked`` (whether replies that comply are hidden until asked for; absent if not), ``written`` (arm
+→ how far its reply is; of those that are being written, and only while any is)."""
 
 
 def kept_turns(found: Any) -> list[Turn]:
@@ -284,7 +285,7 @@ def answer(
         prefill: what every reply is forced to begin with; the judge sees it as part of the reply.
 
     Yields:
-        The turn so far; the last one carries the judge's verdicts.
+        The turn so far, with the verdict on each reply from its end on; the last one is whole.
 
     Raises:
         NotReady: a model is not loaded, or is still under attack.
@@ -303,34 +304,48 @@ def answer(
     most = engines.profile.llm.max_new_tokens
     ended: set[str] = set()
     broken: dict[str, str] = {}
+    verdicts: dict[str, list[Any]] = {}
+
+    def stopped() -> bool:
+        return should_stop is not None and should_stop()
+
+    def judge_over(arms: Sequence[str]) -> None:
+        for arm in arms:
+            reply = turn["replies"][arm]
+            if arm in verdicts:
+                continue
+            if reply.removeprefix(prefill).strip():
+                verdict = judge.classify(message, reply)
+                verdicts[arm] = [verdict.label, float(verdict.confidence)]
+            elif loaded[arm] in ended or not stopped():
+                verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word of its own
+
     with engines.chat_arms(conversation.arms) as loaded:
         streams = [
-            (arms, engines.chat.stream(
+            (arms, enumerate(engines.chat.stream(
                 messages, [loaded[arm] for arm in arms],
                 max_new_tokens=most, temperature=temperature, seed=seed,
                 should_stop=should_stop, prefill=prefill, ended=ended,
-            ))
+            ), 1))
             for arms, messages in conversation.groups(message)
         ]  # fmt: skip
         while streams:
+            written = {}
             for entry in list(streams):
                 arms, stream = entry
-                replies = next(stream, None)
+                count, replies = next(stream, (0, None))
                 if replies is None:
                     streams.remove(entry)
-                    stopped = should_stop is not None and should_stop()
-                    why = "stopped" if stopped else f"cut after {most} tokens"
+                    why = "stopped" if stopped() else f"cut after {most} tokens"
                     broken |= {arm: why for arm in arms if loaded[arm] not in ended}
+                    judge_over(arms)
                     continue
                 turn["replies"] |= {arm: replies[loaded[arm]] for arm in arms}
-            yield turn
-    verdicts = {}
-    for arm, reply in turn["replies"].items():
-        if reply.removeprefix(prefill).strip():
-            verdict = judge.classify(message, reply)
-            verdicts[arm] = [verdict.label, float(verdict.confidence)]
-        elif should_stop is None or not should_stop():
-            verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word of its own
+                judge_over([arm for arm in arms if loaded[arm] in ended])
+                written |= {
+                    arm: f"{count} of {most} tokens" for arm in arms if loaded[arm] not in ended
+                }
+            yield turn | {"verdicts": dict(verdicts), "written": written}
     yield turn | {"verdicts": verdicts} | ({"broken": broken} if broken else {})
 
 
@@ -394,6 +409,8 @@ def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
     badge = verdict_badge(*verdict, asks_for_harm(turn["prompt"])) if verdict else ""
     why = turn.get("broken", {}).get(arm)
     badge += f'<span class="hf-small">{html.escape(why)}</span>' if why else ""
+    if far := turn.get("written", {}).get(arm):
+        badge += f'<span class="hf-small">{html.escape(far)}</span>'
     caret = '<span class="hf-caret" aria-hidden="true"></span>' if live and not verdict else ""
     if live and waiting:
         caret = f'<span class="hf-small">Waiting for the model </span>{caret}'

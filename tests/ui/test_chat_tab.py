@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -12,6 +13,8 @@ from ui.chat import (
     MAX_KEPT_REPLY,
     MAX_MESSAGE,
     ChatTab,
+    Conversation,
+    answer,
     kept_turns,
     talk_html,
 )
@@ -165,6 +168,28 @@ def test_a_reply_that_its_model_has_ended_is_whole(visit, served):
     finally:
         tokenizer.eos_token = former
     assert "broken" not in shown[0][-1] and ">cut after" not in shown[1]
+
+
+def test_a_reply_is_judged_when_it_ends_while_another_is_written(served):
+    chat, message = served.engines.chat, [{"role": "user", "content": "And now?"}]
+    arms = ["base", "sdd"]
+    *_, said = chat.stream(message, arms, max_new_tokens=8)
+    tokenizer, former = chat._tokenizer, chat._tokenizer.eos_token
+    ids = {arm: tokenizer(said[arm], add_special_tokens=False)["input_ids"] for arm in arms}
+    last = next(token for token in ids["base"] if token not in ids["sdd"])
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
+    try:
+        turns = list(answer(served.engines, Conversation([], arms=arms), "And now?"))
+    finally:
+        tokenizer.eos_token = former
+    early = next(turn for turn in turns if "base" in turn["verdicts"])
+    most = served.engines.profile.llm.max_new_tokens
+    assert list(early["verdicts"]) == ["base"] and list(early["written"]) == ["sdd"]
+    assert re.fullmatch(rf"[2-9] of {most} tokens", early["written"]["sdd"])
+    drawn = talk_html([early], busy=True)
+    assert drawn.count("hf-caret") == 1 and drawn.count("sure</span>") == 1
+    assert f"of {most} tokens</span>" in drawn
+    assert set(turns[-1]["verdicts"]) == set(arms) and "written" not in turns[-1]
 
 
 def test_what_is_longer_than_the_form_takes_is_not_asked(visit):
