@@ -210,11 +210,24 @@ def place_strengths(
 
 @dataclass
 class Conversation:
-    """One running exchange: which arms share a history and can be answered in one batch."""
+    """One running exchange: which arms share a history and can be answered in one batch.
+
+    Attributes:
+        turns: what was said before.
+        system: the system prompt; empty: none.
+        arms: who answers.
+        alone: whether what was said before is kept from the models.
+    """
 
     turns: list[Turn]
     system: str = ""
     arms: list[str] = field(default_factory=list)
+    alone: bool = False
+
+    @property
+    def heard(self) -> list[Turn]:
+        """What the models are told of what was said before."""
+        return [] if self.alone else self.turns
 
     def groups(self, message: str) -> list[tuple[list[str], list[dict[str, str]]]]:
         """Group the arms by their history.
@@ -228,7 +241,7 @@ class Conversation:
         found: dict[str, tuple[list[str], list[dict[str, str]]]] = {}
         for arm in self.arms:
             messages = [{"role": "system", "content": self.system}] if self.system else []
-            for turn in self.turns:
+            for turn in self.heard:
                 if turn["replies"].get(arm, "").strip():
                     messages.append({"role": "user", "content": turn["prompt"]})
                     messages.append({"role": "assistant", "content": turn["replies"][arm]})
@@ -299,7 +312,7 @@ def answer(
     judge = engines.judge
     prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
     turn = begun(message, conversation.arms, prefill, engines.profile.llm.masked)
-    if engines.profile.llm.masked and (conversation.system or conversation.turns):
+    if engines.profile.llm.masked and (conversation.system or conversation.heard):
         turn["masked"] = True  # nor after other words
     most = engines.profile.llm.max_new_tokens
     ended: set[str] = set()
@@ -465,6 +478,12 @@ class ChatTab:
                     info=f"One to {MAX_ARMS}. Attacked models appear here from the Attack tab.",
                     elem_id="hf-arms",
                 )
+                self.alone = gr.Checkbox(
+                    True, label="Each question on its own",
+                    info="Earlier turns stay on the page, and no model sees them. Switched off, a "
+                    "model that has refused may refuse harmless questions, too.",
+                    elem_id="hf-alone",
+                )  # fmt: skip
                 if any(missing.values()):
                     markup(note("\n".join(missing.values()), "warn"))
                 self.placed = gr.State(present[:MAX_ARMS])  # whose strength each slider is
@@ -479,7 +498,7 @@ class ChatTab:
                     ]  # fmt: skip
                     markup(
                         '<p class="hf-small">How strongly each adapter acts: 0 is the base model, '
-                        "1 the adapter as trained. At another strength an arm begins with no "
+                        "1 the adapter as trained. At another strength a model begins with no "
                         "memory of the conversation.</p>"
                     )
                 with gr.Accordion("Temperature and seed", open=False):
@@ -539,7 +558,7 @@ class ChatTab:
     def _wire(self) -> None:
         inputs = [
             self.box, self.turns, self.arms, self.temperature, self.seed, self.system, self.prefill,
-            self.placed, *self.strengths,
+            self.alone, self.placed, *self.strengths,
         ]  # fmt: skip
         outputs = [
             self.turns, self.talk, self.message, self.box, self.seed,
@@ -619,8 +638,8 @@ class ChatTab:
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,
-        system: str, prefill: str, placed: list[str], first: float, second: float, third: float,
-        event: gr.EventData, request: gr.Request,
+        system: str, prefill: str, alone: bool, placed: list[str], first: float, second: float,
+        third: float, event: gr.EventData, request: gr.Request,
     ) -> tuple:  # fmt: skip
         """Take a question at once, draw it as waiting for its turn, and make Stop work.
 
@@ -658,7 +677,7 @@ class ChatTab:
         ]
         session.stop_chat.clear()
         session.asked = Question(
-            Conversation(earlier, (system or "").strip(), arms), message, turns,
+            Conversation(earlier, (system or "").strip(), arms, alone), message, turns,
             float(temperature), seed, prefill, again,
         )  # fmt: skip
         asking = begun(message, arms, prefill, self.engines.profile.llm.masked)

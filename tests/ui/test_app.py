@@ -539,7 +539,8 @@ def asking(served):
     def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill="",
             strengths=(1, 1, 1), placed=None):  # fmt: skip
         pressed = gr.EventData(button or tab.send, None)
-        settings = (list(arms), temperature, seed, "", prefill, placed or list(arms), *strengths)
+        settings = (list(arms), temperature, seed, "", prefill, False)
+        settings = (*settings, placed or list(arms), *strengths)
         yield tab.ask(message, turns, *settings, pressed, Request)
         yield from tab.reply(Request)
 

@@ -35,9 +35,9 @@ def visit(served):
     with gr.Blocks():
         chat = ChatTab(served.engines, sessions)
 
-    def ask(message, turns=(), button=None, system=""):
+    def ask(message, turns=(), button=None, system="", alone=True):
         pressed = gr.EventData(button or chat.send, None)
-        settings = (["base"], 0.0, 0, system, "", ["base"], 1, 1, 1)
+        settings = (["base"], 0.0, 0, system, "", alone, ["base"], 1, 1, 1)
         return chat.ask(message, list(turns), *settings, pressed, Request)
 
     def reply():
@@ -72,6 +72,18 @@ def test_a_question_is_drawn_and_can_be_stopped_before_its_turn_comes(visit):
     assert enabled(stopped) == [True, False, True]
     (nothing,) = visit.reply()  # its turn comes all the same
     assert unchanged(nothing)
+
+
+def test_a_question_on_its_own_is_asked_without_what_was_said_before(visit):
+    assert visit.chat.alone.value is True
+    user = [{"role": "user", "content": "And now?"}]
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    for alone, messages in ((True, user), (False, before + user)):
+        visit.ask("And now?", FORMER, alone=alone)
+        conversation = visit.sessions.of(visit.request).asked.conversation
+        assert conversation.groups("And now?") == [(["base"], messages)]
+        *_, shown = visit.reply()
+        assert [turn["prompt"] for turn in shown[0]] == ["Hi", "And now?"]  # on the page it stays
 
 
 def test_stop_leaves_alone_what_was_written_meanwhile(visit):
