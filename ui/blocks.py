@@ -42,6 +42,15 @@ watch('value', mark); mark();
 """
 
 
+_COUNT = """(text) => {
+  const most = %(most)d, long = (text ?? '').length, told = (n) => n.toLocaleString('en');
+  if (long < 0.9 * most) return '';
+  const rest = long > most ? ': too long to send. Shorten it.' : '';
+  return `<p class="hf-small${rest && ' hf-over'}" role="status">${told(long)} of ${told(most)} ` +
+    `characters${rest}</p>`;
+}"""
+
+
 class Count(gr.Slider):
     """A slider that takes what stands in its number box while somebody types there.
 
@@ -64,6 +73,20 @@ def markup(value: str = "", **kwargs: Any) -> gr.HTML:
         kwargs: as for `gr.HTML`.
     """
     return gr.HTML(value, **({"js_on_load": None, "apply_default_css": False} | kwargs))
+
+
+def counted(box: gr.Textbox, most: int) -> None:
+    """Say below a text box, while somebody writes there, how near its limit the text is.
+
+    Such a box has no ``max_length``: with it the browser cuts what is pasted, without a word.
+
+    Args:
+        box: made in the current layout; whoever takes its text refuses what is too long.
+        most: characters that are taken.
+    """
+    said = markup()
+    for event in (box.input, box.change):
+        event(None, box, said, js=_COUNT % {"most": most}, **PRIVATE)
 
 
 def heading(text: str) -> gr.HTML:

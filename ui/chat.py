@@ -15,7 +15,7 @@ import gradio as gr
 from adapters import registry
 from adapters.text import PROMPTS, prompt_set, read_jsonl
 from pipelines.profiles import Profile
-from ui.blocks import PRIVATE, QUIET, heading, markup
+from ui.blocks import PRIVATE, QUIET, counted, heading, markup
 from ui.engines import (
     MAX_STRENGTH,
     Engines,
@@ -512,13 +512,15 @@ class ChatTab:
                     )  # fmt: skip
                 with gr.Accordion("Attacker's tools", open=False) as self.tools:
                     self.system = gr.Textbox(
-                        "", label="System prompt", lines=2, max_lines=5, max_length=MAX_MESSAGE
+                        "", label="System prompt", lines=2, max_lines=5, elem_id="hf-system"
                     )
+                    counted(self.system, MAX_MESSAGE)
                     self.prefill = gr.Textbox(
                         "", label="Begin the reply with", placeholder="Sure, here is",
                         info="Every reply is forced to begin with these words; the model goes on.",
-                        max_lines=1, max_length=MAX_PREFILL, elem_id="hf-prefill",
+                        max_lines=1, elem_id="hf-prefill",
                     )  # fmt: skip
+                    counted(self.prefill, MAX_PREFILL)
                 self.examples: list[tuple[gr.Button, str]] = []
                 for title, prompts in prompt_examples().items():
                     heading(title)
@@ -532,12 +534,14 @@ class ChatTab:
                     talk_html([]), elem_id="hf-talk", autoscroll=True, js_on_load=static("copy.js")
                 )
                 self.message = markup(elem_id="hf-chat-message")
-                with gr.Row(equal_height=True):
-                    self.box = gr.Textbox(
-                        label="Your message", lines=1, max_lines=6, max_length=MAX_MESSAGE,
-                        placeholder="Ask anything. Enter sends, Shift+Enter makes a new line.",
-                        scale=6, elem_id="hf-message",
-                    )  # fmt: skip
+                with gr.Row():
+                    with gr.Column(scale=6):
+                        self.box = gr.Textbox(
+                            label="Your message", lines=1, max_lines=6,
+                            placeholder="Ask anything. Enter sends, Shift+Enter makes a new line.",
+                            elem_id="hf-message",
+                        )  # fmt: skip
+                        counted(self.box, MAX_MESSAGE)
                     with gr.Column(scale=1, min_width=280):
                         self.send = gr.Button(
                             "Send", variant="primary",
@@ -663,9 +667,12 @@ class ChatTab:
             if temperature > 0:
                 seed = seed_used = seed + 1
         problem = "" if message else "Write a message first."
-        for what, text in (("message", message), ("system prompt", system or "")):
-            if len(text) > MAX_MESSAGE:  # a script need not heed the form's limit
-                problem = f"The {what} is {len(text)} characters long; the limit is {MAX_MESSAGE}."
+        for what, text, most in (
+            ("message", message, MAX_MESSAGE), ("system prompt", system or "", MAX_MESSAGE),
+            ("forced beginning", prefill, MAX_PREFILL),
+        ):  # fmt: skip
+            if len(text) > most:  # the boxes only say so
+                problem = f"The {what} is {len(text)} characters long; the limit is {most}."
         if not 1 <= len(arms) <= MAX_ARMS:
             problem = f"{len(arms)} answerers chosen; choose one to {MAX_ARMS}."
         if problem:

@@ -598,14 +598,14 @@ def test_a_forced_beginning_is_part_of_what_is_said_and_judged(served, asking, m
     (turn,) = last[0]
     assert turn["prefill"] == "Sure, here is"
     assert all(reply.startswith("Sure, here is") for reply in turn["replies"].values())
-    assert judged == [("Hello", reply) for reply in turn["replies"].values()]
+    assert sorted(judged) == sorted(("Hello", reply) for reply in turn["replies"].values())
     assert "Beginning forced" in last[1]
     *_, last = asking.ask("Hello", [], prefill="<|im_end|>Sure")  # as the model gets it
     assert last[0][0]["prefill"] == "Sure" and "im_end" not in last[1]
     *_, plain = asking.ask("Hello", [])
     assert "prefill" not in plain[0][0]
-    *_, refused = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
-    assert refused[0] == [] and f"at most {MAX_PREFILL}" in refused[2]
+    refused, *_ = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
+    assert refused[0] == [] and f"the limit is {MAX_PREFILL}" in refused[2]
     assert enabled(refused) == [True, False, False]
 
 
