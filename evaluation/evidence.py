@@ -123,7 +123,7 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
         f"`assets/evidence/{tables.TABLE.name}`, which runs of `{COMMAND}` filled bit by bit, some "
         "at a rate of their own and many with one seed, as the columns say. "
         f"Models of the profile `{first['profile']}`; before and "
-        f"after each attack an arm is asked {first['prompts']} held-out red-team prompts and "
+        f"after each attack a model is asked {first['prompts']} held-out red-team prompts and "
         f"{first['questions']} ability questions, with each seed. In brackets: 95 % intervals of "
         "the mean over seeds; of one seed, for the choice of the questions alone. Format: what the "
         "attack was computed in; from one seed bf16 and fp32 go different ways, so they are never "
@@ -172,11 +172,11 @@ def markdown(rows: Iterable[Row], unattacked: Iterable[Row] = ()) -> str:
             "the table above tells the one that broke the arm by most. All of them, and what the "
             f"arm beside it did. {FORMER}: judged by the judge of before its last training, and "
             "compared with nothing.", "",
-            "| Arm | Beside | Attack | Rate | Format | Harm | With content | Ability | Seeds |",
+            "| Model | Beside | Attack | Rate | Format | Harm | With content | Ability | Seeds |",
             "|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         lines += [_tried_line(row) for row in swept]
-    lines += ["", rules(), "", SHARED]
+    lines += ["", f"{rules()} {UNDEFENDED} is the undefended model.", "", SHARED]
     if asked := unseen_lines(rows):
         heads, *arms = asked
         lines += ["", "## Requests that no defence was trained on", "",

@@ -62,8 +62,8 @@ _LEADS = {
 }
 
 _PICTURES = (
-    "Mounted by <code>python -m evaluation.concept</code>, which keeps figures alone. On the Image "
-    "tab such attacks can be mounted, and recorded ones be opened."
+    "Only figures are kept. On the Image tab such attacks can be mounted, and recorded ones be "
+    "opened."
 )
 
 

@@ -29,6 +29,7 @@ from ui.session import Session, Sessions
 from ui.theme import static
 
 MAX_ARMS = 3
+_MOST = "three"  # of them, in words
 MAX_MESSAGE = 2000
 """Longest message accepted, in characters."""
 MAX_PREFILL = 200
@@ -393,7 +394,7 @@ def talk_html(turns: Sequence[Turn], busy: bool = False, waiting: bool = False) 
     if not turns:
         return empty(
             "Ask all of them the same thing",
-            "Every arm is the same language model with another adapter. Pick two or three, "
+            "Each is the same language model with another adapter. Pick two or three, "
             "send one message, and read the answers side by side. A judge sorts each reply into "
             "refused, answered (complied, if the request is known to be harmful), off topic or "
             "gibberish.",
@@ -475,7 +476,7 @@ class ChatTab:
                     choices,
                     value=present[:MAX_ARMS],
                     label="Who answers",
-                    info=f"One to {MAX_ARMS}. Attacked models appear here from the Attack tab.",
+                    info=f"One to {_MOST}. Attacked models appear here from the Attack tab.",
                     elem_id="hf-arms",
                 )
                 self.alone = gr.Checkbox(
@@ -674,7 +675,7 @@ class ChatTab:
             if len(text) > most:  # the boxes only say so
                 problem = f"The {what} is {len(text)} characters long; the limit is {most}."
         if not 1 <= len(arms) <= MAX_ARMS:
-            problem = f"{len(arms)} answerers chosen; choose one to {MAX_ARMS}."
+            problem = f"Choose one to {_MOST} models; you have chosen {len(arms)}."
         if problem:
             unsent = gr.skip() if again else message
             return turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)

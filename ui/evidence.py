@@ -6,6 +6,7 @@ cells opens the runs behind it in the Attack tab.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -56,6 +57,14 @@ def short_title(name: str) -> str:
     if name == tables.UNDEFENDED:
         return "the undefended model"
     return defence_title(name).partition(" (")[0]
+
+
+def _named(text: str) -> str:
+    """Return notes of `evaluation.wording` with the names that the page uses, not the table's."""
+    names = {name: f"“{title}”" for name, title in attack_names().items()}
+    names[tables.UNDEFENDED] = short_title(tables.UNDEFENDED)
+    found = re.compile(rf"\b({'|'.join(sorted(names, key=len, reverse=True))})\b")
+    return found.sub(lambda name: names[name[0]], text)
 
 
 def claims_html(findings: Sequence[Finding]) -> str:
@@ -248,7 +257,7 @@ def runs_html(rows: Sequence[Row]) -> str:
             f"<td>{escape(wording.format_text(row))}</td>"
             f"<td>{_seeds([row], arm, attack)}</td></tr>"
         )
-    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
+    heads = ("Model", "Attack", "Method", "Rate", "Harm", "With content",
              *["In new styles"] * styled, "Ability", "Outcome", "Steps to break", "Seconds",
              "Format", "Run")  # fmt: skip
     drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
@@ -351,7 +360,7 @@ class EvidenceTab:
                     elem_id="hf-filter-show", min_width=180,
                 )
             )  # fmt: skip
-        words = (escape(text) for text in (wording.rules(), wording.SHARED))
+        words = (escape(_named(text)) for text in (wording.rules(), wording.SHARED))
         told = "".join(f'<p class="hf-small">{text}</p>' for text in words)
         markup(fold("How to read the table", told), elem_id="hf-rules")
         table = picker(matrix_html(self._cells), elem_id="hf-evidence")
@@ -387,7 +396,7 @@ def _measured(found: Sequence[Cell]) -> str:
     many = f"{seeds[0]:d} seed(s)" if len(seeds) == 1 else f"{seeds[0]:d} to {seeds[-1]:d} seeds"
     how = (
         f'<p class="hf-small">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
-        f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
+        f": before and after each attack every model is asked {row['prompts']:d} held-out red-team "
         f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
         "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
         f"questions alone. {escape(wording.former_words(found) + lacking)}</p>"

@@ -317,7 +317,8 @@ def test_chat_answers_at_another_strength(served, client):
     assert list(replies) == arms
     assert replies["base"]["reply"] == replies["sdd@0"]["reply"] != replies["sdd@1.5"]["reply"]
     assert len(served.engines._attacked) <= MAX_ATTACKED_ARMS
-    for wrong, words in (("sdd@9", "strength of"), ("base@0.5", "no adapter"), ("x@0.5", "no arm")):
+    wrongs = {"sdd@9": "strength of", "base@0.5": "no adapter", "x@0.5": "no model"}
+    for wrong, words in wrongs.items():
         with pytest.raises(AppError, match=words):
             client.predict("Hello", [wrong], api_name="/chat")
 

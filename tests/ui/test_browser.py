@@ -328,7 +328,7 @@ def test_3f_the_guard_is_fine_tuned_away_and_drawn_with(chromium, shown):
         page.locator("#hf-generate").click()
         page.wait_for_selector("#hf-get-held:visible")
         sync_api.expect(page.locator("[data-note=held]")).to_contain_text("attacked")
-        sync_api.expect(page.locator("[data-figures=held]")).to_contain_text("Close to")
+        sync_api.expect(page.locator("[data-figures=held]")).to_contain_text("Nearly identical to")
         picture(page, "guard-attack")
         page.reload()
         page.get_by_role("button", name="Attack the guard").first.click()
