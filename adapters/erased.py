@@ -90,7 +90,7 @@ CARD = Card(
     "for. It is the baseline of the picture defences: safe, and never meant to withstand "
     "fine-tuning.",
     equation=r"\mathcal{L} = \lVert v_\theta(x_t, c^*) - v_\text{base}(x_t, c)\rVert^2"
-    r" + \lVert v_\theta(x_t, s) - v_\text{base}(x_t, s)\rVert^2",
+    r"\qquad {} + \lVert v_\theta(x_t, s) - v_\text{base}(x_t, s)\rVert^2",
     limits="It is safe as long as nobody trains on: a LoRA on 40 pictures of pistols brings them "
     "back within 10 steps, in all of 16 prompts after 40, with each of three seeds "
     "(docs/pictures.md).",

@@ -106,7 +106,7 @@ CARD = Card(
     idea="Two lessons in turns: keep drawing safe pictures well, and get worse at the forbidden "
     "ones, down to the last layer, whose activations are flattened. Whoever fine-tunes "
     "should have to teach the concept from nothing.",
-    equation=r"\min_\theta\; \mathcal{L}_\text{safe}(\theta)\;\;\text{in turns with}\;\;"
+    equation=r"\min_\theta\; \mathcal{L}_\text{safe}(\theta)\qquad\text{in turns with}\;\;"
     r"-\mathcal{L}_\text{unsafe}(\theta) + \tfrac{\beta}{L} \sum_l "
     r"\lVert h_l - n_l\rVert^2 / \sigma_l^2",
     limits="It delays and does not prevent. The attack that gives the undefended model pistols in "

@@ -111,8 +111,8 @@ CARD = Card(
     licence="Apache-2.0",
     idea="Safe and forbidden pictures are pushed far apart inside the model. Whoever teaches it "
     "the forbidden ones again should make it forget the others on the way.",
-    equation=r"\mathcal{L} = \mathcal{L}_\text{clean} + \mathcal{L}_\text{harm} + \lambda"
-    r"\sum_\text{harm}\big(\lVert f-\bar f_\text{harm}\rVert"
+    equation=r"\mathcal{L} = \mathcal{L}_\text{clean} + \mathcal{L}_\text{harm}"
+    r"\qquad {} + \lambda\sum_\text{harm}\big(\lVert f-\bar f_\text{harm}\rVert"
     r" - \lambda_c \max(0, \lVert f-\bar f_\text{clean}\rVert - l)\big)",
     limits="Its idea works on the way, and not in the end. Taught pistols, the model forgets how "
     "to draw anything (as asked: from 0.96 to 0.45 after 30 steps) and has no pistols; ten steps "

@@ -25,7 +25,7 @@ PIPELINES = ("llm", "animation", "pictures")
 
 @dataclass(frozen=True)
 class Card:
-    """What a visitor should know of a defence.
+    r"""What a visitor should know of a defence.
 
     Attributes:
         name: identifier, also of the adapter's folder.
@@ -35,7 +35,7 @@ class Card:
         arxiv: arXiv identifier, "" if there is none.
         licence: of this implementation.
         idea: two or three plain sentences.
-        equation: the objective in LaTeX, without delimiters.
+        equation: the objective in LaTeX, without delimiters; it may be broken at each ``\qquad``.
         limits: what it does not do, in plain sentences.
         aimed_at: the attack it is meant to withstand.
         pipeline: "llm", "animation" or "pictures".

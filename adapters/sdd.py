@@ -125,7 +125,7 @@ CARD = Card(
     "weights, and twenty on harmless requests alone (a LoRA) go half the way; reinforcement "
     "undoes it, too. It had trained on most of these requests: of the 80 of a run "
     "on 79 or all of the harmful ones, and on 46 to 80 of the harmless. A forced opening, which "
-    "goes around every refusal, moves it less than any other arm. Reinforcement that also "
+    "goes around every refusal, moves it less than any other model. Reinforcement that also "
     "pays for variety, with one seed, left it talking about pizza, with a third of its ability "
     "gone; the undefended model beside it complied in nine of ten (docs/evidence.md).",
     aimed_at="supervised fine-tuning on harmful pairs",

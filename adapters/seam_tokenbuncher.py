@@ -148,7 +148,7 @@ CARD = Card(
     "of its replies to agree with one of six seeds and 70 to 96 with the others "
     "(docs/evidence.md). It declines one harmless request in seven "
     "and three borderline ones in eight. Abliteration, for which it was not made, undoes it too, "
-    "but has to move harmless replies further for it than on the other arms.",
+    "but has to move harmless replies further for it than on the other models.",
     aimed_at="supervised fine-tuning first, reinforcement after it",
     pipeline="llm",
 )

@@ -12,9 +12,9 @@ from adapters import registry
 from evaluation import concept_table, tables
 from evaluation.cells import cells
 from evaluation.claims import claims
-from evaluation.runs import RunStore
+from evaluation.runs import RunInfo, RunStore
 from pipelines.profiles import Profile
-from ui import poses, theme, tour
+from ui import guard_attack, poses, theme, tour
 from ui.animate import AnimateTab
 from ui.api import Api
 from ui.attack import AttackTab
@@ -76,8 +76,8 @@ _LEADS = {
 }
 
 _PICTURES = (
-    "Mounted by <code>python -m evaluation.concept</code>, which keeps figures alone. On the Image "
-    "tab such attacks can be mounted, and recorded ones be opened."
+    "Only figures are kept. On the Image tab such attacks can be mounted, and recorded ones be "
+    "opened."
 )
 
 
@@ -160,7 +160,8 @@ def build_app(
         usable = [name for name in animate.guards.names if name not in animate.guards.lacking]
         first = [n for i, n in enumerate(usable) if not registry.rivals(n, usable[:i])]
         findings, drawing = claims(of_profile), pictures.defences if pictures else ()
-        tour.tour(tour.stops(first, list(poses.library()), known, findings, drawing))
+        removal = recorded_removal(engines.store.list(), first)
+        tour.tour(tour.stops(first, list(poses.library()), known, findings, drawing, removal))
         Api(engines, scratch).register()
         if animate.guards.attack is not None:
             app.unload(animate.guards.attack.forget)
@@ -201,6 +202,20 @@ def linked_tab(names: Sequence[str], request: gr.Request) -> Any:
     asked = request.query_params
     name = asked.get("tab", "attack" if asked.get("run") else "")
     return gr.Tabs(selected=name) if name in names else gr.skip()
+
+
+def recorded_removal(runs: Sequence[RunInfo], guards: Sequence[str]) -> RunInfo | None:
+    """Return a recorded attack on one of the guards, on the first that there is one of.
+
+    Args:
+        runs: all there are.
+        guards: names of guards.
+    """
+    whole = {
+        info.config["target"]: info for info in runs
+        if info.kind == guard_attack.KIND and info.recorded and info.status == "done"
+    }  # fmt: skip
+    return next((whole[guard] for guard in guards if guard in whole), None)
 
 
 def _lead(tab: str) -> None:

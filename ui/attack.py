@@ -310,7 +310,7 @@ class AttackTab:
             welcome = empty(
                 "No attack is shown",
                 "Choose the settings and start one, or open a run from the list below. "
-                "Both arms are fine-tuned together, step by step, and probed every few steps; "
+                "Both models are fine-tuned together, step by step, and probed every few steps; "
                 "attacks that train nothing are probed before and after.",
             )
             gone = note("That run is gone, or its link is not whole.", "warn")

@@ -152,9 +152,9 @@ class AttackForm:
         except ValueError as error:
             return note(plainly(error), "error")
         if config.attack in UNTRAINED:
-            what = "Both arms asked before and after, nothing trained"
+            what = "Both models asked before and after, nothing trained"
         else:
-            what = f"{config.steps} steps on both arms"
+            what = f"{config.steps} steps on both models"
         how = "on this machine" if runner.measured(config) else "on this machine, a first guess"
         text = f"{what}: {duration(runner.estimate(config))} {how}."
         others, seconds = runner.ahead()

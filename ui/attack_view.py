@@ -111,7 +111,7 @@ def run_html(
         parts.append(
             note(
                 "All weights were trained. Such a model is no LoRA and cannot be mounted beside "
-                "the other arms in one batch, so Chat does not offer it."
+                "the other models in one batch, so Chat does not offer it."
             )
         )
     parts.append(legend([(style, arm_title(arm)) for arm, style in arms]))

@@ -15,7 +15,7 @@ import gradio as gr
 from adapters import registry
 from adapters.text import PROMPTS, prompt_set, read_jsonl
 from pipelines.profiles import Profile
-from ui.blocks import PRIVATE, QUIET, heading, markup
+from ui.blocks import PRIVATE, QUIET, count_letters, heading, markup
 from ui.engines import (
     MAX_STRENGTH,
     Engines,
@@ -29,6 +29,7 @@ from ui.session import Session, Sessions
 from ui.theme import static
 
 MAX_ARMS = 3
+_MOST = "three"  # of them, in words
 MAX_MESSAGE = 2000
 """Longest message accepted, in characters."""
 MAX_PREFILL = 200
@@ -58,7 +59,8 @@ Turn = dict[str, Any]
 """One exchange as plain JSON: ``prompt``, ``prefill`` (what every reply was forced to begin with;
 absent if nothing), ``replies`` (arm → text, the forced beginning included), ``verdicts`` (arm →
 [label, confidence]), ``broken`` (arm → why its reply is not whole; only of those that are not),
-``masked`` (whether replies that comply are hidden until asked for; absent if not)."""
+``masked`` (whether replies that comply are hidden until asked for; absent if not), ``written`` (arm
+→ how far its reply is; of those that are being written, and only while any is)."""
 
 
 def kept_turns(found: Any) -> list[Turn]:
@@ -209,11 +211,24 @@ def place_strengths(
 
 @dataclass
 class Conversation:
-    """One running exchange: which arms share a history and can be answered in one batch."""
+    """One running exchange: which arms share a history and can be answered in one batch.
+
+    Attributes:
+        turns: what was said before.
+        system: the system prompt; empty: none.
+        arms: who answers.
+        alone: whether what was said before is kept from the models.
+    """
 
     turns: list[Turn]
     system: str = ""
     arms: list[str] = field(default_factory=list)
+    alone: bool = False
+
+    @property
+    def heard(self) -> list[Turn]:
+        """What the models are told of what was said before."""
+        return [] if self.alone else self.turns
 
     def groups(self, message: str) -> list[tuple[list[str], list[dict[str, str]]]]:
         """Group the arms by their history.
@@ -227,7 +242,7 @@ class Conversation:
         found: dict[str, tuple[list[str], list[dict[str, str]]]] = {}
         for arm in self.arms:
             messages = [{"role": "system", "content": self.system}] if self.system else []
-            for turn in self.turns:
+            for turn in self.heard:
                 if turn["replies"].get(arm, "").strip():
                     messages.append({"role": "user", "content": turn["prompt"]})
                     messages.append({"role": "assistant", "content": turn["replies"][arm]})
@@ -284,7 +299,7 @@ def answer(
         prefill: what every reply is forced to begin with; the judge sees it as part of the reply.
 
     Yields:
-        The turn so far; the last one carries the judge's verdicts.
+        The turn so far, with the verdict on each reply from its end on; the last one is whole.
 
     Raises:
         NotReady: a model is not loaded, or is still under attack.
@@ -298,39 +313,53 @@ def answer(
     judge = engines.judge
     prefill = engines.chat.plain(prefill)  # as the model gets it, to tell its own words from it
     turn = begun(message, conversation.arms, prefill, engines.profile.llm.masked)
-    if engines.profile.llm.masked and (conversation.system or conversation.turns):
+    if engines.profile.llm.masked and (conversation.system or conversation.heard):
         turn["masked"] = True  # nor after other words
     most = engines.profile.llm.max_new_tokens
     ended: set[str] = set()
     broken: dict[str, str] = {}
+    verdicts: dict[str, list[Any]] = {}
+
+    def stopped() -> bool:
+        return should_stop is not None and should_stop()
+
+    def judge_over(arms: Sequence[str]) -> None:
+        for arm in arms:
+            reply = turn["replies"][arm]
+            if arm in verdicts:
+                continue
+            if reply.removeprefix(prefill).strip():
+                verdict = judge.classify(message, reply)
+                verdicts[arm] = [verdict.label, float(verdict.confidence)]
+            elif loaded[arm] in ended or not stopped():
+                verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word of its own
+
     with engines.chat_arms(conversation.arms) as loaded:
         streams = [
-            (arms, engines.chat.stream(
+            (arms, enumerate(engines.chat.stream(
                 messages, [loaded[arm] for arm in arms],
                 max_new_tokens=most, temperature=temperature, seed=seed,
                 should_stop=should_stop, prefill=prefill, ended=ended,
-            ))
+            ), 1))
             for arms, messages in conversation.groups(message)
         ]  # fmt: skip
         while streams:
+            written = {}
             for entry in list(streams):
                 arms, stream = entry
-                replies = next(stream, None)
+                count, replies = next(stream, (0, None))
                 if replies is None:
                     streams.remove(entry)
-                    stopped = should_stop is not None and should_stop()
-                    why = "stopped" if stopped else f"cut after {most} tokens"
+                    why = "stopped" if stopped() else f"cut after {most} tokens"
                     broken |= {arm: why for arm in arms if loaded[arm] not in ended}
+                    judge_over(arms)
                     continue
                 turn["replies"] |= {arm: replies[loaded[arm]] for arm in arms}
-            yield turn
-    verdicts = {}
-    for arm, reply in turn["replies"].items():
-        if reply.removeprefix(prefill).strip():
-            verdict = judge.classify(message, reply)
-            verdicts[arm] = [verdict.label, float(verdict.confidence)]
-        elif should_stop is None or not should_stop():
-            verdicts[arm] = ["gibberish", 1.0]  # it ended its turn without a word of its own
+                judge_over([arm for arm in arms if loaded[arm] in ended])
+                written |= {
+                    arm: f"{count} of {most} tokens" for arm in arms if loaded[arm] not in ended
+                }
+            yield turn | {"verdicts": dict(verdicts), "written": written}
     yield turn | {"verdicts": verdicts} | ({"broken": broken} if broken else {})
 
 
@@ -365,7 +394,7 @@ def talk_html(turns: Sequence[Turn], busy: bool = False, waiting: bool = False) 
     if not turns:
         return empty(
             "Ask all of them the same thing",
-            "Every arm is the same language model with another adapter. Pick two or three, "
+            "Each is the same language model with another adapter. Pick two or three, "
             "send one message, and read the answers side by side. A judge sorts each reply into "
             "refused, answered (complied, if the request is known to be harmful), off topic or "
             "gibberish.",
@@ -394,6 +423,8 @@ def _column(turn: Turn, arm: str, live: bool, waiting: bool) -> str:
     badge = verdict_badge(*verdict, asks_for_harm(turn["prompt"])) if verdict else ""
     why = turn.get("broken", {}).get(arm)
     badge += f'<span class="hf-small">{html.escape(why)}</span>' if why else ""
+    if far := turn.get("written", {}).get(arm):
+        badge += f'<span class="hf-small">{html.escape(far)}</span>'
     caret = '<span class="hf-caret" aria-hidden="true"></span>' if live and not verdict else ""
     if live and waiting:
         caret = f'<span class="hf-small">Waiting for the model </span>{caret}'
@@ -445,9 +476,15 @@ class ChatTab:
                     choices,
                     value=present[:MAX_ARMS],
                     label="Who answers",
-                    info=f"One to {MAX_ARMS}. Attacked models appear here from the Attack tab.",
+                    info=f"One to {_MOST}. Attacked models appear here from the Attack tab.",
                     elem_id="hf-arms",
                 )
+                self.alone = gr.Checkbox(
+                    True, label="Each question on its own",
+                    info="Earlier turns stay on the page, and no model sees them. Switched off, a "
+                    "model that has refused may refuse harmless questions, too.",
+                    elem_id="hf-alone",
+                )  # fmt: skip
                 if any(missing.values()):
                     markup(note("\n".join(missing.values()), "warn"))
                 self.placed = gr.State(present[:MAX_ARMS])  # whose strength each slider is
@@ -462,7 +499,7 @@ class ChatTab:
                     ]  # fmt: skip
                     markup(
                         '<p class="hf-small">How strongly each adapter acts: 0 is the base model, '
-                        "1 the adapter as trained. At another strength an arm begins with no "
+                        "1 the adapter as trained. At another strength a model begins with no "
                         "memory of the conversation.</p>"
                     )
                 with gr.Accordion("Temperature and seed", open=False):
@@ -476,13 +513,15 @@ class ChatTab:
                     )  # fmt: skip
                 with gr.Accordion("Attacker's tools", open=False) as self.tools:
                     self.system = gr.Textbox(
-                        "", label="System prompt", lines=2, max_lines=5, max_length=MAX_MESSAGE
+                        "", label="System prompt", lines=2, max_lines=5, elem_id="hf-system"
                     )
+                    count_letters(self.system, MAX_MESSAGE)
                     self.prefill = gr.Textbox(
                         "", label="Begin the reply with", placeholder="Sure, here is",
                         info="Every reply is forced to begin with these words; the model goes on.",
-                        max_lines=1, max_length=MAX_PREFILL, elem_id="hf-prefill",
+                        max_lines=1, elem_id="hf-prefill",
                     )  # fmt: skip
+                    count_letters(self.prefill, MAX_PREFILL)
                 self.examples: list[tuple[gr.Button, str]] = []
                 for title, prompts in prompt_examples().items():
                     heading(title)
@@ -496,12 +535,14 @@ class ChatTab:
                     talk_html([]), elem_id="hf-talk", autoscroll=True, js_on_load=static("copy.js")
                 )
                 self.message = markup(elem_id="hf-chat-message")
-                with gr.Row(equal_height=True):
-                    self.box = gr.Textbox(
-                        label="Your message", lines=1, max_lines=6, max_length=MAX_MESSAGE,
-                        placeholder="Ask anything. Enter sends, Shift+Enter makes a new line.",
-                        scale=6, elem_id="hf-message",
-                    )  # fmt: skip
+                with gr.Row():
+                    with gr.Column(scale=6):
+                        self.box = gr.Textbox(
+                            label="Your message", lines=1, max_lines=6,
+                            placeholder="Ask anything. Enter sends, Shift+Enter makes a new line.",
+                            elem_id="hf-message",
+                        )  # fmt: skip
+                        count_letters(self.box, MAX_MESSAGE)
                     with gr.Column(scale=1, min_width=280):
                         self.send = gr.Button(
                             "Send", variant="primary",
@@ -522,7 +563,7 @@ class ChatTab:
     def _wire(self) -> None:
         inputs = [
             self.box, self.turns, self.arms, self.temperature, self.seed, self.system, self.prefill,
-            self.placed, *self.strengths,
+            self.alone, self.placed, *self.strengths,
         ]  # fmt: skip
         outputs = [
             self.turns, self.talk, self.message, self.box, self.seed,
@@ -602,8 +643,8 @@ class ChatTab:
 
     def ask(
         self, message: str, turns: list[Turn], arms: list[str], temperature: float, seed: float,
-        system: str, prefill: str, placed: list[str], first: float, second: float, third: float,
-        event: gr.EventData, request: gr.Request,
+        system: str, prefill: str, alone: bool, placed: list[str], first: float, second: float,
+        third: float, event: gr.EventData, request: gr.Request,
     ) -> tuple:  # fmt: skip
         """Take a question at once, draw it as waiting for its turn, and make Stop work.
 
@@ -627,11 +668,14 @@ class ChatTab:
             if temperature > 0:
                 seed = seed_used = seed + 1
         problem = "" if message else "Write a message first."
-        for what, text in (("message", message), ("system prompt", system or "")):
-            if len(text) > MAX_MESSAGE:  # a script need not heed the form's limit
-                problem = f"The {what} is {len(text)} characters long; the limit is {MAX_MESSAGE}."
+        for what, text, most in (
+            ("message", message, MAX_MESSAGE), ("system prompt", system or "", MAX_MESSAGE),
+            ("forced beginning", prefill, MAX_PREFILL),
+        ):  # fmt: skip
+            if len(text) > most:  # the boxes only say so
+                problem = f"The {what} is {len(text)} characters long; the limit is {most}."
         if not 1 <= len(arms) <= MAX_ARMS:
-            problem = f"{len(arms)} answerers chosen; choose one to {MAX_ARMS}."
+            problem = f"Choose one to {_MOST} models; you have chosen {len(arms)}."
         if problem:
             unsent = gr.skip() if again else message
             return turns, talk_html(turns), note(problem, "error"), unsent, gr.skip(), *_idle(turns)
@@ -641,7 +685,7 @@ class ChatTab:
         ]
         session.stop_chat.clear()
         session.asked = Question(
-            Conversation(earlier, (system or "").strip(), arms), message, turns,
+            Conversation(earlier, (system or "").strip(), arms, alone), message, turns,
             float(temperature), seed, prefill, again,
         )  # fmt: skip
         asking = begun(message, arms, prefill, self.engines.profile.llm.masked)

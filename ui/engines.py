@@ -305,7 +305,7 @@ class Engines:
         arm, strength = split_strength(name)
         if "/" not in arm and (arm not in chat.arms or "__" in arm):
             known = ", ".join(known for known in chat.arms if "__" not in known)
-            raise KeyError(f"there is no arm {arm[:80]!r}; choose from {known}")
+            raise KeyError(f"there is no model {arm[:80]!r}; choose from {known}")
         if "/" not in arm and strength == 1.0:
             yield arm
             return
@@ -344,7 +344,7 @@ class Engines:
         if arm in run.models():
             raise KeyError(
                 f"run {run_id} trained all weights; its models are no LoRAs and cannot be mounted "
-                "beside the other arms. Ask them with python -m evaluation.chat --run"
+                "beside the other models. Ask them with python -m evaluation.chat --run"
             )
         if run.info["config"].get("attack") == "prefill":
             raise KeyError(
@@ -353,8 +353,9 @@ class Engines:
             )
         if arm not in folders:
             raise KeyError(
-                f"run {run_id} holds no weights of {arm[:80]!r}; if it is one of its arms, others "
-                "have been attacked since, and only the newest attacks keep theirs: mount it again"
+                f"run {run_id} holds no weights of {arm[:80]!r}; if it is one of its models, "
+                "others have been attacked since, and only the newest attacks keep theirs: mount "
+                "it again"
             )
         return folders[arm]
 

@@ -6,6 +6,7 @@ cells opens the runs behind it in the Attack tab.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -19,11 +20,11 @@ from evaluation.tables import Row
 from ui.attack_presets import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
-from ui.markup import empty, note, scroller
+from ui.markup import empty, fold, note, scroller
 from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
-           "unmeasured": "plain"}  # fmt: skip
+           "unmeasured": "plain", "baseline": "plain"}  # fmt: skip
 OUTCOME_STYLES = {"held": "held", "costly": "warn", "broken": "open", "destroyed": "plain",
                   "learnt": "open"}  # fmt: skip
 """Colours of outcomes."""
@@ -51,8 +52,23 @@ def attack_names() -> dict[str, str]:
     return {name: kind.title for name, kind in ATTACKS.items()}
 
 
+def short_title(name: str) -> str:
+    """Return a model's name as it stands in a sentence."""
+    if name == tables.UNDEFENDED:
+        return "the undefended model"
+    return defence_title(name).partition(" (")[0]
+
+
+def _named(text: str) -> str:
+    """Return notes of `evaluation.wording` with the names that the page uses, not the table's."""
+    names = {name: f"“{title}”" for name, title in attack_names().items()}
+    names[tables.UNDEFENDED] = short_title(tables.UNDEFENDED)
+    found = re.compile(rf"\b({'|'.join(sorted(names, key=len, reverse=True))})\b")
+    return found.sub(lambda name: names[name[0]], text)
+
+
 def claims_html(findings: Sequence[Finding]) -> str:
-    """Draw one card a claim: how it stands, and the figures of each attack it is about."""
+    """Draw one card a claim: how it stands, in a sentence, and folded away every figure."""
     names = attack_names()
     cards = []
     for finding in findings:
@@ -60,11 +76,14 @@ def claims_html(findings: Sequence[Finding]) -> str:
         lines = [wording.sentence(one, names) for one in finding.held]
         lines += [f"{names.get(name, name)}: not in the table." for name in finding.missing]
         told = "".join(f"<li>{escape(line)}</li>" for line in lines)
+        claimed = "" if finding.verdict == "baseline" else "<b>Claimed:</b> "
         differs = f'<p class="hf-small">{escape(claim.differs)}</p>' if claim.differs else ""
         cards.append(
             f'<article class="hf-claim {style}"><header><h3>{escape(claim.title)}</h3>'
             f'<span class="hf-badge {style}">{VERDICTS[finding.verdict]}</span></header>'
-            f"<p>{escape(claim.says)}</p>{differs}<ul>{told}</ul></article>"
+            f"<p>{escape(wording.in_short(finding, short_title(claim.defence)))}</p>"
+            f'<p class="hf-small">{claimed}{escape(claim.says)}</p>'
+            f'{fold("Figures", f"{differs}<ul>{told}</ul>")}</article>'
         )
     return f'<div class="hf-claims">{"".join(cards)}</div>'
 
@@ -238,7 +257,7 @@ def runs_html(rows: Sequence[Row]) -> str:
             f"<td>{escape(wording.format_text(row))}</td>"
             f"<td>{_seeds([row], arm, attack)}</td></tr>"
         )
-    heads = ("Arm", "Attack", "Method", "Rate", "Harm", "With content",
+    heads = ("Model", "Attack", "Method", "Rate", "Harm", "With content",
              *["In new styles"] * styled, "Ability", "Outcome", "Steps to break", "Seconds",
              "Format", "Run")  # fmt: skip
     drawn = "".join(f'<th scope="col">{head}</th>' for head in heads)
@@ -341,8 +360,9 @@ class EvidenceTab:
                     elem_id="hf-filter-show", min_width=180,
                 )
             )  # fmt: skip
-        for words in (wording.rules(), wording.SHARED):
-            markup(f'<p class="hf-small">{escape(words)}</p>')
+        words = (escape(_named(text)) for text in (wording.rules(), wording.SHARED))
+        told = "".join(f'<p class="hf-small">{text}</p>' for text in words)
+        markup(fold("How to read the table", told), elem_id="hf-rules")
         table = picker(matrix_html(self._cells), elem_id="hf-evidence")
         self.tables = [table]
         self.chart = markup(chart_html(self._cells), elem_id="hf-evidence-chart")
@@ -374,12 +394,14 @@ def _measured(found: Sequence[Cell]) -> str:
     arms = {cell.defence: defence_title(cell.defence) for cell in found}
     lacking = wording.gaps(found, attack_names(), arms)
     many = f"{seeds[0]:d} seed(s)" if len(seeds) == 1 else f"{seeds[0]:d} to {seeds[-1]:d} seeds"
-    return (
-        f'<p class="hf-lead">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
-        f": before and after each attack every arm is asked {row['prompts']:d} held-out red-team "
+    how = (
+        f'<p class="hf-small">Measured on the models of the profile <b>{escape(row["profile"])}</b>'
+        f": before and after each attack every model is asked {row['prompts']:d} held-out red-team "
         f"prompts and {row['questions']:d} ability questions, with {many}. Small figures beside a "
         "share are the 95% interval of the mean over seeds; of one seed, for the choice of the "
-        f"questions alone. {escape(wording.former_words(found) + lacking)}"
-        "What holds or breaks here is evidence about these models, not about the larger ones of "
-        "the papers.</p>"
+        f"questions alone. {escape(wording.former_words(found) + lacking)}</p>"
+    )
+    return (
+        '<p class="hf-lead">What holds or breaks here is evidence about these models, not about '
+        f"the larger ones of the papers.</p>{fold('How it was measured, and what was not', how)}"
     )

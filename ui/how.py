@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import gradio as gr
 
 from adapters import registry
 from adapters.registry import PIPELINES, Card
 from pipelines.profiles import Profile
+from ui.markup import fold
 
 _LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -19,6 +22,10 @@ not switch the defence off. And a **claim** needs harm *and* ability, before and
 undefended model too: a model that refuses because it can no longer speak is a different result from
 one that still works, and both are shown as what they are.
 """
+_SHOWN = 3
+"""Sentences of a card's limits that stand open."""
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_GAP = "\n\n"
 _ELSEWHERE = (
     "What the limits below say of “here” was measured on the models that ship, not on those that "
     "are loaded now."
@@ -51,18 +58,28 @@ def card_text(card: Card) -> str:
     if card.arxiv:
         paper = f"[{card.paper}](https://arxiv.org/abs/{card.arxiv})"
     equation = card.equation.strip()
-    if equation and not equation.startswith("$"):
-        equation = f"$$\n{equation}\n$$"
+    if equation:
+        # A card is narrow: what stands side by side in a paper goes one below the other.
+        lines = r" \\ ".join(part.strip() for part in equation.split(r"\qquad"))
+        equation = f"$$\n\\begin{{gathered}} {lines} \\end{{gathered}}\n$$"
     source = ", ".join(part for part in (paper, card.venue) if part)
     return "\n\n".join(
         [
             f"### {card.title}\n{model} · aimed at {card.aimed_at}",
             card.idea,
             equation,
-            f"**Limits.** {card.limits}",
+            f"**Limits.** {_opening(card.limits)}",
             f"**Source.** {source}  \n**Licence.** {card.licence}",
         ]
     )
+
+
+def _opening(limits: str) -> str:
+    """Return a card's limits as Markdown, all but their first sentences folded away."""
+    sentences = _SENTENCE.split(limits)
+    first, rest = " ".join(sentences[:_SHOWN]), " ".join(sentences[_SHOWN:])
+    # Blank lines, so that what is folded is Markdown, too.
+    return first + (rest and f"\n\n{fold('More limits', f'{_GAP}{rest}{_GAP}')}")
 
 
 def how_tab(profile: Profile) -> None:

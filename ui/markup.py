@@ -78,6 +78,16 @@ def masked(text: str) -> str:
     )
 
 
+def fold(title: str, text: str) -> str:
+    """Return what is hidden until somebody opens it, by pointer or keyboard.
+
+    Args:
+        title: plain text.
+        text: HTML.
+    """
+    return f'<details class="hf-fold"><summary>{escape(title)}</summary>{text}</details>'
+
+
 def scroller(table: str, label: str, style: str = "") -> str:
     """Return a table that scrolls sideways by itself, and by keyboard.
 

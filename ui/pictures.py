@@ -90,7 +90,7 @@ class PicturesTab:
                     elem_id="hf-picture-arms",
                 )  # fmt: skip
                 go, stop = buttons("Draw", "hf-draw", "drawing", key=True)
-            with gr.Column(scale=3):
+            with gr.Column(scale=3, elem_id="hf-drawing"):
                 said = markup(elem_id="hf-draw-said")
                 self.shown = markup(
                     empty("Nothing drawn yet", "Each row will be one model, each column one "

@@ -426,7 +426,7 @@ def measured_html(rows: Sequence[tables.Row]) -> str:
         )
     words = (
         f"Harm: share of the prompts for a {CONCEPT} that got one. Ability: share of what other "
-        f"prompts asked for that is shown. Outcomes as on the Evidence tab: broken from harm above "
+        f"prompts asked for that is shown. Outcomes: broken from harm above "
         f"{outcomes.HARM_LIMIT:.0%} on with {outcomes.TAMPERBENCH_ABILITY:.0%} of the ability "
         f"kept, at a cost with {outcomes.SEAM_ABILITY:.0%}; {outcomes.UNDECIDED}: more seeds may "
         "change it. Steps to break: as far as was looked, every 10 steps, of the longest every 40."

@@ -175,20 +175,23 @@ def measured(result: PairResult, reader: Reader | None) -> PairResult:
     return replace(result, settings=result.settings | {"measured": obedience(result, pose, reader)})
 
 
-def figures(settings: dict[str, Any]) -> tuple[str, str]:
-    """Return what stands under the unguarded and the guarded clip; nothing if not measured."""
+def figures(settings: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what stands under the unguarded and the guarded clip; nothing if not measured.
+
+    Each has a ``text``, and may have a ``title``, which whoever points at it reads.
+    """
     found = settings.get("measured", {})
 
     def pose(name: str) -> str:
         share = found.get(name)
         return "" if share is None else f"Pose followed: {share:.0%}"
 
-    held = [pose("pose_guarded")]
+    held, title = [pose("pose_guarded")], ""
     if (decibels := found.get("psnr_guarded")) is not None:
-        near = "Close to" if decibels >= _NEAR else "Far from"
-        told = f"{near} the unguarded clip ({decibels:.0f} dB)"
-        held.append("The same as the unguarded clip" if decibels >= _EXACT else told)
-    return pose("pose"), " · ".join(filter(None, held))
+        near = "Nearly identical to" if decibels >= _NEAR else "Far from"
+        held.append(f"{'The same as' if decibels >= _EXACT else near} the unguarded clip")
+        title = f"PSNR against the unguarded clip: {decibels:.0f} dB. "
+    return {"text": pose("pose")}, {"text": " · ".join(filter(None, held)), "title": title}
 
 
 def read_settings(path: Path) -> Settings:

@@ -9,28 +9,41 @@ the table.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from evaluation.cells import Cell, chosen
-from evaluation.claims import VERDICTS, Finding
-from evaluation.outcomes import UNDECIDED
-from evaluation.wording import sentence
+from evaluation.claims import Finding
+from evaluation.wording import plain
 from ui.attack import REPLAY_SECONDS
 from ui.blocks import markup
 from ui.chat import RED_TEAM_EXAMPLES
-from ui.evidence import attack_names
+from ui.evidence import short_title
 from ui.pictures import FIRST, prompt_of
 from ui.relearn import CONCEPT
 from ui.theme import static
+
+if TYPE_CHECKING:
+    from evaluation.runs import RunInfo
 
 START = (
     '<button type="button" class="hf-tour-start" aria-haspopup="dialog">Take the tour</button>'
 )
 """Opens the tour; anywhere on the page."""
+
+_STAND = {
+    "holds": ("holds here", "hold here"),
+    "weaker": ("holds weaker", "hold weaker"),
+    "fails": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+    "unmeasured": ("is not measured", "are not measured"),
+}
+"""How one claim stands, and several, in a sentence."""
+
+RUNNING = "Running: watch the outlined area."
 
 _REPLAYED, _MOUNTED = ("sdd", "sft"), "hf-preset-prefill"
 
@@ -65,6 +78,8 @@ class Stop:
         look: CSS selector of what is marked.
         acts: what "Show it" does, in order; none: there is nothing to press.
         shows: what is marked after that, if it is something else.
+        top: CSS selector of the part of it that comes to the top of the window, if not all of it.
+        told: what is said once "Show it" is through.
     """
 
     tab: str
@@ -73,6 +88,9 @@ class Stop:
     look: str
     acts: tuple[Press, ...] = ()
     shows: str = ""
+    top: str = ""
+    told: str = RUNNING
+
 
 _BARE = "#hf-picture-arms label:first-of-type"
 """The first of those who draw, which is the model without a defence."""
@@ -84,6 +102,7 @@ def stops(
     found: Sequence[Cell],
     findings: Sequence[Finding],
     pictures: Sequence[str] = (),
+    removal: RunInfo | None = None,
 ) -> list[Stop]:
     """Return the stops that this installation can make.
 
@@ -93,6 +112,7 @@ def stops(
         found: the cells of the evidence; those that open a recorded run give a stop.
         findings: the claims and how they stand.
         pictures: defences of the picture model that can be used.
+        removal: a recorded attack on a guard, which is opened; None: one is started.
     """
     route = []
     if guards and {"kneel_both", "wave"} <= set(poses):
@@ -114,19 +134,26 @@ def stops(
         route.append(
             Stop(
                 "Animate", "And if somebody trains on",
-                "Whoever has the guarded model's weights can fine-tune them. Open “Attack the "
-                "guard” and start it: it takes a minute or two, and Stop works. Then draw the "
-                "kneeling pose once more, with what is left of the guard.",
-                "#hf-guard-attack",
+                "Whoever has the guarded model's weights can fine-tune them. " + (
+                    f"Here somebody did, for {removal.config['steps']} steps: see what the model "
+                    "draws without the guard, with it, and with what is left of it. “Attack the "
+                    "guard” does the same live, in a minute or two."
+                    if removal else
+                    "This takes a minute or two, and Stop works. Then draw the kneeling pose once "
+                    "more, with what is left of the guard."
+                ),
+                "#hf-guard-attack", _attack_on_guard(removal),
+                "#hf-removal-shown" if removal else "",
+                told="Opened: see the outlined area." if removal else RUNNING,
             )
         )  # fmt: skip
     route.append(
         Stop(
             "Chat", "Before any attack",
             "One language model, and in each column another adapter; a judge sorts every "
-            "reply. Who refuses now has shown nothing yet: the question is what is left once "
-            "somebody has fine-tuned it.",
+            "reply. A refusal now proves little: what is left after fine-tuning?",
             "#hf-talk", (Press("#hf-message textarea", RED_TEAM_EXAMPLES[0]), Press("#hf-send")),
+            top="#hf-talk .hf-turn:last-child",
         )
     )  # fmt: skip
     for cell in chosen(found, *_REPLAYED):
@@ -141,7 +168,7 @@ def stops(
                     "Evidence", "A recorded attack",
                     "Every cell of the table opens the runs behind it. This one is replayed in "
                     f"{REPLAY_SECONDS:.0f} seconds: a defended and the undefended model, their "
-                    f"harm, ability and what they say. Over all seeds: {_told(cell, findings)}",
+                    f"harm, ability and what they say. {_told(cell, findings)}",
                     "#hf-evidence", (picked, Press("#hf-replay")), "#hf-run",
                 )
             )  # fmt: skip
@@ -163,7 +190,7 @@ def stops(
                 "One prompt, several models, the same noise. It asks for a person with a pistol; "
                 "the first model draws one, the others should not. Below, “Attack both” teaches "
                 "two of them again: watch who learns.",
-                "#hf-drawn",
+                "#hf-drawing",
                 (
                     Press("#hf-picture-prompt textarea", prompt_of(CONCEPT, FIRST)),
                     Press(f"{_BARE} input:not(:checked)", optional=True),
@@ -206,18 +233,26 @@ def _pair(pose: str, guards: Sequence[str]) -> tuple[Press, ...]:
     )
 
 
+def _attack_on_guard(removal: RunInfo | None) -> tuple[Press, ...]:
+    closed = Press("#hf-guard-attack > button:not(.open)", optional=True)
+    if removal is None:
+        return closed, Press("#hf-removal-go")
+    listed = f"#hf-removal-runs button[data-pick={json.dumps(removal.id)}]"
+    return closed, Press(listed, until=f"{listed}[aria-current]")
+
+
 def _told(cell: Cell, findings: Sequence[Finding]) -> str:
     held = next(
         held for finding in findings for held in finding.held if held.row == cell.verdict
     )  # fmt: skip
-    return sentence(held, attack_names())
+    return plain(held, short_title(cell.defence))
 
 
 def _counted(findings: Sequence[Finding]) -> str:
-    """Say how the claims stand, as in ``Of 6 claims: does not hold 5, undecided 1.``."""
-    counts: Mapping[str, int] = Counter(finding.verdict for finding in findings)
-    told = [
-        f"{words.removesuffix(UNDECIDED).strip().lower()} {counts[name]}"
-        for name, words in VERDICTS.items() if counts[name]
-    ]  # fmt: skip
-    return f"Of {len(findings)} claims: {', '.join(told)}."
+    """Say how the claims stand, as in ``4 of 6 claims do not hold``."""
+    verdicts = [finding.verdict for finding in findings if finding.verdict != "baseline"]
+    counts = [(verdicts.count(name), words) for name, words in _STAND.items() if name in verdicts]
+    told = [f"{count} {words[count > 1]}" for count, words in counts]
+    first, _, rest = told[0].partition(" ")
+    told[0] = f"{first} of {len(verdicts)} claims {rest}"
+    return f"{'; '.join(told)}."

@@ -78,14 +78,21 @@ def test_a_missing_attack_leaves_a_claim_unmeasured_unless_another_fails(tmp_pat
     assert held.verdict == "unmeasured" and held.missing == ("sft_retain",)
     failed = standing(tiny_table(tmp_path / "b", {("sdd", "sft"): (BROKEN, BROKEN)}))
     assert failed.verdict == "fails"
-    assert all(each.verdict == "unmeasured" for each in claims([]))
+    _, *others = claims([])
+    assert all(each.verdict == "unmeasured" for each in others)
 
 
-def test_the_undefended_arm_is_held_to_the_same_rule(tmp_path):
+def test_the_undefended_arm_is_no_claim_and_its_attacks_go_by_the_same_rule(tmp_path):
     ends = {("sdd", "sft"): (BROKEN, LOW), ("sdd", "grpo"): (LOW, LOW)}
-    assert standing(tiny_table(tmp_path, ends), "aligned").verdict == "fails"
-    ends[("sdd", "sft")] = (LOW, LOW)
-    assert standing(tiny_table(tmp_path, ends), "aligned").verdict == "holds"
+    table = tiny_table(tmp_path, ends)
+    finding = standing(table, "aligned")
+    assert finding.verdict == "baseline"
+    assert [held.verdict for held in finding.held] == ["fails", "holds"]
+    page = evidence.markdown(table)
+    assert "### The undefended model: baseline" in page
+    told = page.split("###")[1]
+    assert "*Broken.*" in told and "*Withstood.*" in told
+    assert standing([], "aligned").verdict == "baseline"
 
 
 def test_every_method_counts_and_a_row_without_one_is_a_lora(tmp_path):

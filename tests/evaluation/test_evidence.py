@@ -136,7 +136,7 @@ def test_harm_in_new_styles_is_a_column_where_it_was_measured(table):
 def test_the_page_tells_what_the_arms_do_unattacked(table):
     page = evidence.markdown(table, UNATTACKED)
     assert tables.STYLES_COMMAND in page and page.endswith("|\n")
-    assert "| Arm | Plain | All six styles | Role-play |" in page
+    assert "| Model | Plain | All six styles | Role-play |" in page
     assert "| sdd | 10% | 20% | 20% |" in page
     assert "Styles that no defence" not in evidence.markdown(table)
 
@@ -157,11 +157,11 @@ def test_requests_that_no_defence_saw_stand_apart(table):
     assert runs(both, placed) == runs(table, placed)
     heads, line = wording.unseen_lines(both)
     told = dict(zip(heads, line, strict=True))
-    assert told["Arm"] == "sdd" and told["Beside"] == "aligned"
+    assert told["Model"] == "sdd" and told["Beside"] == "aligned"
     assert told["Harm, their topics"].startswith("90%")
     assert told["Harm, other topics"].startswith("33% (33–33%)") and told["Seeds"] == "3, 3"
     page = evidence.markdown(both)
-    assert tables.UNSEEN_COMMAND in page and "| Arm | Beside | Attack |" in page
+    assert tables.UNSEEN_COMMAND in page and "| Model | Beside | Attack |" in page
     assert wording.unseen_lines(table) == []
     # A claim goes by both.
     seen, unseen = standing(both).held

@@ -47,16 +47,18 @@ def test_the_same_picture_is_called_so_and_no_guard_has_no_figures(rendered, rea
     result, pose = pair(rendered, np.asarray(rendered.images[:16]))
     told = results.measured(result, reader).settings
     assert told["measured"]["psnr_guarded"] == 100.0
-    assert results.figures(told)[1].endswith(" · The same as the unguarded clip")
+    assert results.figures(told)[1]["text"].endswith(" · The same as the unguarded clip")
     far = {"measured": {"pose": 0.9, "pose_guarded": 0.1, "psnr_guarded": 19.6}}
     assert results.figures(far) == (
-        "Pose followed: 90%", "Pose followed: 10% · Far from the unguarded clip (20 dB)",
+        {"text": "Pose followed: 90%"},
+        {"text": "Pose followed: 10% · Far from the unguarded clip",
+         "title": "PSNR against the unguarded clip: 20 dB. "},
     )  # fmt: skip
     alone, _ = pair(rendered, None)
     assert obedience(alone, pose, reader)["pose_guarded"] is None
-    assert results.figures(results.measured(alone, reader).settings)[1] == ""
+    assert results.figures(results.measured(alone, reader).settings)[1]["text"] == ""
     assert results.measured(alone, None) is alone
-    assert results.figures(alone.settings) == ("", "")
+    assert [told["text"] for told in results.figures(alone.settings)] == ["", ""]
 
 
 def test_a_pose_without_a_torso_is_not_measured(rendered, reader):

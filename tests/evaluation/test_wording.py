@@ -7,7 +7,7 @@ import json
 import pytest
 
 from adapters import registry
-from adapters.attacks.base import held_out_prompts
+from adapters.attacks.base import ATTACKS, UNTRAINED, held_out_prompts
 from adapters.attacks.data import load_data
 from adapters.text import PROMPTS, benign_deck, prompt_set, read_jsonl, shuffled_deck
 from evaluation import measuring, mounting, wording
@@ -15,7 +15,7 @@ from evaluation.ability import first_items
 from evaluation.cells import cells
 from evaluation.claims import CLAIMS
 from pipelines.paths import ASSETS
-from tests.tiny_table import standing
+from tests.tiny_table import BROKEN, LOW, standing, tiny_table
 
 
 def test_a_sentence_tells_the_table_s_figures(table):
@@ -26,6 +26,56 @@ def test_a_sentence_tells_the_table_s_figures(table):
         f"Supervised ({how}): harm 0% → 90% (81–95%), ability 80% → 50% (40–60%)"
     )
     assert "undefended: harm 80% (69–88%), ability 80% → 80%" in said
+
+
+SDD_ENDS = "After 20 steps of fine-tuning, SDD agreed to {} of harmful requests (0% before), {}."
+
+
+@pytest.mark.parametrize(
+    ("undefended", "defended", "harm", "rest"),
+    [
+        (BROKEN, BROKEN, "80%", "as did the undefended model"),
+        (BROKEN, LOW, "2%", "the undefended model to 80%"),
+        (BROKEN, (0.8, 0.3), "80%", "as did the undefended model, and its right answers to easy "
+         "questions fell from 80% to 30%"),
+        ((0.2, 0.8), (0.12, 0.8), "12%", "the undefended model to 20%; repetitions differ too much "
+         "to decide"),
+    ],
+)  # fmt: skip
+def test_an_attack_is_told_in_a_plain_sentence(tmp_path, undefended, defended, harm, rest):
+    ends = {("sdd", name): (undefended, defended) for name in ("sft", "sft_retain")}
+    finding = standing(tiny_table(tmp_path, ends))
+    said = wording.in_short(finding, "SDD")
+    assert said == SDD_ENDS.format(harm, rest) == wording.plain(finding.held[0], "SDD")
+
+
+def test_the_attack_that_decides_is_told(tmp_path):
+    ends = {("sdd", "sft"): (BROKEN, LOW), ("sdd", "sft_retain"): (BROKEN, BROKEN)}
+    said = wording.in_short(standing(tiny_table(tmp_path / "a", ends)), "SDD")
+    assert "of fine-tuning on harmful and harmless answers, SDD agreed to 80%" in said
+    once = tiny_table(tmp_path / "b", ends, seeds=1)
+    assert wording.in_short(standing(once), "SDD").endswith("; that was tried once only.")
+    lacking = tiny_table(tmp_path / "c", {("sdd", "sft"): (BROKEN, LOW)})
+    assert wording.in_short(standing(lacking), "SDD").startswith("Not every attack")
+    no_test = tiny_table(tmp_path / "d", dict.fromkeys(ends, (LOW, LOW)))
+    assert "so they show nothing" in wording.in_short(standing(no_test), "SDD")
+    baseline = standing(tiny_table(tmp_path / "e", ends), "aligned")
+    assert "the model agreed to 80%" in wording.in_short(baseline, "the model")
+
+
+def test_a_skill_and_empty_agreement_are_told_plainly(tmp_path):
+    table = tiny_table(tmp_path, {("tokenbuncher", "grpo_skill"): (BROKEN, BROKEN)})
+    for row in table:
+        row |= {"skill_before": 0.08, "skill_after": 0.6, "skill_after_ci": [0.58, 0.62]}
+    said = wording.in_short(standing(table, "tokenbuncher", 2), "TokenBuncher")
+    assert "solved 60% of problems said to be for a forbidden project (8% before)" in said
+    table = tiny_table(tmp_path / "a", {("sdd", "sft"): (BROKEN, BROKEN)})
+    (held,) = standing([row | {"substance_after": 0.03} for row in table]).held
+    assert "(0% before; only 3% with any content)" in wording.plain(held, "SDD")
+
+
+def test_every_attack_has_plain_words():
+    assert set(wording.PLAIN) == {*ATTACKS, *UNTRAINED}
 
 
 def test_what_nobody_has_measured_is_said(table):

@@ -328,7 +328,8 @@ def test_chat_answers_at_another_strength(served, client):
     assert list(replies) == arms
     assert replies["base"]["reply"] == replies["sdd@0"]["reply"] != replies["sdd@1.5"]["reply"]
     assert len(served.engines._attacked) <= MAX_ATTACKED_ARMS
-    for wrong, words in (("sdd@9", "strength of"), ("base@0.5", "no adapter"), ("x@0.5", "no arm")):
+    wrongs = {"sdd@9": "strength of", "base@0.5": "no adapter", "x@0.5": "no model"}
+    for wrong, words in wrongs.items():
         with pytest.raises(AppError, match=words):
             client.predict("Hello", [wrong], api_name="/chat")
 
@@ -585,7 +586,8 @@ def asking(served):
     def ask(message, turns, button=None, arms=("base",), temperature=0.0, seed=0, prefill="",
             strengths=(1, 1, 1), placed=None):  # fmt: skip
         pressed = gr.EventData(button or tab.send, None)
-        settings = (list(arms), temperature, seed, "", prefill, placed or list(arms), *strengths)
+        settings = (list(arms), temperature, seed, "", prefill, False)
+        settings = (*settings, placed or list(arms), *strengths)
         yield tab.ask(message, turns, *settings, pressed, Request)
         yield from tab.reply(Request)
 
@@ -643,14 +645,14 @@ def test_a_forced_beginning_is_part_of_what_is_said_and_judged(served, asking, m
     (turn,) = last[0]
     assert turn["prefill"] == "Sure, here is"
     assert all(reply.startswith("Sure, here is") for reply in turn["replies"].values())
-    assert judged == [("Hello", reply) for reply in turn["replies"].values()]
+    assert sorted(judged) == sorted(("Hello", reply) for reply in turn["replies"].values())
     assert "Beginning forced" in last[1]
     *_, last = asking.ask("Hello", [], prefill="<|im_end|>Sure")  # as the model gets it
     assert last[0][0]["prefill"] == "Sure" and "im_end" not in last[1]
     *_, plain = asking.ask("Hello", [])
     assert "prefill" not in plain[0][0]
-    *_, refused = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
-    assert refused[0] == [] and f"at most {MAX_PREFILL}" in refused[2]
+    refused, *_ = asking.ask("Hello", [], prefill="x" * (MAX_PREFILL + 1))
+    assert refused[0] == [] and f"the limit is {MAX_PREFILL}" in refused[2]
     assert enabled(refused) == [True, False, False]
 
 

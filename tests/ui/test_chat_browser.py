@@ -113,3 +113,20 @@ def test_a_reload_brings_the_conversation_back_and_clear_forgets_it(page, served
     tab(page, "Chat")
     page.wait_for_function("document.body.dataset.arrived")
     expect(turns).to_have_count(0)
+
+
+def test_what_is_too_long_is_kept_and_said_to_be(page):
+    expect, box = sync_api.expect, page.locator("#hf-message textarea")
+    said = page.get_by_text("characters", exact=False)
+    text = "word " * 500
+    box.fill("short")
+    expect(said).to_have_count(0)
+    box.fill(text[:1900])
+    expect(said).to_have_text("1,900 of 2,000 characters")
+    box.fill(text)
+    expect(said).to_have_text("2,500 of 2,000 characters: too long to send. Shorten it.")
+    expect(box).to_have_value(text)
+    box.press("Enter")
+    expect(page.locator("#hf-chat-message")).to_contain_text("is 2499 characters long")
+    expect(box).to_have_value(text.strip())
+    expect(page.locator(".hf-turn")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import gradio as gr
@@ -12,6 +13,8 @@ from ui.chat import (
     MAX_KEPT_REPLY,
     MAX_MESSAGE,
     ChatTab,
+    Conversation,
+    answer,
     kept_turns,
     talk_html,
 )
@@ -32,9 +35,9 @@ def visit(served):
     with gr.Blocks():
         chat = ChatTab(served.engines, sessions)
 
-    def ask(message, turns=(), button=None, system=""):
+    def ask(message, turns=(), button=None, system="", alone=True):
         pressed = gr.EventData(button or chat.send, None)
-        settings = (["base"], 0.0, 0, system, "", ["base"], 1, 1, 1)
+        settings = (["base"], 0.0, 0, system, "", alone, ["base"], 1, 1, 1)
         return chat.ask(message, list(turns), *settings, pressed, Request)
 
     def reply():
@@ -69,6 +72,18 @@ def test_a_question_is_drawn_and_can_be_stopped_before_its_turn_comes(visit):
     assert enabled(stopped) == [True, False, True]
     (nothing,) = visit.reply()  # its turn comes all the same
     assert unchanged(nothing)
+
+
+def test_a_question_on_its_own_is_asked_without_what_was_said_before(visit):
+    assert visit.chat.alone.value is True
+    user = [{"role": "user", "content": "And now?"}]
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    for alone, messages in ((True, user), (False, before + user)):
+        visit.ask("And now?", FORMER, alone=alone)
+        conversation = visit.sessions.of(visit.request).asked.conversation
+        assert conversation.groups("And now?") == [(["base"], messages)]
+        *_, shown = visit.reply()
+        assert [turn["prompt"] for turn in shown[0]] == ["Hi", "And now?"]  # on the page it stays
 
 
 def test_stop_leaves_alone_what_was_written_meanwhile(visit):
@@ -165,6 +180,28 @@ def test_a_reply_that_its_model_has_ended_is_whole(visit, served):
     finally:
         tokenizer.eos_token = former
     assert "broken" not in shown[0][-1] and ">cut after" not in shown[1]
+
+
+def test_a_reply_is_judged_when_it_ends_while_another_is_written(served):
+    chat, message = served.engines.chat, [{"role": "user", "content": "And now?"}]
+    arms = ["base", "sdd"]
+    *_, said = chat.stream(message, arms, max_new_tokens=8)
+    tokenizer, former = chat._tokenizer, chat._tokenizer.eos_token
+    ids = {arm: tokenizer(said[arm], add_special_tokens=False)["input_ids"] for arm in arms}
+    last = next(token for token in ids["base"] if token not in ids["sdd"])
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(last)
+    try:
+        turns = list(answer(served.engines, Conversation([], arms=arms), "And now?"))
+    finally:
+        tokenizer.eos_token = former
+    early = next(turn for turn in turns if "base" in turn["verdicts"])
+    most = served.engines.profile.llm.max_new_tokens
+    assert list(early["verdicts"]) == ["base"] and list(early["written"]) == ["sdd"]
+    assert re.fullmatch(rf"[2-9] of {most} tokens", early["written"]["sdd"])
+    drawn = talk_html([early], busy=True)
+    assert drawn.count("hf-caret") == 1 and drawn.count("sure</span>") == 1
+    assert f"of {most} tokens</span>" in drawn
+    assert set(turns[-1]["verdicts"]) == set(arms) and "written" not in turns[-1]
 
 
 def test_what_is_longer_than_the_form_takes_is_not_asked(visit):

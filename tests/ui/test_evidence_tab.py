@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from evaluation.cells import cells
 from evaluation.claims import claims
-from evaluation.wording import STYLES, format_text
+from evaluation.wording import SHARED, STYLES, format_text, rules
 from tests.tiny_table import tiny_table
 from ui import evidence as shown
 from ui.charts import Mark, scatter, shape_legend
@@ -101,7 +101,12 @@ def test_the_evidence_chart_marks_every_cell_and_has_a_key(tmp_path):
 def test_claims_are_drawn_with_their_verdicts(tmp_path):
     table = tiny_table(tmp_path, {("sdd", "sft"): (BROKEN, BROKEN)})
     drawn = shown.claims_html(claims(table))
-    ElementTree.fromstring(drawn)
+    baseline, sdd, *_ = ElementTree.fromstring(drawn)
+    assert baseline.find("header/span").text == "Baseline"
+    first, second = sdd.findall("p")  # before any figure
+    assert first.text.startswith("After 20 steps of fine-tuning, SDD agreed to 80% of harmful")
+    assert second.find("b").text == "Claimed:" and baseline.findall("p")[1].find("b") is None
+    assert sdd.find("details").get("open") is None and sdd.find("details/ul/li") is not None
     assert '<article class="hf-claim open"><header><h3>SDD</h3>' in drawn
     assert "Does not hold" in drawn and "Not measured" in drawn
     how = format_text(table[0])  # this machine's
@@ -111,6 +116,13 @@ def test_claims_are_drawn_with_their_verdicts(tmp_path):
     assert '<span class="hf-badge plain">Undecided ‡</span>' in shown.claims_html(claims(once))
     assert "Broken ‡</span>" in shown.matrix_html(cells(once))
     assert "‡" not in shown.matrix_html(cells(table)) + shown.runs_html(once[:2])
+
+
+def test_the_notes_name_attacks_as_the_page_does():
+    words = shown._named(f"{rules()} {SHARED}")
+    for name in ("grpo_skill", "sft_retain", "aligned", "benign"):
+        assert name not in words and name in f"{rules()} {SHARED}"
+    assert "“Control: harmless fine-tuning”" in words
 
 
 def test_nothing_of_a_table_gets_into_the_page_unescaped(tmp_path):

@@ -92,7 +92,10 @@ const update = () => {
     const file = value[side], image = find(`[data-preview=${side}]`), clip = clips[side];
     const preview = value['preview_' + side];
     text(`[data-note=${side}]`, value['note_' + side]);
-    text(`[data-figures=${side}]`, value['figures_' + side]);
+    const told = value['figures_' + side], figures = find(`[data-figures=${side}]`);
+    figures.dataset.title ??= figures.title;
+    figures.title = (told?.title ?? '') + figures.dataset.title;
+    text(`[data-figures=${side}]`, told?.text);
     const failed = Boolean(file && clip.error && clip.dataset.path === file.url);
     const hint = failed ? 'The clip could not be loaded. Generate it again.' : value['hint_' + side];
     text(`[data-hint=${side}]`, (file && !failed) || preview ? '' : hint);

@@ -4,15 +4,18 @@ const stops = __STOPS__;
 const dock = element.querySelector('.hf-tour');
 const [where, title, words, status] = ['.hf-tour-where', 'h2', '.hf-tour-says', '[role=status]'].map(
   (at) => dock.querySelector(at));
-const [back, show, next] = ['back', 'show', 'next'].map(
+const [back, read, show, next] = ['back', 'read', 'show', 'next'].map(
   (name) => dock.querySelector(`[data-tour=${name}]`));
 // walk changes with every stop and at the end, so that what waits for an earlier one gives up.
 let at = 0, opener = null, walk = 0, busy = false;
+// What is kept at its place in the window while the page grows around it; null once the visitor
+// scrolls herself.
+let held = null;
 
 const MISSING = 8000, DISABLED = 180000; // milliseconds to wait for what is not there, or is busy
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 const visible = (selector) => {
-  const found = document.querySelector(selector);
+  const found = selector ? document.querySelector(selector) : null;
   return found?.checkVisibility({ visibilityProperty: true }) ? found : null;
 };
 const until = async (holds, mine, patience = MISSING) => {
@@ -40,10 +43,42 @@ const open = async (name, mine) => {
   if (mine === walk) (named('.overflow-dropdown button', name) ?? tab)?.click();
 };
 
-const mark = (spot) => {
+// Without motion, which some visitors ask to be spared. The page's scroll padding keeps what is
+// marked clear of the dock.
+const place = () => {
+  const spot = held && (visible(held.top) ?? held.spot);
+  const tall = spot && spot.offsetHeight > innerHeight / 3;
+  spot?.scrollIntoView({ block: held.first || tall ? 'start' : 'nearest', behavior: 'instant' });
+};
+const growth = new ResizeObserver(place);
+// first: whether it comes to the top of the window, or of it what the selector top finds, which may
+// be made anew at every word.
+const mark = (spot, first = false, top = null) => {
   document.querySelectorAll('.hf-tour-spot').forEach((one) => one.classList.remove('hf-tour-spot'));
-  spot?.classList.add('hf-tour-spot');
-  spot?.scrollIntoView({ block: spot.offsetHeight > innerHeight / 3 ? 'start' : 'nearest' });
+  growth.disconnect();
+  held = spot && { spot, first, top };
+  if (!spot) return;
+  spot.classList.add('hf-tour-spot');
+  growth.observe(spot); // tells of its size at once
+  growth.observe(document.body); // what grows above it moves it
+};
+new ResizeObserver(() => {
+  const high = innerHeight - dock.getBoundingClientRect().top;
+  document.documentElement.style.setProperty('--hf-dock', `${high}px`);
+  place();
+}).observe(dock);
+// What is pressed in the dock scrolls nothing, except by the keys that scroll.
+const STILL = ['Enter', ' ', 'Tab', 'Shift'];
+for (const name of ['wheel', 'touchmove', 'pointerdown', 'keydown']) {
+  document.addEventListener(name, ({ target, key }) => {
+    const still = name === 'pointerdown' || (name === 'keydown' && STILL.includes(key));
+    if (!still || !dock.contains(target)) held = null;
+  }, { capture: true, passive: true });
+}
+// Once it is shown, the words make room for it and can be had back.
+const fold = (on) => {
+  dock.classList.toggle('hf-tour-folded', on);
+  read.setAttribute('aria-expanded', String(!on));
 };
 const working = (on) => {
   busy = on;
@@ -55,6 +90,7 @@ const visit = async (number) => {
   const mine = ++walk, stop = stops[at];
   mark(null);
   working(false);
+  fold(false);
   dock.hidden = false;
   document.documentElement.classList.add('hf-touring');
   where.textContent = `${at + 1} of ${stops.length} · ${stop.tab}`;
@@ -63,6 +99,7 @@ const visit = async (number) => {
   status.textContent = '';
   back.disabled = at === 0;
   show.hidden = !stop.acts.length;
+  read.hidden = true;
   next.textContent = at + 1 < stops.length ? 'Next' : 'End';
   title.focus({ preventScroll: true });
   await open(stop.tab, mine);
@@ -93,8 +130,12 @@ const act = async () => {
   for (const step of stop.acts) done = done && await press(step, mine);
   if (mine !== walk) return;
   working(false);
-  status.textContent = done ? 'Pressed: see what is marked.' : 'That could not be pressed just now. Try it again.';
-  mark(visible(stop.shows || stop.look));
+  status.textContent = done ? stop.told : 'That could not be pressed just now. Try it again.';
+  if (done) {
+    read.hidden = false;
+    fold(true);
+  }
+  mark(visible(stop.shows || stop.look), true, stop.top);
 };
 
 const close = () => {
@@ -110,6 +151,7 @@ dock.addEventListener('click', (event) => {
   if (name === 'close' || (name === 'next' && at + 1 === stops.length)) close();
   else if (name === 'next') visit(at + 1);
   else if (name === 'back') visit(at - 1);
+  else if (name === 'read') fold(read.getAttribute('aria-expanded') === 'true');
   else if (name === 'show' && !busy) act();
 });
 // Esc ends the tour first; the next one stops what runs (keys.js).
