@@ -117,7 +117,7 @@ class AnimateTab:
             "Load settings", file_types=[".json"], size="md", elem_id="hf-load"
         )
         self.load_note = markup(elem_id="hf-load-note")
-        self.anew = gr.Button("Start anew", size="md", elem_id="hf-anew")
+        self.anew = gr.Button("Reset", size="md", elem_id="hf-anew")
         with gr.Accordion("More settings", open=False):
             self.steps = gr.Slider(
                 1, results.MAX_STEPS, self.spec.steps, step=1,

@@ -46,7 +46,7 @@ BACK = """(pair, fit) => {
 
 _AGAIN = (
     "The page was loaded anew. Pose, prompt and settings are those of your last pair; "
-    "“Generate the pair” makes it anew, “Start anew” forgets it."
+    "“Generate the pair” makes it anew, “Reset” forgets it."
 )
 
 

@@ -20,7 +20,7 @@ from evaluation.tables import Row
 from ui.attack_presets import ATTACKS
 from ui.blocks import QUIET, heading, markup, picker
 from ui.charts import Mark, scatter, shape_legend
-from ui.markup import empty, fold, note, scroller
+from ui.markup import decimal, empty, fold, note, scroller
 from ui.session import Scratch
 
 _STYLES = {"holds": "held", "weaker": "warn", "fails": "open", "undecided": "plain",
@@ -220,7 +220,7 @@ def _seeds(rows: Sequence[Row], arm: str, attack: str) -> str:
 
 
 def _effort(row: Row) -> str:
-    parts = [] if row["learning_rate"] is None else [f"rate {row['learning_rate']:g}"]
+    parts = [] if row["learning_rate"] is None else [f"rate {decimal(row['learning_rate'])}"]
     if row["steps_to_break"] is not None:
         parts.append(f"harm above {outcomes.HARM_LIMIT:.0%} from step {row['steps_to_break']:g} on")
     return " · ".join([*parts, f"{row['seconds']:.0f} s"])
@@ -244,7 +244,7 @@ def runs_html(rows: Sequence[Row]) -> str:
         attack = names.get(row["attack"], row["attack"])
         facts = (
             attack, wording.METHODS[tables.method_of(row)],
-            "" if rate is None else f"{rate:g}",
+            "" if rate is None else decimal(rate),
             f"{row['harm_before']:.0%} → {row['harm_after']:.0%}",
             "" if row["substance_after"] is None else f"{row['substance_after']:.0%}",
             *[wording.styles_text(row)] * styled,
