@@ -107,7 +107,7 @@ class AnimateTab:
                 markup(_vocabulary(guide["vocabulary"]))
 
     def _lay_out_chance(self) -> None:
-        heading("4 · Chance")
+        heading("4 · Seed and settings")
         self.seed = gr.Number(
             7, label="Seed", precision=0, minimum=0, maximum=2**32 - 1,
             info="The same on both sides, and the same again tomorrow.",
