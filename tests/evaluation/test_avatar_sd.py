@@ -139,7 +139,7 @@ def test_evaluation_runs_on_a_tiny_model(
 ) -> None:
     torch.manual_seed(0)
     reader = Reader(ReaderNet((4, 4, 8, 8), fused=4))
-    sheet = tmp_path / "docs/sheet.png"
+    sheet = tmp_path / "sheet.png"
     found = avatar_sd.evaluate(engine, reader, clips, clips, 5, 2, sheet)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["n_frames"] == 5 and found["n_clips"] == 2

@@ -270,7 +270,7 @@ def test_a_recorded_run_is_replayed_in_the_attack_tab(served, monkeypatch):
 
 def test_the_list_of_runs_says_how_each_came_out(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     drawn = tab.listed("", {"token": ""}, "all")
     recorded = next(info for info in served.store.list() if info.recorded)
     row = re.search(f'data-pick="{recorded.id}".*?</tr>', drawn)[0]
@@ -496,7 +496,7 @@ def test_an_attack_started_without_a_token_can_be_stopped(served, idle_attack):
 
 def test_a_link_to_a_run_that_is_gone_shows_no_other_and_says_so(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     last = next(info.id for info in served.store.list() if info.kind == "attack")
 
     def arrives(asked, kept=last):
@@ -513,7 +513,7 @@ def test_a_link_to_a_run_that_is_gone_shows_no_other_and_says_so(served):
 
 def test_a_page_that_opens_with_a_run_has_its_settings_in_the_form(served):
     with gr.Blocks():
-        tab = AttackTab(served.engines, Sessions())
+        tab = AttackTab(served.engines)
     assert tab.fill("") == tab.fill("nonsense") == (gr.skip(),) * 8
     recorded = next(info for info in served.store.list() if info.config.get("attack") == "grpo")
     target, attack, data, _, rate, steps, seed, method = tab.fill(recorded.id)
