@@ -26,7 +26,7 @@ ACCEPTED = (
 _KEPT = (
     "Of what you bring only the joints are used. The server deletes the file within "
     f"{sum(CACHE_SECONDS) / 3600:g} hours; the joints of your last pair stay in this browser tab "
-    "until you close it or start anew."
+    "until you close it or press Reset."
 )
 _LONGEST_FILM = MAX_SECONDS - 1  # of the webcam: what is longer than the limit is not read
 _CAMERA = {"video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
