@@ -26,12 +26,7 @@ CONFIG = PoseGuardConfig(
 SPEC = tiny_profile(Path("none"), times=(999, 250, 100), solver_order=1).animation
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,6 @@ from peft import LoraConfig, get_peft_model
 
 from pipelines.animation import AnimationEngine
 from tests.tiny import tiny_avatar_sd, tiny_profile
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread for torch: tiny models are faster so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +26,7 @@ from pipelines.paths import REPO
 from pipelines.pose_drawing import draw_clip
 from pipelines.pose_json import dump_openpose_json
 from pipelines.profiles import get_profile
+from tests.ui.browser import WAIT, launched, needs_chromium, open_page, sync_api, tab
 from tests.ui.conftest import wait_until
 from ui.app import build_app, launch_options
 from ui.blocks import strip
@@ -34,21 +34,9 @@ from ui.chat import MAX_ARMS, RED_TEAM_EXAMPLES
 from ui.engines import Engines
 from ui.poses import library
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
 SCREENS = os.environ.get("HOLDFAST_SCREENS") == "1"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync "
-    "--use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
-).split()
-WAIT = 240_000  # ms; a shared machine can be slow
 
-sync_api.expect.set_options(timeout=WAIT)
-pytestmark = pytest.mark.skipif(
-    not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +63,8 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[SimpleNa
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +85,6 @@ def visitor(chromium, shown) -> Iterator[sync_api.Page]:
         )
         open_page(page, shown.url)
         yield page
-
-
-def open_page(page: sync_api.Page, url: str) -> None:
-    page.goto(f"{url}?__theme=light", wait_until="domcontentloaded")
-    page.wait_for_selector("#hf-generate")
-    sync_api.expect(page.locator("#hf-loading-animate")).to_be_hidden()
-
-
-def tab(page: sync_api.Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
 
 
 def picture(page: sync_api.Page, name: str, whole: bool = True) -> None:

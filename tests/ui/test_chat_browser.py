@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from gradio_client.utils import Status
 
-from tests.ui.conftest import WAIT, script, wait_until
-from tests.ui.test_browser import CHROMIUM, FLAGS, open_page, sync_api, tab
+from tests.ui.browser import needs_chromium, opened, sync_api, tab
+from tests.ui.conftest import script, wait_until
 
-pytestmark = pytest.mark.skipif(
-    not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def page(served):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page()
-        page.set_default_timeout(1000 * WAIT)
-        open_page(page, served.url)
+    with opened(served.url) as page:
         tab(page, "Chat")
         yield page
-        browser.close()
 
 
 @pytest.fixture

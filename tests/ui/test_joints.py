@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +16,12 @@ import pytest
 from pipelines.pose import JOINTS, PoseClip, PoseError
 from pipelines.pose_json import dump_openpose_json, load_openpose_json
 from pipelines.profiles import get_profile
+from tests.ui.browser import CHROMIUM, FLAGS, HAS_CHROMIUM, NO_CHROMIUM, launched, sync_api
 from ui import joints, poses, theme
 from ui.animate import AnimateTab
 from ui.blocks import markup
 from ui.engines import Engines
 from ui.session import Scratch, Sessions
-
-sync_api = pytest.importorskip("playwright.sync_api")
-sync_api.expect.set_options(timeout=240_000)  # ms; a shared machine can be slow
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 
 NOSE, NECK, SHOULDER, ELBOW, WRIST = range(5)
 NASTY = "<img src=x onerror=alert(1)>"
@@ -183,8 +177,8 @@ def editor() -> Iterator[SimpleNamespace]:
 
     ``clip()`` presses "Use this pose" and returns what Python read.
     """
-    if not Path(CHROMIUM).exists():
-        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
+    if not HAS_CHROMIUM:
+        pytest.skip(NO_CHROMIUM)
     start = poses.library()["stand"].to_square(512).keypoints[0]
     walk = np.linspace(0, 32, 16)[:, None, None] * [1, 0]
     base = clip_of(np.where(start.any(-1, keepdims=True), start, 200.0) + walk)
@@ -211,11 +205,8 @@ def editor() -> Iterator[SimpleNamespace]:
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, ssr_mode=False,
         theme=theme.theme(), css=theme.css(), footer_links=[],
     )  # fmt: skip
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        made = SimpleNamespace(url=url, browser=browser, base=base, got=got)
-        yield made
-        browser.close()
+    with launched() as browser:
+        yield SimpleNamespace(url=url, browser=browser, base=base, got=got)
     app.close()
 
 

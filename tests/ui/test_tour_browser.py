@@ -6,24 +6,16 @@ import re
 
 import pytest
 
-from tests.ui.conftest import WAIT
-from tests.ui.test_browser import CHROMIUM, FLAGS, Path, open_page, sync_api
+from tests.ui.browser import needs_chromium, opened, sync_api
 
-pytestmark = pytest.mark.skipif(
-    not Path(CHROMIUM).exists(), reason="needs Chromium (Debian: apt-get install chromium)"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def page(served):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(1000 * WAIT)
-        open_page(page, served.url)
+    with opened(served.url, viewport={"width": 1440, "height": 900}) as page:
         page.locator(".hf-tour-start").click()
         yield page
-        browser.close()
 
 
 def top(page, selector):
